@@ -1,0 +1,329 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The part that talks to Ray: reads a cluster, drains a node.
+
+Ansible's interpreter imports this file only for its source: _ray_cluster sends that to the Python of Ray's
+environment, where run() answers one request with one line of JSON. ray is therefore imported inside functions.
+GcsClient and the autoscaler's protocol are semi-private interfaces of Ray (read on 2.60): all uses of them are here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+POLL_SECONDS = 0.2
+RPC_SECONDS = 5
+PREEMPTION = 2  # autoscaler.proto DrainNodeReason: the one reason that a busy node does not reject
+ACCELERATORS = ("GPU", "NPU")
+# Ray's own bookkeeping: one resource per node, and the shares of placement groups.
+INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
+
+
+class HelperError(Exception):
+    """A failure with a sentence for the user.
+
+    kind is one of no_ray, unreachable, unauthorized, version, missing, rejected, no_cpu, no_node, task, pending, ray.
+    """
+
+    def __init__(self, kind: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.answer = {"error": kind, "message": message, **details}
+
+
+# Connection
+
+
+def connect(address: str, deadline: float | None = None) -> Any:
+    """A GcsClient for address ("host:port"); a GCS that is not there yet is tried again until deadline."""
+    from ray._raylet import GcsClient
+
+    host, _colon, port = address.rpartition(":")
+    started = time.time()
+    while True:
+        try:
+            # GcsClient itself needs 40 s to notice that nobody listens.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=RPC_SECONDS).close()
+            return GcsClient(address=address)
+        except Exception as error:
+            raise_if_final(error)
+            if deadline is None or time.time() >= deadline:
+                tried = "" if deadline is None else f" within {time.time() - started:.0f} s"
+                message = f"The GCS at {address} is not reachable{tried}: {reason(error)}."
+                raise HelperError("unreachable", message) from error
+        time.sleep(POLL_SECONDS)
+
+
+def raise_if_final(error: Exception) -> None:
+    """Raise HelperError for what trying again cannot mend."""
+    if type(error).__name__ == "AuthenticationError" or "Unauthenticated" in str(error):
+        raise HelperError("unauthorized", str(error)) from error
+    if "ersion mismatch" in str(error):
+        text = " ".join(str(error).split())
+        raise HelperError("version", text) from error
+    if isinstance(error, (ImportError, AttributeError, TypeError)):
+        text = f"This Ray ({sys.modules['ray'].__version__}) does not have an interface that is needed: {reason(error)}."
+        raise HelperError("version", text) from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, without a full stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0].rstrip(".")
+
+
+# Reading the cluster
+
+
+def read_status(client: Any) -> dict[str, Any]:
+    """Everything that ray_status returns, DEAD nodes included."""
+    import ray
+
+    nodes = read_nodes(client)
+    demands = read_demands(client)
+    metadata = json.loads(client.internal_kv_get(b"CLUSTER_METADATA", b"cluster", RPC_SECONDS) or b"{}")
+    session = client.internal_kv_get(b"session_name", b"session", RPC_SECONDS) or b""
+    total = add_up(node["resources"]["total"] for node in nodes if node["state"] == "ALIVE")
+    available = add_up(node["resources"]["available"] for node in nodes if node["state"] == "ALIVE")
+    used = {name: tidy(value - available.get(name, 0)) for name, value in total.items()}
+    status = {
+        "ray_version": metadata.get("ray_version"),
+        "python_version": metadata.get("python_version"),
+        "environment_version": ray.__version__,
+        "session_name": session.decode(),
+        "nodes": nodes,
+        "resources": {"total": total, "available": available, "used": used},
+        "demands": demands,
+    }
+    return {**status, "summary": summarize(status)}
+
+
+def read_nodes(client: Any) -> list[dict[str, Any]]:
+    """Every node that the GCS remembers: head first, then by name, the newest first."""
+    nodes = client.get_all_node_info(timeout=RPC_SECONDS).values()
+    draining = client.get_draining_nodes(timeout=RPC_SECONDS)
+    usage = client.get_all_resource_usage(timeout=RPC_SECONDS).resource_usage_data.batch
+    available = {entry.node_id.hex(): public(entry.resources_available) for entry in usage}
+    result = [describe_node(node, draining, available) for node in nodes]
+    mark_replaced(result)
+    result.sort(key=lambda node: node["start_time"], reverse=True)
+    result.sort(key=lambda node: (not node["is_head"], node["node_name"], node["ip"]))
+    return result
+
+
+def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict[str, float]]) -> dict[str, Any]:
+    node_id = node.node_id.hex()
+    alive = node.state == 0  # gcs.proto GcsNodeState: ALIVE = 0, DEAD = 1
+    deadline = draining.get(node_id) or 0
+    state = "DEAD" if not alive else "DRAINING" if node_id in draining else "ALIVE"
+    return {
+        "node_id": node_id,
+        "node_name": node.node_name,
+        "ip": node.node_manager_address,
+        "hostname": node.node_manager_hostname,
+        "port": node.node_manager_port,
+        "is_head": node.is_head_node,
+        "state": state,
+        "state_message": node.death_info.reason_message if not alive else "",
+        "labels": dict(node.labels),
+        "resources": {"total": public(node.resources_total), "available": available.get(node_id, {}) if alive else {}},
+        "activity": list(node.state_snapshot.node_activity) if alive else [],
+        "drain_deadline": iso(deadline) if alive and deadline else None,
+        "start_time": iso(node.start_time_ms),
+        "uptime": round(max(0.0, time.time() - node.start_time_ms / 1000), 1) if alive else None,
+    }
+
+
+def mark_replaced(nodes: list[dict[str, Any]]) -> None:
+    """A killed raylet stays ALIVE for 10 s and more. If a newer one has, or had, its address and port, it is gone."""
+    newest: dict[tuple[str, int], dict[str, Any]] = {}
+    for node in sorted(nodes, key=lambda item: item["start_time"]):
+        older = newest.get((node["ip"], node["port"]))
+        if older and older["state"] != "DEAD":
+            older.update(state="DEAD", uptime=None, state_message=f"Replaced by node {node['node_id']}.")
+            older["resources"]["available"] = {}
+        newest[node["ip"], node["port"]] = node
+
+
+def read_demands(client: Any) -> list[dict[str, Any]]:
+    """What waits for resources: one entry per kind and shape."""
+    from ray.autoscaler.v2.utils import ClusterStatusParser
+    from ray.autoscaler.v2.schema import Stats
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+
+    reply = GetClusterStatusReply()
+    reply.ParseFromString(client.get_cluster_status(timeout_s=RPC_SECONDS))
+    summary = ClusterStatusParser.from_get_cluster_status_reply(reply, stats=Stats()).resource_demands
+    kinds = {
+        "task_or_actor": summary.ray_task_actor_demand,
+        "placement_group": summary.placement_group_demand,
+        "request": summary.cluster_constraint_demand,
+    }
+    return [
+        {"kind": kind, "resources": dict(bundle.bundle), "count": bundle.count}
+        for kind, demands in kinds.items()
+        for demand in demands
+        for bundle in demand.bundles_by_count
+    ]
+
+
+def local_sockets(client: Any) -> list[str]:
+    """The raylet sockets of the nodes that run on this host."""
+    nodes = client.get_all_node_info(timeout=RPC_SECONDS).values()
+    return [node.raylet_socket_name for node in nodes if node.state == 0 and os.path.exists(node.raylet_socket_name)]
+
+
+def public(resources: Any) -> dict[str, float]:
+    return {name: tidy(resources[name]) for name in sorted(resources) if not INTERNAL_RESOURCE.search(name)}
+
+
+def add_up(parts: Any) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = tidy(total.get(name, 0) + value)
+    return dict(sorted(total.items()))
+
+
+def tidy(value: float) -> float:
+    """Ray counts resources in 1/10,000; whole numbers read best as such."""
+    value = round(value, 4)
+    return int(value) if value == int(value) else value
+
+
+def iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def title(node: dict[str, Any]) -> str:
+    """A node for people: name and address."""
+    name, ip = node["node_name"], node["ip"]
+    return ip if name in ("", ip) else f"{name} ({ip})"
+
+
+def summarize(status: dict[str, Any]) -> str:
+    states = [node["state"] for node in status["nodes"]]
+    text = f"{states.count('ALIVE')} ALIVE"
+    if "DRAINING" in states:
+        text += f", {states.count('DRAINING')} DRAINING"
+    used, total = status["resources"]["used"], status["resources"]["total"]
+    for name in ("CPU", *ACCELERATORS):
+        if total.get(name):
+            text += f", {name} {used[name]:g}/{total[name]:g} used"
+    pending = sum(demand["count"] for demand in status["demands"])
+    return f"{text}, {pending} pending" if pending else text
+
+
+# Requests
+
+
+def status(request: dict[str, Any]) -> dict[str, Any]:
+    """Read the cluster: once, or until all that request["wait"] names is there.
+
+    wait: {nodes: count, node_ids: [..], node_names: [..], node_ips: [..], resources: {name: minimum}}, each optional.
+    """
+    wait = request["wait"]
+    deadline = time.time() + request["timeout"] if wait else None
+    client = connect(request["address"], deadline)
+    while True:
+        try:
+            found = read_status(client)
+        except Exception as error:
+            raise_if_final(error)
+            if deadline is None or time.time() >= deadline:
+                message = f"The GCS at {request['address']} did not answer: {reason(error)}."
+                raise HelperError("unreachable", message) from error
+            client = connect(request["address"], deadline)
+            continue
+        lacking = missing(found["nodes"], found["resources"]["total"], wait)
+        if not lacking:
+            return found
+        if time.time() >= deadline:
+            raise HelperError("missing", explain(found["nodes"], lacking, wait, request["timeout"]), status=found)
+        time.sleep(POLL_SECONDS)
+
+
+def missing(nodes: list[dict[str, Any]], total: dict[str, float], wait: dict[str, Any]) -> list[str]:
+    """What is wanted and not there, in words; an empty list means that nothing is missing."""
+    alive = [node for node in nodes if node["state"] == "ALIVE"]
+    lacking = []
+    for option, key in (("node_ids", "node_id"), ("node_names", "node_name"), ("node_ips", "ip")):
+        present = {node[key] for node in alive}
+        for wanted in wait.get(option) or []:
+            if wanted not in present:
+                others = [node for node in nodes if node[key] == wanted]
+                lacking.append(fate(max(others, key=lambda node: node["start_time"])) if others else wanted)
+    for name, minimum in (wait.get("resources") or {}).items():
+        if total.get(name, 0) < minimum:
+            lacking.append(f"{name} ({total.get(name, 0):g} of {minimum:g})")
+    if not lacking and len(alive) < (wait.get("nodes") or 0):
+        lacking.append(f"{wait['nodes'] - len(alive)} more")
+    return lacking
+
+
+def fate(node: dict[str, Any]) -> str:
+    message = " ".join(node["state_message"].split()).rstrip(".")
+    return f"{title(node)}, which is {node['state']}" + (f": {message}" if message else "")
+
+
+def explain(nodes: list[dict[str, Any]], lacking: list[str], wait: dict[str, Any], timeout: float) -> str:
+    alive = sum(node["state"] == "ALIVE" for node in nodes)
+    wanted = wait.get("nodes") or max(len(wait.get(option) or []) for option in ("node_ids", "node_names", "node_ips"))
+    count = f"{alive} of {wanted} nodes are" if wanted > 1 else "1 node is" if alive == 1 else f"{alive} nodes are"
+    return f"{count} ALIVE after {timeout:g} s; missing: {'; '.join(dict.fromkeys(lacking))}."
+
+
+def drain(request: dict[str, Any]) -> dict[str, Any]:
+    """Drain one node, and wait until it is DEAD or request["deadline"] seconds are over. Ray enforces no deadline."""
+    started = time.time()
+    deadline = started + request["deadline"]
+    client = connect(request["address"], started + request["timeout"])
+    node = one_node(client, request["node_id"])
+    if node["state"] != "DEAD":
+        accepted, message = client.drain_node(
+            request["node_id"], PREEMPTION, request["message"], int(deadline * 1000), timeout=RPC_SECONDS
+        )
+        if not accepted:
+            raise HelperError("rejected", f"Ray refused to drain {title(node)}: {message}")
+    while node["state"] != "DEAD" and time.time() < deadline:
+        time.sleep(POLL_SECONDS)
+        node = one_node(client, request["node_id"])
+    return {"drained": node["state"] == "DEAD", "seconds": round(time.time() - started, 2), "node": node}
+
+
+def one_node(client: Any, node_id: str) -> dict[str, Any]:
+    for node in read_nodes(client):
+        if node["node_id"] == node_id:
+            return node
+    raise HelperError("no_node", f"The GCS knows no node {node_id}.")
+
+
+# Entry
+
+
+def run(call: Callable[[dict[str, Any]], dict[str, Any]], request: dict[str, Any]) -> None:
+    """Write call(request) as one line of JSON; the process never outlives request["limit"] seconds."""
+    signal.alarm(int(request["limit"]) + 1)
+    # Ray writes to file descriptor 1 as well, also from C++: only the answer may get through.
+    answer_to = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        answer = call(request)
+    except HelperError as error:
+        answer = error.answer
+    except ModuleNotFoundError as error:
+        answer = {"error": "no_ray", "message": str(error)}
+    except Exception as error:
+        answer = {"error": "ray", "message": f"Ray failed: {type(error).__name__}: {reason(error)}."}
+    answer_to.write(json.dumps(answer) + "\n")
+    answer_to.flush()
+    os._exit(0)  # Ray's threads have nothing left to do, and take their time to end

@@ -1,0 +1,230 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""The node of this host: what runs, and where it differs from what is declared."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+import urllib.error
+import urllib.request
+
+from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import (
+    RayProcess,
+    environment_of,
+    foreign_nodes,
+    open_files_limit,
+    ray_processes,
+    started_at,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import (
+    REDIS_PASSWORD_VARIABLE,
+    RayStart,
+    parse_argv,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Unit
+
+# Ray's own port of the node's agent, where none is declared (python/ray/_private/ray_constants.py).
+DEFAULT_AGENT_PORT = 52365
+# `ray start` needs some seconds before its raylet shows: a younger unit is starting, not sick.
+STARTING = 30.0
+_HIDDEN = "********"
+# Only variables of these families are Ray's business: a drop-in may set others.
+_FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
+
+
+class LiveNode:
+    """A snapshot of this host's node."""
+
+    def __init__(self, unit: Unit, start: RayStart, config: dict):
+        self.unit = unit
+        self.start = start
+        self.config = config
+        self.processes: list[RayProcess] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read systemd and /proc anew."""
+        self.unit.refresh()
+        self.processes = ray_processes()
+
+    @property
+    def running(self) -> bool:
+        """Whether the unit's `ray start` runs."""
+        return self.unit.active and self.unit.main_pid > 0
+
+    @property
+    def starting(self) -> bool:
+        """Whether it runs for so short a time that its raylet may still be to come."""
+        started = started_at(self.unit.main_pid) if self.running else None
+        return started is not None and time.time() - started < STARTING
+
+    @property
+    def raylet(self) -> RayProcess | None:
+        """The unit's raylet."""
+        own = [process for process in self.processes if process.kind == "raylet" and process.in_unit(self.unit.name)]
+        return own[0] if own else None
+
+    @property
+    def supervisor(self) -> RayProcess | None:
+        """The unit's `ray start`."""
+        own = [process for process in self.processes if process.pid == self.unit.main_pid]
+        return own[0] if own else None
+
+    @property
+    def foreign(self) -> list[RayProcess]:
+        """Raylets and GCS servers beside the unit."""
+        return foreign_nodes(self.processes, self.unit.name)
+
+    @property
+    def address(self) -> str:
+        """The node's IP address."""
+        raylet = self.raylet
+        declared = (self.config.get("network") or {}).get("node_ip_address")
+        return (raylet.options.get("--node_ip_address") if raylet else None) or declared or ""
+
+    @property
+    def gcs_address(self) -> str:
+        """Where the cluster's GCS listens, host:port."""
+        network = self.config.get("network") or {}
+        port = self.start.options.get("--port") or "6379"
+        return network.get("head_address") or f"{network.get('node_ip_address') or '127.0.0.1'}:{port}"
+
+    def health(self, timeout: float = 5.0) -> str:
+        """Ask the node's agent, which asks the GCS, whether this node is alive.
+
+        :returns: ``alive``, or why not.
+        """
+        ports = (self.config.get("network") or {}).get("ports") or {}
+        url = f"http://127.0.0.1:{ports.get('dashboard_agent_listen') or DEFAULT_AGENT_PORT}/api/local_raylet_healthz"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=timeout) as reply:
+                return "alive" if reply.status == 200 else f"HTTP {reply.status}"
+        except urllib.error.HTTPError as error:
+            return f"not alive (HTTP {error.code} from the node's agent)"
+        except OSError:
+            return "not alive (its agent does not answer)"
+
+    def describe(self) -> dict:
+        """The node as the module returns it."""
+        raylet, pid = self.raylet, self.unit.main_pid if self.running else None
+        started = started_at(pid) if pid else None
+        session = raylet.options.get("--session_dir", "") if raylet else ""
+        return {
+            "id": raylet.options.get("--node_id") if raylet else None,
+            "address": self.address or None,
+            "state": "ALIVE" if raylet and not self.unit.stopped else self.unit.properties.get("ActiveState", "inactive"),
+            "pid": pid,
+            "session": os.path.basename(session) or None,
+            "ray_version": ray_version(os.path.dirname(os.path.dirname(self.start.executable))),
+            "uptime": round(time.time() - started, 1) if started else None,
+        }
+
+
+def ray_version(environment: str) -> str | None:
+    """The version of Ray in an environment, from its package's metadata; None where there is none."""
+    found = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "ray-*.dist-info"))
+    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if found else None
+
+
+def redis_password(config: dict) -> str:
+    """The declared password of Redis, out of the unit's EnvironmentFile; compared but never shown."""
+    path = (config.get("redis") or {}).get("password_file")
+    if not path or not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as stream:
+        lines = [line.strip().partition("=") for line in stream]
+    return next((value for name, equals, value in lines if name == REDIS_PASSWORD_VARIABLE), "")
+
+
+def restart_differences(node: LiveNode) -> Differences:
+    """Where the running process differs from what is declared: each of them needs a restart."""
+    found = Differences()
+    start, supervisor = node.start, node.supervisor
+    argv = supervisor.argv if supervisor else []
+    if "start" in argv:
+        found.compare("executable", start.executable, argv[argv.index("start") - 1])
+    live_options = parse_argv(argv)
+    for option in sorted(set(start.options) | set(live_options)):
+        declared, live = start.options.get(option, ""), live_options.get(option, "")
+        if option == "--redis-password":
+            if (redis_password(node.config) if option in start.options else "") != live:
+                found.add(option, _HIDDEN, f"{_HIDDEN} (another)" if live else None)
+        elif declared != live:
+            found.add(option, _shown(option, start.options), _shown(option, live_options))
+    _compare_environment(found, start.environment, environment_of(node.unit.main_pid))
+    limit = (node.config.get("limits") or {}).get("nofile")
+    if limit:
+        found.compare("LimitNOFILE", limit, open_files_limit(node.unit.main_pid))
+    _compare_token(found, node)
+    if not node.starting:
+        if node.raylet:
+            found.compare("health", "alive", node.health())
+        else:
+            found.add("raylet", "running", "gone, although its unit is active")
+    return found
+
+
+def _shown(option: str, options: dict) -> str | None:
+    if option not in options:
+        return None
+    return "set" if options[option] is None else options[option]
+
+
+def _compare_environment(found: Differences, declared: dict, live: dict) -> None:
+    if not live:
+        return
+    extra = {name for name in live if name.startswith(_FAMILIES)} - {REDIS_PASSWORD_VARIABLE}
+    for name in sorted(set(declared) | extra):
+        if declared.get(name) != live.get(name):
+            secret = any(word in name.upper() for word in ("PASSWORD", "SECRET", "TOKEN")) and "PATH" not in name.upper()
+            found.add(
+                f"environment {name}",
+                _HIDDEN if secret and name in declared else declared.get(name),
+                _HIDDEN if secret and name in live else live.get(name),
+            )
+
+
+def _compare_token(found: Differences, node: LiveNode) -> None:
+    """Ray reads the token once: a file that is newer than the process holds another one."""
+    path = (node.config.get("auth") or {}).get("token_path")
+    started = started_at(node.unit.main_pid)
+    if path and started and os.path.exists(path) and os.path.getmtime(path) > started + 2:
+        found.add("auth token", "the file's", "an older one")
+
+
+def all_differences(node: LiveNode) -> tuple[Differences, str]:
+    """Everything that stands between the declared state and this host.
+
+    :returns: the differences, and the action that mends them: none, reload, start or restart.
+    """
+    found, action = Differences(), "none"
+    if node.running:
+        found = restart_differences(node)
+        action = "restart" if found else "none"
+    else:
+        action = "start"
+        found.add("executable", node.start.executable, None)
+        for option in node.start.options:
+            found.add(option, _HIDDEN if option == "--redis-password" else _shown(option, node.start.options), None)
+        for name in sorted(node.start.environment):
+            found.add(f"environment {name}", node.start.environment[name], None)
+    for process in node.foreign:
+        where = process.options.get("--gcs-address") or "its own cluster"
+        found.add(f"other Ray on this host, {process.kind} {process.pid}", None, where)
+    before = len(found)
+    if node.unit.exists:
+        found.compare("unit file", "loaded", "changed on disk" if node.unit.stale else "loaded")
+        found.compare("enabled", True, node.unit.enabled)
+        if node.running:
+            found.compare("timers", "active", "active" if node.unit.timers_active else "inactive")
+    if len(found) > before and action == "none":
+        action = "reload"
+    return found, "reload" if action == "none" and found else action

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""The live state of a node: Ray's processes on this host, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+
+# What Ray's processes show of themselves: `ray::` and `ray-dashboard` are titles, the rest are paths.
+_PART_OF_RAY = re.compile(r"^ray::|^ray-dashboard|/site-packages/ray/|ray\.util\.client\.server")
+
+
+@dataclass
+class RayProcess:
+    """One process of Ray. kind: raylet, gcs_server, start (the supervising `ray start`) or other."""
+
+    pid: int
+    kind: str
+    argv: list[str]
+    cgroup: str
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The `--name=value` arguments of raylet and gcs_server."""
+        return {
+            name: value
+            for name, equals, value in (word.partition("=") for word in self.argv if word.startswith("--"))
+            if equals
+        }
+
+    def in_unit(self, unit: str) -> bool:
+        """Whether systemd started it as part of this unit."""
+        return f"/{unit}" in self.cgroup
+
+
+def _read(path: str) -> str:
+    """A file of /proc; empty where the process is gone or not ours to read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _kind(argv: list[str]) -> str | None:
+    program = os.path.basename(argv[0])
+    if program in ("raylet", "gcs_server"):
+        return program
+    if "start" in argv[1:4] and any(os.path.basename(word) == "ray" for word in argv[:3]):
+        return "start"
+    return "other" if _PART_OF_RAY.search(" ".join(argv[:4])) else None
+
+
+def ray_processes(proc: str = "/proc") -> list[RayProcess]:
+    """Ray's processes on this host. Those in containers, seen from their host, are not this host's."""
+    own_namespace = _namespace(proc, "self")
+    found = []
+    for name in os.listdir(proc):
+        if not name.isdigit():
+            continue
+        argv = [word for word in _read(f"{proc}/{name}/cmdline").split("\0") if word]
+        kind = _kind(argv) if argv else None
+        # Root without the right to trace, as in many containers, cannot read the namespace: the process counts then.
+        if kind and _namespace(proc, name) in ("", own_namespace):
+            found.append(RayProcess(int(name), kind, argv, _read(f"{proc}/{name}/cgroup")))
+    return found
+
+
+def _namespace(proc: str, pid: str) -> str:
+    try:
+        return os.readlink(f"{proc}/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def environment_of(pid: int, proc: str = "/proc") -> dict[str, str]:
+    """The environment that a process was started with; empty where it cannot be read."""
+    pairs = (item.partition("=") for item in _read(f"{proc}/{pid}/environ").split("\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def open_files_limit(pid: int, proc: str = "/proc") -> int | None:
+    """The hard limit of open files of a process; None for unlimited or unknown."""
+    match = re.search(r"^Max open files\s+\S+\s+(\d+)", _read(f"{proc}/{pid}/limits"), re.MULTILINE)
+    return int(match.group(1)) if match else None
+
+
+def started_at(pid: int, proc: str = "/proc") -> float | None:
+    """When a process was started, in seconds since the epoch (proc(5): field 22 of stat, in clock ticks)."""
+    stat = _read(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    uptime = _read(f"{proc}/uptime").split()
+    if len(stat) < 20 or not uptime:
+        return None
+    age = float(uptime[0]) - int(stat[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def foreign_nodes(processes: list[RayProcess], unit: str) -> list[RayProcess]:
+    """The raylets and GCS servers that a hand or another program started beside the unit."""
+    return [process for process in processes if process.kind in ("raylet", "gcs_server") and not process.in_unit(unit)]
+
+
+def stop_foreign(unit: str, grace: float = 10.0) -> None:
+    """End every Ray process outside the unit: SIGTERM, which lets a raylet leave its cluster, then SIGKILL.
+
+    :arg unit: the unit whose own processes are left alone.
+    :arg grace: seconds between the two signals.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + grace
+        for process in _outside(unit):
+            try:
+                os.kill(process.pid, number)
+            except ProcessLookupError:
+                pass
+        while _outside(unit) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if not _outside(unit):
+            return
+
+
+def _outside(unit: str) -> list[RayProcess]:
+    return [process for process in ray_processes() if not process.in_unit(unit)]

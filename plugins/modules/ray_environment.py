@@ -1,0 +1,294 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ray_environment
+short_description: Install Ray into a virtual environment of its own
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Makes a virtual environment that holds Ray and what it needs, from a package index or from a wheelhouse.
+  - An installation that was interrupted is begun anew by the next run.
+  - Looking at a finished environment takes some milliseconds, no package manager is asked.
+options:
+  path:
+    description: The virtual environment.
+    type: path
+    required: true
+  version:
+    description: The version of Ray that the environment must hold.
+    type: str
+    required: true
+  packages:
+    description: What is installed, as pip's requirements.
+    type: list
+    elements: str
+    default: []
+  managed:
+    description: With V(false) the environment was made by somebody else. It is only looked at.
+    type: bool
+    default: true
+  python:
+    description: The interpreter that the environment is made with. Ray needs Python 3.10 or later.
+    type: path
+    default: /usr/bin/python3
+  index_url:
+    description: The package index, if not pip's own default.
+    type: str
+  ca_file:
+    description: A file of CA certificates that the index is checked against.
+    type: path
+  wheelhouse:
+    description:
+      - A directory on the host, or a tar file of one, that holds every wheel; no index is asked then.
+      - With a wheel of uv among them, uv installs, several times as fast as pip.
+    type: path
+  link:
+    description: A symbolic link that points to the environment.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns what the environment holds and what it would hold.
+    support: full
+  idempotent:
+    description: When run twice in a row outside check mode, the second run changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Ray is installed from a mirror of the package index
+  rayops.cluster.ray_environment:
+    path: /opt/ray/2.60.0
+    version: 2.60.0
+    packages: ["ray[default]==2.60.0"]
+    index_url: https://mirrors.huaweicloud.com/repository/pypi/simple
+    link: /opt/ray/current
+"""
+
+RETURN = r"""
+install:
+  description: Whether packages were, or in check mode would be, installed.
+  type: bool
+  returned: success
+link:
+  description: Whether the link was, or in check mode would be, changed.
+  type: bool
+  returned: success
+venv_missing:
+  description: Whether O(python) lacks the module that makes virtual environments with pip (Debian's C(python3-venv)).
+  type: bool
+  returned: success
+ray_version:
+  description: The version of Ray in the environment, null for none.
+  type: str
+  returned: success
+python_version:
+  description: The version of Python in the environment, null for none.
+  type: str
+  returned: success
+"""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import ray_version
+
+# Written last, so that an environment without it is known to be unfinished.
+MARKER = ".rayops-environment.json"
+
+
+class RayEnvironment:
+    """A virtual environment, as it is and as it is wanted."""
+
+    def __init__(self, module: AnsibleModule):
+        self.module = module
+        self.path = module.params["path"]
+        self.python = os.path.join(self.path, "bin", "python")
+
+    def marker(self) -> dict:
+        """What the environment was finished with; empty for an unfinished one."""
+        try:
+            with open(os.path.join(self.path, MARKER), encoding="utf-8") as stream:
+                return json.load(stream)
+        except (OSError, ValueError):
+            return {}
+
+    def finished(self) -> bool:
+        """Whether it holds what is asked for."""
+        return (
+            os.path.exists(self.python)
+            and ray_version(self.path) == self.module.params["version"]
+            and self.marker().get("packages") == self.module.params["packages"]
+        )
+
+    def linked(self) -> bool:
+        """Whether the link, if one is asked for, points here."""
+        link = self.module.params["link"]
+        return not link or (os.path.islink(link) and os.readlink(link) == self.path)
+
+    def check_foreign(self) -> None:
+        """Refuse an environment of somebody else's that does not hold the declared version."""
+        version = self.module.params["version"]
+        found = ray_version(self.path)
+        if found is None:
+            self.module.fail_json(msg=f"There is no Ray in {self.path}: install ray[default]=={version} into it.")
+        if found != version:
+            self.module.fail_json(
+                msg=f"{self.path} holds Ray {found}, but the cluster runs {version}: set ray_version to {found} for "
+                "every host, or give this host an environment with the same version."
+            )
+
+    def install(self) -> None:
+        """Make the environment and install everything into it."""
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as scratch:
+            wheels = self._wheels(scratch)
+            uv = self._uv(wheels, scratch) if wheels else None
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            if not os.path.exists(self.python) or self.marker() == {}:
+                self._run([self.module.params["python"], "-m", "venv", "--clear"]
+                          + (["--without-pip"] if uv else []) + [self.path], {})
+            self._install_packages(wheels, uv, scratch)
+        marker = {"packages": self.module.params["packages"]}
+        with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:
+            json.dump(marker, stream)
+        if ray_version(self.path) != self.module.params["version"]:
+            self.module.fail_json(
+                msg=f"{self.path} now holds Ray {ray_version(self.path)} and not {self.module.params['version']}: "
+                "let ray_packages name the version that ray_version names."
+            )
+
+    def link(self) -> None:
+        """Let the link point here, without a moment in which there is none."""
+        link = self.module.params["link"]
+        temporary = f"{link}.new"
+        if os.path.lexists(temporary):
+            os.remove(temporary)
+        os.symlink(self.path, temporary)
+        os.replace(temporary, link)
+
+    def _wheels(self, scratch: str) -> str | None:
+        wheelhouse = self.module.params["wheelhouse"]
+        if not wheelhouse or os.path.isdir(wheelhouse):
+            return wheelhouse
+        directory = os.path.join(scratch, "wheels")
+        os.mkdir(directory)
+        with tarfile.open(wheelhouse) as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.name.endswith(".whl") else None
+                if content:
+                    with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
+                        shutil.copyfileobj(content, wheel)
+        return directory
+
+    @staticmethod
+    def _uv(wheels: str, scratch: str) -> str | None:
+        """The uv program out of its wheel, if that is among the wheels and runs here."""
+        for wheel in sorted(glob.glob(os.path.join(wheels, "uv-*.whl")), reverse=True):
+            with zipfile.ZipFile(wheel) as archive:
+                name = next((item for item in archive.namelist() if item.endswith("/scripts/uv")), None)
+                program = archive.extract(name, scratch) if name else None
+            if program:
+                os.chmod(program, 0o755)
+                if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+                    return program
+        return None
+
+    def _install_packages(self, wheels: str | None, uv: str | None, scratch: str) -> None:
+        params = self.module.params
+        if uv:
+            command = [uv, "pip", "install", "--python", self.python, "--offline", "--no-cache"]
+        else:
+            command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
+        if wheels:
+            command += ["--no-index", "--find-links", wheels]
+        elif params["index_url"]:
+            command += ["--index-url", params["index_url"]]
+        environment = {"HOME": scratch}
+        if params["ca_file"]:
+            environment.update(PIP_CERT=params["ca_file"], SSL_CERT_FILE=params["ca_file"])
+        self._run(command + params["packages"], environment)
+
+    def _run(self, command: list[str], environment: dict) -> None:
+        rc, out, err = self.module.run_command(command, environ_update={"LC_ALL": "C.UTF-8", **environment})
+        if rc:
+            lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
+            self.module.fail_json(
+                msg=f"Installing Ray into {self.path} failed: {' '.join(lines[-3:])}",
+                stdout=out, stderr=err, rc=rc, cmd=" ".join(command),
+            )
+
+    def python_version(self) -> str | None:
+        """The version that pyvenv.cfg names, without starting the interpreter."""
+        try:
+            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8") as stream:
+                pairs = dict(line.partition("=")[::2] for line in stream)
+        except OSError:
+            return None
+        values = {key.strip(): value.strip() for key, value in pairs.items()}
+        return values.get("version") or values.get("version_info")
+
+
+def _venv_missing(python: str) -> bool:
+    if not os.path.exists(python):
+        return False
+    return subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "version": {"type": "str", "required": True},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "managed": {"type": "bool", "default": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "index_url": {"type": "str"},
+            "ca_file": {"type": "path"},
+            "wheelhouse": {"type": "path"},
+            "link": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    environment = RayEnvironment(module)
+    if not module.params["managed"]:
+        environment.check_foreign()
+    install = module.params["managed"] and not environment.finished()
+    link = not environment.linked()
+    if install and not module.check_mode:
+        if not os.path.exists(module.params["python"]):
+            module.fail_json(msg=f"{module.params['python']} does not exist on this host: set ray_python to its Python.")
+        environment.install()
+    before = ray_version(environment.path) if not install else None
+    if link and not module.check_mode:
+        environment.link()
+    module.exit_json(
+        changed=install or link,
+        install=install,
+        link=link,
+        venv_missing=install and module.check_mode and _venv_missing(module.params["python"]),
+        ray_version=ray_version(environment.path),
+        python_version=environment.python_version(),
+        diff={
+            "before": f"{environment.path}: Ray {before}\n" if before else "",
+            "after": f"{environment.path}: Ray {module.params['version']}\n",
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
