@@ -33,6 +33,11 @@ options:
       content:
         description: What the file holds.
         type: str
+      regexp:
+        description:
+          - With it, only one line of the file is kept. Lines that match are replaced by O(files[].content), and where none
+            does, it is appended.
+        type: str
       secret:
         description: What the file holds, if nobody may see it. It stands in no log and no diff.
         type: str
@@ -82,6 +87,7 @@ paths:
 """
 
 import os
+import re
 import shutil
 import tempfile
 
@@ -113,11 +119,13 @@ class NodeFiles:
         if os.path.isdir(path):
             self.module.fail_json(msg=f"{path} is a directory and is to be a file: move it away.")
         found = self._read(path)
-        if found == wanted.encode() or (found is not None and not entry["force"]):
+        if entry["regexp"]:
+            wanted = _with_line((found or b"").decode(errors="surrogateescape"), wanted, entry["regexp"])
+        if found == wanted.encode(errors="surrogateescape") or (found is not None and not entry["force"]):
             return False
         self._note(entry, found, wanted)
         if not self.module.check_mode:
-            self._write(entry, wanted.encode())
+            self._write(entry, wanted.encode(errors="surrogateescape"))
         return True
 
     @staticmethod
@@ -191,6 +199,18 @@ class NodeFiles:
         return changed
 
 
+def _with_line(text: str, line: str, regexp: str) -> str:
+    """The text with the line in place of the first one that matches; further ones that match are dropped."""
+    lines, placed = [], False
+    for existing in text.splitlines():
+        if not re.search(regexp, existing):
+            lines.append(existing)
+        elif not placed:
+            lines.append(line)
+            placed = True
+    return "\n".join(lines if placed else lines + [line]) + "\n"
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -202,6 +222,7 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
                     "content": {"type": "str"},
+                    "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
                     "force": {"type": "bool", "default": True},
                     "owner": {"type": "str", "default": "root"},

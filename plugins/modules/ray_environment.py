@@ -47,6 +47,9 @@ options:
       - A directory on the host, or a tar file of one, that holds every wheel; no index is asked then.
       - With a wheel of uv among them, uv installs, several times as fast as pip.
     type: path
+  user:
+    description: The system user that Ray runs as. It is only looked up.
+    type: str
   link:
     description: A symbolic link that points to the environment.
     type: path
@@ -85,6 +88,10 @@ venv_missing:
   description: Whether O(python) lacks the module that makes virtual environments with pip (Debian's C(python3-venv)).
   type: bool
   returned: success
+user_missing:
+  description: Whether O(user) has to be made.
+  type: bool
+  returned: success
 ray_version:
   description: The version of Ray in the environment, null for none.
   type: str
@@ -98,6 +105,7 @@ python_version:
 import glob
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import tarfile
@@ -249,6 +257,13 @@ def _venv_missing(python: str) -> bool:
     return subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0
 
 
+def _user_missing(user: str | None) -> bool:
+    try:
+        return bool(user) and not pwd.getpwnam(user)
+    except KeyError:
+        return True
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -260,6 +275,7 @@ def main() -> None:
             "index_url": {"type": "str"},
             "ca_file": {"type": "path"},
             "wheelhouse": {"type": "path"},
+            "user": {"type": "str"},
             "link": {"type": "path"},
         },
         supports_check_mode=True,
@@ -281,6 +297,7 @@ def main() -> None:
         install=install,
         link=link,
         venv_missing=install and module.check_mode and _venv_missing(module.params["python"]),
+        user_missing=_user_missing(module.params["user"]),
         ray_version=ray_version(environment.path),
         python_version=environment.python_version(),
         diff={

@@ -157,8 +157,10 @@ def define_module() -> AnsibleModule:
 
 def default_user() -> str | None:
     """Ray's user: as root, the driver's log files would become root's."""
-    users = {entry.pw_name for entry in pwd.getpwall()}
-    return "ray" if os.geteuid() == 0 and "ray" in users else None
+    try:
+        return pwd.getpwnam("ray").pw_name if os.geteuid() == 0 else None
+    except KeyError:
+        return None
 
 
 def describe(resources: dict[str, Any], dry_run: bool) -> str:

@@ -19,7 +19,8 @@ attributes:
   check_mode:
     support: full
     description: >-
-      Reads the cluster, but does not wait. Where no cluster is yet, or not all of O(wait_for), it is skipped and says why.
+      Reads the cluster, but does not wait. Where no cluster is yet, or not all of O(wait_for), it is skipped
+      and says why.
   diff_mode:
     support: N/A
     description: Changes nothing.
