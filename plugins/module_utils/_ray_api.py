@@ -30,10 +30,7 @@ INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
 
 
 class HelperError(Exception):
-    """A failure with a sentence for the user.
-
-    kind is one of no_ray, unreachable, unauthorized, version, missing, rejected, no_cpu, no_node, task, pending, ray.
-    """
+    """A failure with a sentence for the user. Its kinds: see RayClusterError."""
 
     def __init__(self, kind: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -43,12 +40,12 @@ class HelperError(Exception):
 # Connection
 
 
-def connect(address: str, deadline: float | None = None) -> Any:
-    """A GcsClient for address ("host:port"); a GCS that is not there yet is tried again until deadline."""
+def connect(request: dict[str, Any], deadline: float | None = None) -> Any:
+    """A GcsClient for request["address"]; a GCS that is not there yet is tried again until deadline."""
     from ray._raylet import GcsClient
 
+    address = request["address"]
     host, _colon, port = address.rpartition(":")
-    started = time.time()
     while True:
         try:
             # GcsClient itself needs 40 s to notice that nobody listens.
@@ -57,7 +54,7 @@ def connect(address: str, deadline: float | None = None) -> Any:
         except Exception as error:
             raise_if_final(error)
             if deadline is None or time.time() >= deadline:
-                tried = "" if deadline is None else f" within {time.time() - started:.0f} s"
+                tried = "" if deadline is None else f" within {request['timeout']:g} s"
                 message = f"The GCS at {address} is not reachable{tried}: {reason(error)}."
                 raise HelperError("unreachable", message) from error
         time.sleep(POLL_SECONDS)
@@ -71,7 +68,7 @@ def raise_if_final(error: Exception) -> None:
         text = " ".join(str(error).split())
         raise HelperError("version", text) from error
     if isinstance(error, (ImportError, AttributeError, TypeError)):
-        text = f"This Ray ({sys.modules['ray'].__version__}) does not have an interface that is needed: {reason(error)}."
+        text = f"Ray {sys.modules['ray'].__version__} does not have an interface that is needed: {reason(error)}."
         raise HelperError("version", text) from error
 
 
@@ -233,7 +230,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
     """
     wait = request["wait"]
     deadline = time.time() + request["timeout"] if wait else None
-    client = connect(request["address"], deadline)
+    client = connect(request, deadline)
     while True:
         try:
             found = read_status(client)
@@ -242,7 +239,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
             if deadline is None or time.time() >= deadline:
                 message = f"The GCS at {request['address']} did not answer: {reason(error)}."
                 raise HelperError("unreachable", message) from error
-            client = connect(request["address"], deadline)
+            client = connect(request, deadline)
             continue
         lacking = missing(found["nodes"], found["resources"]["total"], wait)
         if not lacking:
@@ -286,7 +283,7 @@ def drain(request: dict[str, Any]) -> dict[str, Any]:
     """Drain one node, and wait until it is DEAD or request["deadline"] seconds are over. Ray enforces no deadline."""
     started = time.time()
     deadline = started + request["deadline"]
-    client = connect(request["address"], started + request["timeout"])
+    client = connect(request, started + request["timeout"])
     node = one_node(client, request["node_id"])
     if node["state"] != "DEAD":
         accepted, message = client.drain_node(

@@ -34,8 +34,9 @@ sys.modules[{api!r}].run(module.{call}, {request!r})
 class RayClusterError(Exception):
     """A call failed; str() is one sentence for the user.
 
-    kind: no_ray (nothing installed), unreachable, unauthorized, address, token (file), user, version, timeout, ray (all else);
-    missing (what status waited for), rejected (a drain), no_node, and no_cpu, task or pending (the smoke test).
+    kind, of any call: no_ray (nothing installed), address, user, token (its file), unreachable, unauthorized, version,
+    timeout, ray (all else); of status: missing; of drain: rejected, no_node;
+    of smoke_test: no_cpu, no_node, task, pending.
     status: with kind missing, the cluster as it was seen last.
     """
 
@@ -119,7 +120,8 @@ class RayCluster:
 
     def _call(self, call: str, timeout: float | None, extra: float = 0, **parameters: Any) -> dict[str, Any]:
         if not re.fullmatch(r".+:\d+", self.address):
-            raise RayClusterError("address", f"The address must be host:port, for example 10.0.0.5:6379, not {self.address}.")
+            message = f"The address must be host:port, for example 10.0.0.5:6379, not {self.address}."
+            raise RayClusterError("address", message)
         timeout = self.timeout if timeout is None else timeout
         limit = timeout + extra + MARGIN_SECONDS
         request = {"address": self.address, "timeout": timeout, "limit": limit, **parameters}

@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 import time
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Iterable, Iterator
 
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_api import (
@@ -33,7 +33,7 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
     request: address, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), dry_run.
     """
     started = time.time()
-    client = connect(request["address"])
+    client = connect(request)
     nodes = [node for node in read_nodes(client) if node["state"] == "ALIVE"]
     if not any(node["resources"]["total"].get("CPU", 0) >= 1 for node in nodes):
         names = ", ".join(map(title, nodes)) or "none"
@@ -47,7 +47,7 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_local_node(sockets: list[str]) -> None:
-    """ray.init would look for a local node for a minute, and hang on one of another user."""
+    """Refuse early: ray.init looks for a local node for a minute, and the sockets are open to their owner only."""
     if not sockets:
         message = "No node of this cluster runs on this host. Run the smoke test on the head or on a worker."
         raise HelperError("no_node", message)
@@ -150,7 +150,7 @@ def finished(left: dict[Any, Any], deadline: float) -> Iterator[tuple[Any, Any]]
     import ray
 
     while left:
-        batch = list(left)[:BATCH]
+        batch = list(islice(left, BATCH))
         ready, _rest = ray.wait(batch, num_returns=1, timeout=max(0.0, deadline - time.time()))
         if not ready:
             yield None, None

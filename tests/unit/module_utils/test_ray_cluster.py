@@ -1,0 +1,324 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.module_utils import _ray_api, _ray_cluster, _ray_smoke_test
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
+
+
+def node(status, name):
+    return next(entry for entry in status["nodes"] if entry["node_name"] == name and entry["state"] != "DEAD")
+
+
+def test_status_describes_the_cluster(local_ray):
+    status = local_ray.cluster().status()
+    worker = node(status, "worker-1")
+    assert [entry["node_name"] for entry in status["nodes"]][:2] == ["head", "worker-1"]
+    assert worker["state"] == "ALIVE" and not worker["is_head"] and node(status, "head")["is_head"]
+    assert worker["labels"]["zone"] == "a"
+    assert worker["resources"]["total"]["CPU"] == 2
+    assert worker["resources"]["total"] == worker["resources"]["available"]
+    assert not [name for name in worker["resources"]["total"] if name.startswith("node:")]
+    assert status["resources"]["total"]["GPU"] == 1 and status["resources"]["used"]["GPU"] == 0
+    assert status["ray_version"] == status["environment_version"]
+    assert status["session_name"].startswith("session_")
+    assert status["summary"] == "2 ALIVE, CPU 0/2 used, GPU 0/1 used, NPU 0/1 used"
+
+
+def test_work_shows_as_used_and_as_demand(local_ray):
+    source = (
+        "import time\n"
+        "task = ray.remote(num_cpus=2)(lambda: time.sleep(60))\n"
+        "running, waiting = task.remote(), task.remote()\n"
+        "print('submitted', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with local_ray.run_driver(source) as driver:
+        try:
+            assert driver.stdout.readline() == "submitted\n"
+            until(lambda: local_ray.cluster().status()["demands"])
+            status = local_ray.cluster().status()
+            assert status["demands"] == [{"kind": "task_or_actor", "resources": {"CPU": 2}, "count": 1}]
+            assert status["resources"]["used"]["CPU"] == 2
+            assert status["summary"].endswith("1 pending")
+
+            busy = local_ray.cluster().smoke_test(task_seconds=0.1)["resources"]
+            assert (busy["CPU"]["in_use"], busy["CPU"]["tasks"], busy["GPU"]["tasks"]) == (2, 0, 1)
+
+            with pytest.raises(RayClusterError) as caught:
+                local_ray.cluster().smoke_test(task_seconds=0.1, in_use="wait", timeout=4)
+            ip = node(status, "worker-1")["ip"]
+            assert caught.value.kind == "pending"
+            assert " of 4 tasks are not done after 4 s: " in str(caught.value)
+            assert f" 2 CPU on worker-1 ({ip}), where 0 of 2 CPU are free" in str(caught.value)
+        finally:
+            driver.kill()
+    until(lambda: local_ray.cluster().status()["resources"]["used"]["CPU"] == 0)
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_smoke_test_runs_on_every_unit(local_ray):
+    result = local_ray.cluster().smoke_test(task_seconds=1, payload_bytes=1000000)
+    cpu = result["resources"]["CPU"]
+    assert (cpu["total"], cpu["tasks"], cpu["in_use"], cpu["nodes"]) == (2, 2, 0, {"worker-1": 2})
+    assert cpu["sum_seconds"] >= 2 and 1 <= cpu["seconds"] <= result["seconds"]
+    # What took less than its parts one after the other was parallel; a slow machine may start the second too late.
+    assert cpu["parallel"] == 2 or cpu["seconds"] >= cpu["sum_seconds"]
+    assert result["resources"]["GPU"]["tasks"] == result["resources"]["NPU"]["tasks"] == 1
+
+
+def test_smoke_test_names_the_node_of_a_task_that_dies(local_ray):
+    def kill_one_task():
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                if b"ray::rayops.smoke_test" in read(f"/proc/{pid}/cmdline") and is_ours(pid):
+                    os.kill(int(pid), signal.SIGKILL)
+                    return
+            time.sleep(0.05)
+
+    def is_ours(pid):
+        return str(local_ray.directory).encode() in read(f"/proc/{pid}/environ") + read(f"/proc/{pid}/maps")
+
+    def read(path):
+        try:
+            return Path(path).read_bytes()
+        except OSError:
+            return b""
+
+    killer = threading.Thread(target=kill_one_task)
+    killer.start()
+    with pytest.raises(RayClusterError, match=r"task \d on worker-1 \([0-9.]+\) failed: ") as caught:
+        local_ray.cluster().smoke_test(task_seconds=20, timeout=60)
+    killer.join()
+    assert caught.value.kind == "task"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"node_id": "b"}, "it ran on node b"),
+        ({"devices": 0}, "it was given 0 GPUs"),
+        ({"data": b"rayops 6 ray"}, "its 12 bytes are not the 12 that it made"),
+        ({"data": b""}, "its 0 bytes are not the 12 that it made"),
+        ({}, ""),
+    ],
+)
+def test_a_wrong_result_is_seen(change, problem):
+    task = {"index": 7, "resource": "GPU", "node": {"node_id": "a"}}
+    seen = {"node_id": "a", "devices": 1, "data": b"rayops 7 ray", **change}
+    assert _ray_smoke_test.wrong(task, seen, seen["data"], 12) == problem
+
+
+def test_a_cap_takes_tasks_from_all_nodes_alike():
+    def entry(name, cpus, free):
+        resources = {"total": {"CPU": cpus}, "available": {"CPU": free}}
+        return {"node_id": name, "node_name": name, "resources": resources}
+
+    nodes = [entry("a", 8, 8), entry("b", 1, 1), entry("c", 4, 2.5), entry("d", 0, 0)]
+    _tasks, capped = _ray_smoke_test.plan(nodes, {"in_use": "skip", "max_tasks": 7})
+    assert capped["CPU"]["nodes"] == {"a": 4, "b": 1, "c": 2}
+    tasks, everything = _ray_smoke_test.plan(nodes, {"in_use": "wait", "max_tasks": 0})
+    assert everything["CPU"]["nodes"] == {"a": 8, "b": 1, "c": 4}
+    assert everything["CPU"]["in_use"] == 2
+    assert [task["index"] for task in tasks] == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("spans", "most"),
+    [([(0, 1), (1, 2)], 1), ([(0, 3), (1, 2), (1.5, 4)], 3), ([(0, 1), (0.5, 2), (1, 3)], 2)],
+)
+def test_most_at_once(spans, most):
+    assert _ray_smoke_test.most_at_once(spans) == most
+
+
+def test_waiting_names_what_is_missing(local_ray):
+    wait = {"nodes": 3, "node_names": ["head", "worker-9"], "node_ips": ["10.0.0.7"], "resources": {"GPU": 2}}
+    with pytest.raises(RayClusterError) as caught:
+        local_ray.cluster().status(wait, timeout=0.5)
+    assert str(caught.value) == (
+        "2 of 3 nodes are ALIVE after 0.5 s; missing: worker-9; 10.0.0.7; GPU (1 of 2)."
+    )
+    assert caught.value.kind == "missing"
+    assert len(caught.value.status["resources"]["total"]) == 5
+
+
+def test_a_restarted_node_counts_once_and_a_drained_one_not_at_all(local_ray):
+    cluster = local_ray.cluster()
+    first = local_ray.start_worker("worker-2", 70, "--num-cpus=0")
+    try:
+        old = node(local_ray.wait_for("worker-2"), "worker-2")
+        os.killpg(first.pid, signal.SIGKILL)
+        local_ray.start_worker("worker-2", 70, "--num-cpus=0")
+
+        def alive():
+            named = [entry for entry in cluster.status()["nodes"] if entry["node_name"] == "worker-2"]
+            return [entry["node_id"] for entry in named if entry["state"] == "ALIVE"]
+
+        until(lambda: set(alive()) - {old["node_id"]}, 120)
+        # Here the GCS still has the killed node as ALIVE, if the new one was quick.
+        (new_id,) = alive()
+        dead = next(entry for entry in cluster.status()["nodes"] if entry["node_id"] == old["node_id"])
+        assert dead["state"] == "DEAD" and dead["uptime"] is None
+        assert cluster.wait_alive(new_id, 5)["start_time"] > dead["start_time"]
+        assert cluster.status()["summary"].startswith("3 ALIVE")
+
+        drained = cluster.drain(new_id, 20, "a test")
+        assert drained["drained"] and drained["seconds"] < 20
+        with pytest.raises(RayClusterError, match=r"missing: worker-2 \([0-9.]+\), which is DEAD: .*a test"):
+            cluster.status({"node_names": ["worker-2"]}, timeout=0)
+    finally:
+        local_ray.stop_worker("worker-2", local_ray.processes[-1])
+
+
+def test_a_node_whose_port_was_taken_over_is_dead():
+    def entry(node_id, start_time, port, state):
+        resources = {"available": {"CPU": 1}}
+        return {"node_id": node_id, "ip": "10.0.0.7", "port": port, "start_time": start_time, "state": state,
+                "uptime": 5.0, "state_message": "", "resources": resources}
+
+    nodes = [
+        entry("newest", "t3", 7000, "DEAD"), entry("killed", "t1", 7000, "ALIVE"),
+        entry("other", "t1", 7001, "ALIVE"), entry("again", "t2", 7000, "ALIVE"),
+    ]
+    _ray_api.mark_replaced(nodes)
+    assert {node["node_id"]: node["state"] for node in nodes if node["state"] != "DEAD"} == {"other": "ALIVE"}
+    assert nodes[1]["state_message"] == "Replaced by node again." and nodes[1]["resources"]["available"] == {}
+    assert nodes[3]["state_message"] == "Replaced by node newest."
+
+
+def test_a_busy_node_drains_until_the_deadline(local_ray):
+    cluster = local_ray.cluster()
+    process = local_ray.start_worker("worker-3", 70, "--num-cpus=0", '--resources={"slot":1}')
+    source = (
+        "import time\n"
+        "task = ray.remote(num_cpus=0, resources={'slot': 1})(lambda: time.sleep(60))\n"
+        "running = task.remote()\n"
+        "time.sleep(60)\n"
+    )
+    try:
+        worker = node(local_ray.wait_for("worker-3"), "worker-3")
+        with local_ray.run_driver(source) as driver:
+            try:
+                until(lambda: cluster.status()["resources"]["used"]["slot"] == 1)
+                drained = cluster.drain(worker["node_id"], 4, "a test")
+                assert not drained["drained"] and drained["node"]["state"] == "DRAINING"
+                assert drained["node"]["drain_deadline"] and drained["node"]["activity"]
+                status = cluster.status()
+                assert "slot" not in status["resources"]["total"]
+                assert status["summary"].startswith("2 ALIVE, 1 DRAINING")
+            finally:
+                driver.kill()
+    finally:
+        local_ray.stop_worker("worker-3", process)
+
+
+def test_drain_of_an_unknown_node_fails(local_ray):
+    with pytest.raises(RayClusterError, match="The GCS knows no node 00"):
+        local_ray.cluster().drain("00" * 28, 5, "a test")
+
+
+def refused(kind, **options):
+    with pytest.raises(RayClusterError) as caught:
+        RayCluster(**options).status()
+    assert caught.value.kind == kind
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_token_that_is_wrong_absent_or_empty(local_ray, tmp_path):
+    connection = local_ray.connection()
+    wrong, empty = tmp_path / "wrong", tmp_path / "empty"
+    wrong.write_text("f" * 64)
+    empty.touch()
+    message = refused("unauthorized", **{**connection, "auth_token_path": str(wrong)})
+    assert message == f"The cluster at {local_ray.address} refused the token in {wrong}."
+    message = refused("unauthorized", **{**connection, "auth_token_path": str(tmp_path / "no")})
+    assert message == f"The cluster at {local_ray.address} wants a token, and there is none at {tmp_path}/no."
+    assert f"The token file {empty} is empty" in refused("token", **{**connection, "auth_token_path": str(empty)})
+
+
+def test_nobody_listens(ray_environment):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        started = time.monotonic()
+        message = refused("unreachable", environment=ray_environment, address=address)
+        assert message == f"The GCS at {address} is not reachable: Connection refused."
+        assert time.monotonic() - started < 5
+        with pytest.raises(RayClusterError, match="is not reachable within 1 s: Connection refused"):
+            RayCluster(ray_environment, address).status({"nodes": 1}, timeout=1)
+
+
+def test_a_listener_that_says_nothing_is_given_up(ray_environment, monkeypatch):
+    monkeypatch.setattr(_ray_cluster, "MARGIN_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        message = refused("timeout", environment=ray_environment, address=address, timeout=1)
+    assert message == f"The GCS at {address} accepts connections, but gave no answer in 3 s."
+    assert not [pid for pid in filter(str.isdigit, os.listdir("/proc")) if address.encode() in cmdline(pid)]
+
+
+def cmdline(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_an_environment_without_ray(tmp_path):
+    message = refused("no_ray", environment=str(tmp_path))
+    assert message == f"There is no Python at {tmp_path}/bin/python: install Ray there, or set environment."
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/usr/bin/python3")
+    assert refused("no_ray", environment=str(tmp_path)).startswith(f"Ray is not installed in {tmp_path}: No module")
+
+
+def test_other_users(local_ray):
+    connection = local_ray.connection()
+    assert refused("user", **connection, user="nosuchuser") == "There is no user nosuchuser on this host."
+    assert refused("address", **{**connection, "address": "10.0.0.5"}).startswith("The address must be host:port")
+
+
+def test_secrets_and_proxies_stay_out_of_the_helper(tmp_path, monkeypatch):
+    """The helper's own view: what a Python in its place is given."""
+    seen = tmp_path / "seen"
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\n(echo \"$@\"; env; cat) > {seen}\necho '{{}}'\n")
+    python.chmod(0o755)
+    token = tmp_path / "token"
+    token.write_text("Zq7-of-the-file")
+    monkeypatch.setenv("https_proxy", "http://proxy.example")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "Zq7-of-the-shell")
+    RayCluster(str(tmp_path), auth_token_path=str(token)).status()
+    text = seen.read_text()
+    assert text.startswith("-I - rayops.cluster.status\n")
+    assert "Zq7" not in text and "proxy.example" not in text
+    assert "RAY_AUTH_MODE=token" in text and f"RAY_AUTH_TOKEN_PATH={token}" in text
+    token.unlink()
+    RayCluster(str(tmp_path), auth_token_path=str(token)).status()
+    assert "RAY_AUTH_MODE=disabled" in seen.read_text()
+
+
+def test_internal_resources_are_left_out():
+    names = ("CPU", "node:10.0.0.5", "node:__internal_head__", "CPU_group_0_3f2ac1", "bundle_group_3f2ac1", "slot")
+    assert list(_ray_api.public(dict.fromkeys(names, 1.0))) == ["CPU", "slot"]
