@@ -1,0 +1,78 @@
+# make demo     a cluster in containers, to look at
+# make test     lint, sanity, unit and molecule: everything that must pass
+# make bench    the figures of the README
+# make clean    remove all beds and everything under .cache
+# Only python3 (3.11 or newer) and, for the containers, root or an answering Docker engine are needed.
+
+PYTHON ?= python3
+CACHE := .cache
+VENV := $(CACHE)/venv
+SANITY := $(CACHE)/sanity/ansible_collections/rayops/cluster
+BED := $(VENV)/bin/python -m tests.bed
+SCENARIOS ?= $(sort $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+# The beds' inventories do not exist before `create`, nor after `destroy`.
+export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
+export MOLECULE_COMMAND_BORDERS := false
+
+.PHONY: help demo test lint sanity unit molecule bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile | head -5
+
+$(VENV)/.done: tests/requirements.txt
+	@echo "make: preparing .cache/venv (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: python3 must be 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && apt-get install -qq -y python3-venv; } \
+	  || { echo "make: run as root once: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+demo: $(VENV)/.done
+	@$(BED) up demo --workers 2
+	@sh tests/bed/demo.sh
+
+test: lint sanity unit molecule
+	@echo "make: all of it passed"
+
+lint: $(VENV)/.done
+	@echo "make: ruff"
+	@ruff check --no-cache --select B,E,F,I,W .
+	@echo "make: ansible-lint"
+	@ansible-lint --profile production --offline
+
+# ansible-test works only at the path of an installed collection: it gets a copy, without the link under .ansible, and a
+# repository of its own, or it would ask this one, which ignores .cache.
+sanity: $(VENV)/.done
+	@echo "make: ansible-test sanity"
+	@command -v shellcheck >/dev/null || { apt-get update -qq && apt-get install -qq -y shellcheck; } >/dev/null \
+	  || echo "make: shellcheck is missing: that test is left out"
+	@rm -rf $(SANITY) && mkdir -p $(SANITY)
+	@git ls-files --cached --others --exclude-standard -z -- . ':!.ansible' \
+	  | tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory=$(SANITY)
+	@test -f $(SANITY)/galaxy.yml || { echo "make: sanity needs a git checkout"; exit 1; }
+	@git init --quiet $(SANITY)
+	@python tests/sanity/get_pip.py
+	@cd $(SANITY) && PIP_QUIET=1 ansible-test sanity --skip-test pslint \
+	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
+	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
+
+unit: $(VENV)/.done
+	@echo "make: unit tests"
+	@python -m pytest -q tests/unit
+
+molecule: $(VENV)/.done
+	@for scenario in $(SCENARIOS); do \
+	  echo "make: molecule scenario $$scenario"; \
+	  molecule test --scenario-name $$scenario || exit 1; \
+	done
+
+bench: $(VENV)/.done
+	@python -m tests.bench
+
+clean:
+	@if [ -d $(CACHE) ]; then $(PYTHON) -m tests.bed down --all && rm -rf $(CACHE); fi

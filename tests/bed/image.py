@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The image of a bare host: Debian's own packages, with Python and systemd, and without Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+from .bed import BedError, say
+from .engine import docker, install
+
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,iproute2,procps,sudo,openssh-server"
+)
+# Runs inside the new root. Unique things (host keys, machine-id) are made when a container boots for the first time.
+SETUP = r"""
+rm -f /etc/ssh/ssh_host_*
+: > /etc/machine-id
+cat > /etc/ssh/sshd_config.d/bed.conf <<'END'
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+# Reverse lookups of the controller's address have no answer here.
+UseDNS no
+END
+cat > /etc/systemd/system/bed-ssh-keys.service <<'END'
+[Unit]
+Description=Make the SSH host keys of this container
+Before=ssh.service
+ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
+[Install]
+WantedBy=multi-user.target
+END
+# Containers may not make user namespaces, which Debian's unit of Redis asks for.
+mkdir -p /etc/systemd/system/redis-server.service.d
+printf '[Service]\nPrivateUsers=false\n' > /etc/systemd/system/redis-server.service.d/bed.conf
+cat > /usr/local/sbin/bed-init <<'END'
+#!/bin/sh
+# Docker mounts /etc/hosts, and nobody can replace a mounted file: give the host one of its own, as real hosts have.
+cat /etc/hosts > /run/docker-hosts
+if umount /etc/hosts; then
+  grep -qs localhost /etc/hosts || grep -E 'localhost|^ff|^fe' /run/docker-hosts > /etc/hosts
+  sed -i "/ # bed$/d" /etc/hosts
+  sed -n "s/[[:space:]]$(hostname)\$/& # bed/p" /run/docker-hosts >> /etc/hosts
+  chmod 0644 /etc/hosts
+fi
+exec /lib/systemd/systemd
+END
+chmod 0755 /usr/local/sbin/bed-init
+systemctl -q enable bed-ssh-keys.service
+systemctl -q mask getty@.service console-getty.service systemd-udevd.service systemd-resolved.service \
+  systemd-networkd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+systemctl -q set-default multi-user.target
+"""
+
+
+def tag(suite: str) -> str:
+    """The image's name. It holds a digest of the recipe, so that a changed recipe makes a new image."""
+    digest = hashlib.sha256(f"{suite}\n{PACKAGES}\n{SETUP}".encode()).hexdigest()[:12]
+    return f"rayops-bed:{suite}-{digest}"
+
+
+def ensure(suite: str) -> str:
+    """Return the image's tag; build the image when Docker does not have it."""
+    name = tag(suite)
+    if docker("images", "--quiet", name):
+        return name
+    if not shutil.which("mmdebstrap"):
+        install("mmdebstrap", "debian-archive-keyring")
+    say(f"building the image {name} from Debian's packages (about 20 s)")
+    began = time.monotonic()
+    build = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "--quiet",
+             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+             f'--customize-hook=chroot "$1" sh -ec {quoted(SETUP)}', suite, "-"]
+    load = ["docker", "import", "--change", 'CMD ["/usr/local/sbin/bed-init"]',
+            "--change", "ENV container=docker", "-", name]
+    with tempfile.TemporaryFile("w+") as errors:
+        # When it fails, mmdebstrap signals its whole process group: that must not be ours.
+        with subprocess.Popen(build, stdout=subprocess.PIPE, stderr=errors, start_new_session=True) as builder:
+            loader = subprocess.run(load, stdin=builder.stdout, capture_output=True, text=True, check=False)
+        if builder.returncode or loader.returncode:
+            docker("rmi", name, check=False)
+            errors.seek(0)
+            raise BedError(f"The image {suite} cannot be built: {(errors.read() + loader.stderr).strip()[-800:]}")
+    say(f"image built in {time.monotonic() - began:.0f} s")
+    return name
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
