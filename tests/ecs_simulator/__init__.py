@@ -1,0 +1,4 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A simulator of the IAM and ECS list APIs of Huawei Cloud, for tests and demos. See README.md."""

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the simulated instances come from, and what a row of the ECS list API looks like."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any, Optional
+
+DEFAULT_REGION = "cn-north-4"
+DEFAULT_FLAVOR = "s7.large.2"
+RAY_TAGS = ("ray-cluster-name", "ray-node-type", "ray-user-node-type")
+GPU_V100 = {"name": "Nvidia Tesla V100S 32GB", "count": 1, "memory_mb": 32768}
+NPU_910 = {"name": "Ascend 910", "count": 8, "memory_mb": 32768}
+FLAVORS: dict[str, dict[str, Any]] = {
+    "s7.large.2": {"vcpus": "2", "ram": "4096"},
+    "c7.2xlarge.4": {"vcpus": "8", "ram": "32768"},
+    "p2s.2xlarge.8": {"vcpus": "8", "ram": "65536", "gpus": [GPU_V100]},
+    "p2s.16xlarge.8": {"vcpus": "64", "ram": "524288", "gpus": [{**GPU_V100, "count": 8}]},
+    "kat2.48xlarge.8": {"vcpus": "192", "ram": "1572864", "asic_accelerators": [NPU_910]},
+}
+# What real instances carry: the simulator must tempt the plugin to leak it.
+USER_DATA = base64.b64encode(b"#!/bin/bash\necho 'root:$6$salt$notapassword' | chpasswd -e\n").decode()
+
+
+def project_id(region: str) -> str:
+    """The project of a region; always the same for the same name."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{region}.simulator.invalid").hex
+
+
+class FileSource:
+    """Instances from a JSON file: a list of short forms (see README.md), read again when the file changes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._stamp: Optional[int] = None
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+
+    def rows(self, region: str) -> list[dict[str, Any]]:
+        stamp = self.path.stat().st_mtime_ns
+        if stamp != self._stamp:
+            self._rows = _by_region(json.loads(self.path.read_text(encoding="utf-8")))
+            self._stamp = stamp
+        return self._rows.get(region, [])
+
+
+class ContainerSource:
+    """The Docker containers that run now and carry a label, such as "rayops.bed=demo"."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def rows(self, region: str) -> list[dict[str, Any]]:
+        listed = _docker("ps", "--quiet", "--no-trunc", "--filter", f"label={self.label}").split()
+        inspected = json.loads(_docker("inspect", *listed)) if listed else []
+        return _by_region([_container(each) for each in inspected if each["State"]["Running"]]).get(region, [])
+
+
+def server_row(short: dict[str, Any]) -> dict[str, Any]:
+    """A row as ListServersDetails gives it, from a short form. "raw" in it replaces fields of the row as they are."""
+    name = short.get("name", "server")
+    region = short.get("region", DEFAULT_REGION)
+    vpc = short.get("vpc_id") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"vpc.{region}"))
+    row = {
+        "id": short.get("id") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{region}.{name}")),
+        "name": name,
+        "status": short.get("status", "ACTIVE"),
+        "addresses": {vpc: _addresses(short)},
+        "flavor": _flavor(short.get("flavor", DEFAULT_FLAVOR)),
+        "metadata": {
+            "vpc_id": vpc,
+            "image_name": "Debian 12.0.0 64bit",
+            "os_type": short.get("os_type", "Linux"),
+            "os_bit": "64",
+            "charging_mode": "0",
+            "metering.imagetype": "gold",
+        },
+        "tags": [f"{key}={value}" for key, value in short.get("tags", {}).items()] + ["_sys_root_resource_id=0"],
+        "image": {"id": "5c8b6f5e-0000-4000-8000-000000000001"},
+        "security_groups": [{"name": "default"}],
+        "tenant_id": project_id(region),
+        "enterprise_project_id": short.get("enterprise_project_id", "0"),
+        "key_name": "ops",
+        "locked": False,
+        "created": "2026-11-01T08:00:00Z",
+        "updated": "2026-11-01T08:01:00Z",
+        "progress": "",
+        "description": "",
+        "OS-EXT-AZ:availability_zone": short.get("availability_zone", f"{region}a"),
+        "OS-EXT-STS:vm_state": "active",
+        "OS-EXT-STS:power_state": 1,
+        "OS-EXT-SRV-ATTR:hostname": short.get("hostname", name),
+        "OS-EXT-SRV-ATTR:user_data": USER_DATA,
+    }
+    row.update(short.get("raw", {}))
+    return row
+
+
+def _flavor(name: str) -> dict[str, Any]:
+    plain = {"id": name, "name": name, "disk": "0", "vcpus": "2", "ram": "4096", "gpus": [], "asic_accelerators": []}
+    return {**plain, **FLAVORS.get(name, {})}
+
+
+def _addresses(short: dict[str, Any]) -> list[dict[str, Any]]:
+    wanted = [("fixed", "4", short.get("private_ip", "192.168.0.10")), ("floating", "4", short.get("public_ip"))]
+    wanted.append(("fixed", "6", short.get("ipv6")))
+    return [
+        {
+            "version": version,
+            "addr": address,
+            "primary": True,
+            "OS-EXT-IPS:type": kind,
+            "OS-EXT-IPS-MAC:mac_addr": "fa:16:3e:00:00:01",
+            "OS-EXT-IPS:port_id": "0f1e2d3c-0000-4000-8000-000000000002",
+        }
+        for kind, version, address in wanted
+        if address
+    ]
+
+
+def _by_region(shorts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    regions: dict[str, list[dict[str, Any]]] = {}
+    for short in shorts:
+        regions.setdefault(short.get("region", DEFAULT_REGION), []).append(server_row(short))
+    return regions
+
+
+def _container(inspected: dict[str, Any]) -> dict[str, Any]:
+    labels = inspected["Config"]["Labels"] or {}
+    networks = inspected["NetworkSettings"]["Networks"]
+    address = (networks.get("bridge") or next(iter(networks.values()), {})).get("IPAddress")
+    return {
+        "id": str(uuid.UUID(inspected["Id"][:32])),
+        "name": labels.get("ecs.name") or inspected["Name"].lstrip("/"),
+        "region": labels.get("ecs.region", DEFAULT_REGION),
+        "flavor": labels.get("ecs.flavor", DEFAULT_FLAVOR),
+        "private_ip": address,
+        "tags": {key: labels[key] for key in RAY_TAGS if labels.get(key)},
+    }
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(("docker", *arguments), check=True, capture_output=True, text=True, timeout=30).stdout
