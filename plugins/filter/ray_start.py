@@ -10,7 +10,8 @@ short_description: Compile a node's declared state to what its systemd unit runs
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
-  - Turns the content of C(head-node.yaml) or C(worker-node.yaml) into the arguments and the environment of C(ray start).
+  - Turns the content of C(head-node.yaml) or C(worker-node.yaml) into the arguments and the environment of
+    C(ray start).
   - Each key goes where today's Ray wants it. An unknown key is refused by name, with the nearest known one.
 positional: node_type
 options:

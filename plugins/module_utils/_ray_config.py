@@ -11,7 +11,9 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import math
 import os
+import re
 import subprocess
 
 NODE_TYPES = ("head", "worker")
@@ -53,6 +55,19 @@ _SCHEMA = {
     "worker": dict(_COMMON, resources=None),
 }
 _WORKER_TYPE = {"min_workers": int, "max_workers": int, "resources": None}
+# Under systemd no working directory is meant.
+_PATHS = (
+    "auth.token_path", "gcs.path", "object_store.plasma_directory", "object_store.spilling_directory",
+    "ray.environment", "ray.temp_dir", "redis.password_file", "system_config.plasma_directory",
+    "system_config.object_spilling_directory",
+)
+# Ray's own rules: python/ray/_private/label_utils.py and ray_constants.py (OBJECT_STORE_MINIMUM_MEMORY_BYTES).
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL_KEY = re.compile(rf"([a-zA-Z0-9_.-]{{1,253}}/)?{_LABEL}")
+_LABEL_VALUE = re.compile(rf"({_LABEL})?")
+_MINIMUM_OBJECT_STORE = 75 * 1024 * 1024
+# systemd drops an assignment to any other name.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class RayConfigError(Exception):
@@ -64,17 +79,22 @@ def _nearest(key: str, known) -> str:
     return f"did you mean '{match[0]}'?" if match else f"known keys: {', '.join(sorted(known))}."
 
 
+def _quoted(path: str, value) -> str:
+    """A wrong value in a message; only its type where it may hold a password."""
+    return f"of type {type(value).__name__}" if not path or path.startswith("redis") else repr(value)
+
+
 def _check_leaf(path: str, value, kind: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         names = {int: "an integer", str: "a string", list: "a list"}
-        raise RayConfigError(f"{path} must be {names[kind]}, not {value!r}.")
+        raise RayConfigError(f"{path} must be {names[kind]}, not {_quoted(path, value)}.")
     if kind is int and value < 0:
         raise RayConfigError(f"{path} must not be negative, but is {value}.")
 
 
 def _check_section(path: str, section, schema: dict) -> None:
     if not isinstance(section, dict):
-        raise RayConfigError(f"{path or 'The file'} must be a map of keys and values, not {section!r}.")
+        raise RayConfigError(f"{path or 'The file'} must be a map of keys and values, not {_quoted(path, section)}.")
     for key, value in section.items():
         where = f"{path}.{key}" if path else str(key)
         if key not in schema:
@@ -92,10 +112,12 @@ def _check_section(path: str, section, schema: dict) -> None:
 
 def _check_resources(path: str, resources: dict) -> None:
     for name, amount in resources.items():
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0:
+        if not isinstance(name, str):
+            raise RayConfigError(f"The resource {path}.{name} must have a name: write '{name}' in quotes.")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < math.inf:
             raise RayConfigError(f"{path}.{name} must be a number of 0 or more, not {amount!r}.")
-        if name in ("CPU", "GPU", "memory") and int(amount) != amount:
-            raise RayConfigError(f"{path}.{name} must be a whole number, not {amount!r}.")
+        if int(amount) != amount:
+            raise RayConfigError(f"{path}.{name} must be a whole number, not {amount!r}: Ray refuses a part of one.")
         if name == "object_store_memory":
             raise RayConfigError(f"{path}.object_store_memory is not a resource here: set object_store.memory.")
         if name.lower() in ("cpu", "gpu", "memory") and name not in ("CPU", "GPU", "memory"):
@@ -116,6 +138,58 @@ def _check_ports(ports: dict) -> None:
         if low is not None and name not in ("worker_min", "worker_max") and low <= port <= high:
             raise RayConfigError(f"network.ports.{name} is {port}, which lies in the workers' range {low}-{high}.")
         seen[port] = name
+
+
+def _check_names(config: dict) -> None:
+    """What stands in maps with free keys: labels, variables and paths."""
+    for key, value in (config.get("labels") or {}).items():
+        if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch("" if value is None else str(value)):
+            raise RayConfigError(
+                f"labels.{key} is {value!r}: in its name and value Ray takes letters, digits, '-', '_' and '.', 63 at "
+                "most, a letter or a digit first and last."
+            )
+    for section in ("environment", "system_config"):
+        for name in config.get(section) or {}:
+            if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+                raise RayConfigError(f"{section}.{name} is no name of a variable: use letters, digits and '_'.")
+    for path in _PATHS:
+        section, dot, key = path.partition(".")
+        value = (config.get(section) or {}).get(key)
+        if value and not os.path.isabs(str(value)):
+            raise RayConfigError(f"{path} is '{value}': give the whole path, from / on.")
+
+
+def _check_network(config: dict, node_type: str) -> None:
+    network = config.get("network") or {}
+    ports = {name: port for name, port in (network.get("ports") or {}).items() if port is not None}
+    redis = config.get("redis") or {}
+    if redis.get("port") and storage_of(config) != "redis":
+        ports.setdefault("gcs", redis["port"])
+    _check_ports(ports)
+    address = network.get("head_address")
+    if node_type == "worker" and not address:
+        raise RayConfigError("network.head_address is missing: a worker needs the head's name and GCS port, host:6379.")
+    if address and not re.fullmatch(r".+:[0-9]+", address):
+        raise RayConfigError(f"network.head_address is '{address}': give the head's name and GCS port, host:6379.")
+    if network.get("node_ip_address"):
+        _check_ip_address(network["node_ip_address"])
+
+
+def _check_storage(config: dict) -> None:
+    storage, redis = storage_of(config), config.get("redis") or {}
+    if storage not in STORAGES:
+        raise RayConfigError(f"gcs.storage must be one of {', '.join(STORAGES)}, not '{storage}'.")
+    if storage == "rocksdb" and not (config.get("gcs") or {}).get("path"):
+        raise RayConfigError("gcs.path is missing: RocksDB needs a directory on a local disk, say /var/lib/ray/gcs.")
+    if storage == "redis" and not redis.get("host"):
+        raise RayConfigError("redis.host is missing: gcs.storage is redis, so name the Redis server's address.")
+    if storage != "redis" and redis.get("host"):
+        raise RayConfigError(f"redis.host is set, but gcs.storage is {storage}: set it to redis, or drop the host.")
+    if storage == "redis" and redis.get("password") and not redis.get("password_file"):
+        raise RayConfigError(
+            "redis.password cannot stand in this file: put RAY_REDIS_PASSWORD=... into a file that only root reads, "
+            "and name it as redis.password_file."
+        )
 
 
 def resources_of(config: dict, node_type: str) -> dict:
@@ -142,28 +216,25 @@ def validate(config: dict, node_type: str) -> None:
         path = f"worker_nodes.worker_node_types.{name}"
         _check_section(path, kind, _WORKER_TYPE)
         _check_resources(f"{path}.resources", kind.get("resources") or {})
-    network = config.get("network") or {}
-    _check_ports({name: port for name, port in (network.get("ports") or {}).items() if port is not None})
-    if node_type == "worker" and not network.get("head_address"):
-        raise RayConfigError("network.head_address is missing: a worker needs the head's name and GCS port, host:6379.")
-    if network.get("node_ip_address"):
-        _check_ip_address(network["node_ip_address"])
-    storage = storage_of(config)
-    if storage not in STORAGES:
-        raise RayConfigError(f"gcs.storage must be one of {', '.join(STORAGES)}, not '{storage}'.")
-    if storage == "rocksdb" and not (config.get("gcs") or {}).get("path"):
-        raise RayConfigError("gcs.path is missing: RocksDB needs a directory on a local disk, such as /var/lib/ray/gcs.")
-    if storage == "redis" and not (config.get("redis") or {}).get("host"):
-        raise RayConfigError("redis.host is missing: gcs.storage is redis, so name the Redis server's address.")
+    memory = (config.get("object_store") or {}).get("memory") or _MINIMUM_OBJECT_STORE
+    if memory < _MINIMUM_OBJECT_STORE:
+        raise RayConfigError(f"object_store.memory is {memory} bytes: Ray needs {_MINIMUM_OBJECT_STORE} (75 MiB).")
+    _check_names(config)
+    _check_network(config, node_type)
+    _check_storage(config)
 
 
 def _check_ip_address(value: str) -> None:
     try:
-        ipaddress.ip_address(value)
+        found = ipaddress.ip_address(value)
     except ValueError:
         raise RayConfigError(
             f"network.node_ip_address is '{value}', which is no IP address: set ray_node_ip_address for this host."
         ) from None
+    if found.is_unspecified:
+        raise RayConfigError(
+            f"network.node_ip_address is {value}, which no other node can reach: set ray_node_ip_address for this host."
+        )
 
 
 def load(path: str, environments: tuple[str, ...] = ()) -> dict:
@@ -181,9 +252,16 @@ def load(path: str, environments: tuple[str, ...] = ()) -> dict:
         return _load_by_environment(path, environments)
     try:
         with open(path, encoding="utf-8") as stream:
-            return yaml.safe_load(stream) or {}
+            content = yaml.safe_load(stream) or {}
+    except OSError as error:
+        raise RayConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise RayConfigError(f"{path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
         raise RayConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RayConfigError(f"{path} must hold keys and values, not a {type(content).__name__}.")
+    return content
 
 
 def _load_by_environment(path: str, environments: tuple[str, ...]) -> dict:
@@ -193,6 +271,7 @@ def _load_by_environment(path: str, environments: tuple[str, ...]) -> dict:
         if os.path.exists(python):
             result = subprocess.run([python, "-c", code, path], capture_output=True, text=True, timeout=30, check=False)
             if result.returncode:
-                raise RayConfigError(f"{path} is not valid YAML: {result.stderr.strip().splitlines()[-1]}")
+                words = result.stderr.strip().splitlines() or [f"{python} ended with {result.returncode}"]
+                raise RayConfigError(f"{path} is not valid YAML: {words[-1]}")
             return json.loads(result.stdout)
     raise RayConfigError(f"{path} cannot be read: install python3-yaml, or pass the module its config option.")

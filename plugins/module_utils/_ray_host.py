@@ -65,6 +65,7 @@ def file_system_of(path: str, mounts: str = "/proc/mounts") -> str:
 
 def size_of(path: str) -> int:
     """The size in bytes of the file system that holds a path, or its nearest parent that exists."""
+    path = os.path.abspath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
     stat = os.statvfs(path)
@@ -84,7 +85,8 @@ def has_address(address: str) -> bool:
 
 def _object_store_problem(config: dict) -> str | None:
     store = config.get("object_store") or {}
-    directory = store.get("plasma_directory") or (config.get("system_config") or {}).get("plasma_directory") or "/dev/shm"
+    system = config.get("system_config") or {}
+    directory = store.get("plasma_directory") or system.get("plasma_directory") or "/dev/shm"
     kind = file_system_of(directory)
     if _SHARED_FILE_SYSTEMS.match(kind):
         return (
@@ -126,7 +128,8 @@ def problems(config: dict, node_type: str, accelerators: bool = True) -> list[st
     address = (config.get("network") or {}).get("node_ip_address")
     if address and not has_address(address):
         found.append(
-            f"network.node_ip_address {address} is not an address of this host: set ray_node_ip_address to its private one."
+            f"network.node_ip_address {address} is not an address of this host: set ray_node_ip_address to its private "
+            "one."
         )
     store = _object_store_problem(config)
     return found + ([store] if store else [])

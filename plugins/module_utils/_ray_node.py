@@ -32,9 +32,10 @@ from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Uni
 
 # Ray's own port of the node's agent, where none is declared (python/ray/_private/ray_constants.py).
 DEFAULT_AGENT_PORT = 52365
-# `ray start` needs some seconds before its raylet shows: a younger unit is starting, not sick.
-STARTING = 30.0
+# `ray start` needs seconds, on a busy host many, before its raylet shows: a younger unit is starting, not sick.
+STARTING = 120.0
 _HIDDEN = "********"
+_SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
 # Only variables of these families are Ray's business: a drop-in may set others.
 _FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
 
@@ -120,7 +121,8 @@ class LiveNode:
         return {
             "id": raylet.options.get("--node_id") if raylet else None,
             "address": self.address or None,
-            "state": "ALIVE" if raylet and not self.unit.stopped else self.unit.properties.get("ActiveState", "inactive"),
+            "state": "ALIVE" if raylet and not self.unit.stopped
+            else self.unit.properties.get("ActiveState", "inactive"),
             "pid": pid,
             "session": os.path.basename(session) or None,
             "ray_version": ray_version(os.path.dirname(os.path.dirname(self.start.executable))),
@@ -156,7 +158,8 @@ def restart_differences(node: LiveNode) -> Differences:
         declared, live = start.options.get(option, ""), live_options.get(option, "")
         if option == "--redis-password":
             if (redis_password(node.config) if option in start.options else "") != live:
-                found.add(option, _HIDDEN, f"{_HIDDEN} (another)" if live else None)
+                shown = _HIDDEN if option in start.options else None
+                found.add(option, shown, f"{_HIDDEN} (another)" if live else None)
         elif declared != live:
             found.add(option, _shown(option, start.options), _shown(option, live_options))
     _compare_environment(found, start.environment, environment_of(node.unit.main_pid))
@@ -169,6 +172,9 @@ def restart_differences(node: LiveNode) -> Differences:
             found.compare("health", "alive", node.health())
         else:
             found.add("raylet", "running", "gone, although its unit is active")
+    elif node.unit.restarts and node.health() != "alive":
+        # Each of these starts is young: without this, a node that can never start would pass for one that is starting.
+        found.add("health", "alive", f"starting, after {node.unit.restarts} restarts by systemd")
     return found
 
 
@@ -178,18 +184,23 @@ def _shown(option: str, options: dict) -> str | None:
     return "set" if options[option] is None else options[option]
 
 
+def _shown_variable(name: str, environment: dict) -> str | None:
+    return _HIDDEN if name in environment and is_secret(name) else environment.get(name)
+
+
+def is_secret(variable: str) -> bool:
+    """Whether an environment variable of this name holds a secret, and not only the path of one."""
+    words = variable.upper().split("_")
+    return any(word.endswith(_SECRETS) for word in words) and "PATH" not in words and "FILE" not in words
+
+
 def _compare_environment(found: Differences, declared: dict, live: dict) -> None:
     if not live:
         return
     extra = {name for name in live if name.startswith(_FAMILIES)} - {REDIS_PASSWORD_VARIABLE}
     for name in sorted(set(declared) | extra):
         if declared.get(name) != live.get(name):
-            secret = any(word in name.upper() for word in ("PASSWORD", "SECRET", "TOKEN")) and "PATH" not in name.upper()
-            found.add(
-                f"environment {name}",
-                _HIDDEN if secret and name in declared else declared.get(name),
-                _HIDDEN if secret and name in live else live.get(name),
-            )
+            found.add(f"environment {name}", _shown_variable(name, declared), _shown_variable(name, live))
 
 
 def _compare_token(found: Differences, node: LiveNode) -> None:
@@ -215,7 +226,7 @@ def all_differences(node: LiveNode) -> tuple[Differences, str]:
         for option in node.start.options:
             found.add(option, _HIDDEN if option == "--redis-password" else _shown(option, node.start.options), None)
         for name in sorted(node.start.environment):
-            found.add(f"environment {name}", node.start.environment[name], None)
+            found.add(f"environment {name}", _shown_variable(name, node.start.environment), None)
     for process in node.foreign:
         where = process.options.get("--gcs-address") or "its own cluster"
         found.add(f"other Ray on this host, {process.kind} {process.pid}", None, where)

@@ -14,8 +14,10 @@ import signal
 import time
 from dataclasses import dataclass
 
-# What Ray's processes show of themselves: `ray::` and `ray-dashboard` are titles, the rest are paths.
-_PART_OF_RAY = re.compile(r"^ray::|^ray-dashboard|/site-packages/ray/|ray\.util\.client\.server")
+# What Ray's processes show of themselves: a title, or the script or the module that their Python runs.
+_TITLE = re.compile(r"ray::|ray-dashboard")
+_PYTHON = re.compile(r"python[0-9.]*")
+_SCRIPT = re.compile(r".*/(site|dist)-packages/ray/|ray\.util\.client\.server$")
 
 
 @dataclass
@@ -54,9 +56,13 @@ def _kind(argv: list[str]) -> str | None:
     program = os.path.basename(argv[0])
     if program in ("raylet", "gcs_server"):
         return program
-    if "start" in argv[1:4] and any(os.path.basename(word) == "ray" for word in argv[:3]):
+    if _TITLE.match(argv[0]):
+        return "other"
+    # An editor or a pager that has a file of Ray's open is not Ray.
+    command = [word for word in argv[1:] if not word.startswith("-")] if _PYTHON.fullmatch(program) else argv
+    if command and os.path.basename(command[0]) in ("ray", "ray.scripts.scripts") and command[1:2] == ["start"]:
         return "start"
-    return "other" if _PART_OF_RAY.search(" ".join(argv[:4])) else None
+    return "other" if command is not argv and command and _SCRIPT.match(command[0]) else None
 
 
 def ray_processes(proc: str = "/proc") -> list[RayProcess]:
@@ -70,7 +76,10 @@ def ray_processes(proc: str = "/proc") -> list[RayProcess]:
         kind = _kind(argv) if argv else None
         # Root without the right to trace, as in many containers, cannot read the namespace: the process counts then.
         if kind and _namespace(proc, name) in ("", own_namespace):
-            found.append(RayProcess(int(name), kind, argv, _read(f"{proc}/{name}/cgroup")))
+            cgroup = _read(f"{proc}/{name}/cgroup")
+            # Without one it has ended meanwhile: nobody's then, and surely not a foreign one.
+            if cgroup:
+                found.append(RayProcess(int(name), kind, argv, cgroup))
     return found
 
 

@@ -49,8 +49,13 @@ _HEAD_PORT_VARIABLES = {
 }
 # `ray start` refuses these as --resources: they have options of their own.
 _RESOURCE_OPTIONS = {"CPU": "--num-cpus", "GPU": "--num-gpus", "memory": "--memory"}
+# Options of `ray start` with a value true or false; all its other switches are flags.
+_BOOLEAN_OPTIONS = ("--include-dashboard", "--include-log-monitor")
 # The guide's system_config keys that are options today.
-_SYSTEM_CONFIG_OPTIONS = {"plasma_directory": "--plasma-directory", "object_spilling_directory": "--object-spilling-directory"}
+_SYSTEM_CONFIG_OPTIONS = {
+    "plasma_directory": "--plasma-directory",
+    "object_spilling_directory": "--object-spilling-directory",
+}
 
 
 @dataclass
@@ -74,6 +79,11 @@ class RayStart:
         ]
 
 
+def _given(section: dict | None) -> dict:
+    """A map with free keys, without those that YAML leaves empty."""
+    return {key: value for key, value in (section or {}).items() if value is not None}
+
+
 def _json(value) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
@@ -92,7 +102,8 @@ def _compile_address(start: RayStart, config: dict, node_type: str) -> None:
     ports = network.get("ports") or {}
     if node_type == "head":
         start.options["--head"] = None
-        start.options["--dashboard-host"] = network.get("dashboard_host") or network.get("node_ip_address") or "127.0.0.1"
+        own = network.get("node_ip_address") or "127.0.0.1"
+        start.options["--dashboard-host"] = network.get("dashboard_host") or own
     else:
         start.options["--address"] = network["head_address"]
     if network.get("node_ip_address"):
@@ -107,7 +118,7 @@ def _compile_address(start: RayStart, config: dict, node_type: str) -> None:
             if ports.get(name) is not None:
                 start.environment[variable] = str(ports[name])
     # The head's address stays out: a head that moves must not restart its workers.
-    direct = ["localhost", "127.0.0.1", "::1", f"{config.get('cluster_name', 'ray')}-head"]
+    direct = ["localhost", "127.0.0.1", "::1", f"{config.get('cluster_name') or 'ray'}-head"]
     direct += [network["head_address"].rpartition(":")[0]] if network.get("head_address") else []
     direct += [network["node_ip_address"]] if network.get("node_ip_address") else []
     direct += [str(item) for item in network.get("no_proxy") or []]
@@ -131,13 +142,13 @@ def _compile_resources(start: RayStart, config: dict, node_type: str) -> None:
     ):
         if store.get(key):
             start.options[option] = str(store[key])
-    labels = config.get("labels") or {}
+    labels = _given(config.get("labels"))
     if labels:
         start.options["--labels"] = ",".join(f"{key}={labels[key]}" for key in sorted(labels))
 
 
 def _compile_system_config(start: RayStart, config: dict, node_type: str) -> None:
-    system = dict(config.get("system_config") or {})
+    system = _given(config.get("system_config"))
     for key, option in _SYSTEM_CONFIG_OPTIONS.items():
         if system.get(key):
             start.options.setdefault(option, str(system[key]))
@@ -159,13 +170,16 @@ def _compile_storage(start: RayStart, config: dict) -> None:
         start.environment["RAY_gcs_storage_path"] = config["gcs"]["path"]
     if storage == "redis":
         start.environment["RAY_REDIS_ADDRESS"] = f"{redis['host']}:{redis.get('port') or 6379}"
-        start.environment["RAY_external_storage_namespace"] = redis.get("namespace") or config.get("cluster_name") or "ray"
+        namespace = redis.get("namespace") or config.get("cluster_name") or "ray"
+        start.environment["RAY_external_storage_namespace"] = namespace
         if redis.get("username"):
             start.options["--redis-username"] = redis["username"]
         if redis.get("password_file"):
             start.options["--redis-password"] = "${%s}" % REDIS_PASSWORD_VARIABLE
+        if redis.get("password"):
+            start.warnings.append("redis.password is not used: the password in redis.password_file is.")
         return
-    if redis.get("password") and storage != "redis":
+    if redis.get("password"):
         start.warnings.append(
             "redis.password is not used: without a Redis server it protects nothing in today's Ray; "
             "the cluster's token does (auth.token_path)."
@@ -193,16 +207,19 @@ def _compile_environment(start: RayStart, config: dict) -> None:
     start.environment["RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"] = "minor"
     if ray.get("drain_timeout") is not None:
         start.environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = str(ray["drain_timeout"])
-    for name, value in (config.get("environment") or {}).items():
+    for name, value in _given(config.get("environment")).items():
         start.environment[name] = _text(value)
 
 
 def _compile_extra_options(start: RayStart, config: dict) -> None:
-    for name, value in ((config.get("ray") or {}).get("options") or {}).items():
+    for name, value in _given((config.get("ray") or {}).get("options")).items():
         option = "--" + str(name).lstrip("-").replace("_", "-")
         if option in start.options:
             raise RayConfigError(f"ray.options.{name} is set by the collection already: use its own key for {option}.")
-        start.options[option] = None if value is True else _text(value)
+        if not isinstance(value, bool) or option in _BOOLEAN_OPTIONS:
+            start.options[option] = _text(value)
+        elif value:
+            start.options[option] = None
 
 
 def compile_start(config: dict, node_type: str) -> RayStart:
@@ -254,10 +271,11 @@ def parse_argv(argv: list[str]) -> dict[str, str | None]:
 def systemd_quote(word: str, expand: bool = False) -> str:
     """Quote one word for a unit file (systemd.syntax(7)).
 
-    :arg expand: the word stands in ExecStart=, where systemd expands variables: all but the password's are kept literal.
+    :arg expand: the word stands in ExecStart=, where systemd expands variables: all but the password's stay literal.
     """
-    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    text = text.replace("\n", "\\n").replace("\r", "\\r")
     if expand:
         password = "${%s}" % REDIS_PASSWORD_VARIABLE
         text = text.replace("$", "$$").replace(f"${password}", password)
-    return f'"{text}"' if any(character in word for character in " \t\n\"';") else text
+    return f'"{text}"' if not word or any(character in word for character in " \t\n\r\"';") else text

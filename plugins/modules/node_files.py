@@ -35,8 +35,8 @@ options:
         type: str
       regexp:
         description:
-          - With it, only one line of the file is kept. Lines that match are replaced by O(files[].content), and where none
-            does, it is appended.
+          - With it, only one line of the file is kept. Lines that match are replaced by O(files[].content), and where
+            none does, it is appended.
         type: str
       secret:
         description: What the file holds, if nobody may see it. It stands in no log and no diff.
@@ -86,12 +86,16 @@ paths:
   returned: success
 """
 
+import grp
 import os
+import pwd
 import re
 import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
 _HIDDEN = "(secret)\n"
 
@@ -106,9 +110,10 @@ class NodeFiles:
 
     def ensure(self, entry: dict) -> None:
         """Bring one entry about."""
+        existed = os.path.exists(entry["path"])
         changed = {"file": self._file, "directory": self._directory, "absent": self._absent}[entry["state"]](entry)
         if entry["state"] != "absent":
-            changed = self._attributes(entry) or changed
+            changed = self._attributes(entry, note=existed and not changed) or changed
         if changed:
             self.changed_paths.append(entry["path"])
 
@@ -140,7 +145,7 @@ class NodeFiles:
         directory = os.path.dirname(entry["path"])
         if not os.path.isdir(directory):
             self.module.fail_json(msg=f"{directory} does not exist: put it before {entry['path']} in the list.")
-        descriptor, temporary = tempfile.mkstemp(dir=self.module.tmpdir)
+        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".ansible-")
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
         self.module.set_owner_if_different(temporary, entry["owner"], False)
@@ -182,15 +187,20 @@ class NodeFiles:
                 os.remove(path)
         return True
 
-    def _attributes(self, entry: dict) -> bool:
+    def _attributes(self, entry: dict, note: bool = False) -> bool:
         path, diff = entry["path"], {}
         if not os.path.exists(path):
             return False
         mode = entry["mode"] or ("0755" if entry["state"] == "directory" else "0644")
+        if self.module.check_mode and not self._owners_exist(entry):
+            # An earlier task would have made them.
+            self.diffs.append({"before_header": path, "after_header": path, "before": "",
+                               "after": f"owner: {entry['owner']}\ngroup: {entry['group']}\n"})
+            return True
         changed = self.module.set_owner_if_different(path, entry["owner"], False, diff)
         changed = self.module.set_group_if_different(path, entry["group"], changed, diff)
         changed = self.module.set_mode_if_different(path, mode, changed, diff)
-        if changed and self.module.check_mode:
+        if changed and note:
             self.diffs.append({
                 "before_header": path, "after_header": path,
                 "before": "".join(f"{key}: {value}\n" for key, value in diff.get("before", {}).items()),
@@ -199,10 +209,19 @@ class NodeFiles:
         return changed
 
 
+    @staticmethod
+    def _owners_exist(entry: dict) -> bool:
+        try:
+            return bool(entry["owner"].isdigit() or pwd.getpwnam(entry["owner"])) and bool(
+                entry["group"].isdigit() or grp.getgrnam(entry["group"]))
+        except KeyError:
+            return False
+
+
 def _with_line(text: str, line: str, regexp: str) -> str:
     """The text with the line in place of the first one that matches; further ones that match are dropped."""
     lines, placed = [], False
-    for existing in text.splitlines():
+    for existing in text.removesuffix("\n").split("\n") if text else []:
         if not re.search(regexp, existing):
             lines.append(existing)
         elif not placed:
@@ -212,7 +231,7 @@ def _with_line(text: str, line: str, regexp: str) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = UnloggedModule(
         argument_spec={
             "files": {
                 "type": "list",

@@ -163,10 +163,11 @@ class RayEnvironment:
 
     def install(self) -> None:
         """Make the environment and install everything into it."""
-        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as scratch:
+        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+        # Not in /tmp, which may be small, and where programs may not run.
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path), prefix=".install-") as scratch:
             wheels = self._wheels(scratch)
             uv = self._uv(wheels, scratch) if wheels else None
-            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
             if not os.path.exists(self.python) or self.marker() == {}:
                 self._run([self.module.params["python"], "-m", "venv", "--clear"]
                           + (["--without-pip"] if uv else []) + [self.path], {})
@@ -183,6 +184,9 @@ class RayEnvironment:
     def link(self) -> None:
         """Let the link point here, without a moment in which there is none."""
         link = self.module.params["link"]
+        if os.path.isdir(link) and not os.path.islink(link):
+            self.module.fail_json(msg=f"{link} is a directory and is to be a link: move it away.")
+        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
         temporary = f"{link}.new"
         if os.path.lexists(temporary):
             os.remove(temporary)
@@ -195,12 +199,15 @@ class RayEnvironment:
             return wheelhouse
         directory = os.path.join(scratch, "wheels")
         os.mkdir(directory)
-        with tarfile.open(wheelhouse) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.name.endswith(".whl") else None
-                if content:
-                    with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
-                        shutil.copyfileobj(content, wheel)
+        try:
+            with tarfile.open(wheelhouse) as archive:
+                for member in archive:
+                    content = archive.extractfile(member) if member.name.endswith(".whl") else None
+                    if content:
+                        with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
+                            shutil.copyfileobj(content, wheel)
+        except (OSError, tarfile.TarError) as error:
+            self.module.fail_json(msg=f"The wheelhouse {wheelhouse} cannot be read: {error}.")
         return directory
 
     @staticmethod
@@ -212,8 +219,12 @@ class RayEnvironment:
                 program = archive.extract(name, scratch) if name else None
             if program:
                 os.chmod(program, 0o755)
-                if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
-                    return program
+                try:
+                    if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+                        return program
+                except OSError:
+                    # For another kind of processor.
+                    continue
         return None
 
     def _install_packages(self, wheels: str | None, uv: str | None, scratch: str) -> None:
@@ -222,11 +233,12 @@ class RayEnvironment:
             command = [uv, "pip", "install", "--python", self.python, "--offline", "--no-cache"]
         else:
             command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
+        environment = {"HOME": scratch}
         if wheels:
             command += ["--no-index", "--find-links", wheels]
         elif params["index_url"]:
-            command += ["--index-url", params["index_url"]]
-        environment = {"HOME": scratch}
+            # An address may hold a password, which everyone could read among a process's arguments.
+            environment["PIP_INDEX_URL"] = params["index_url"]
         if params["ca_file"]:
             environment.update(PIP_CERT=params["ca_file"], SSL_CERT_FILE=params["ca_file"])
         self._run(command + params["packages"], environment)
@@ -239,6 +251,18 @@ class RayEnvironment:
                 msg=f"Installing Ray into {self.path} failed: {' '.join(lines[-3:])}",
                 stdout=out, stderr=err, rc=rc, cmd=" ".join(command),
             )
+
+    def describe(self, as_declared: bool = False) -> str:
+        """The lines of the diff: as it is, or as it is declared."""
+        params = self.module.params
+        version, link = ray_version(self.path), params["link"]
+        target = os.readlink(link) if link and os.path.islink(link) else None
+        packages = self.marker().get("packages", [])
+        if as_declared:
+            version, target = params["version"], self.path if link else None
+            packages = params["packages"] if params["managed"] else packages
+        lines = [f"{self.path}: Ray {version}, {' '.join(packages)}"] if version else []
+        return "".join(f"{line}\n" for line in lines + ([f"{link} -> {target}"] if target else []))
 
     def python_version(self) -> str | None:
         """The version that pyvenv.cfg names, without starting the interpreter."""
@@ -280,16 +304,19 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    # The node's user must be able to read all of it, whatever mask the login brings.
+    os.umask(0o022)
     environment = RayEnvironment(module)
     if not module.params["managed"]:
         environment.check_foreign()
     install = module.params["managed"] and not environment.finished()
     link = not environment.linked()
+    before = environment.describe()
     if install and not module.check_mode:
         if not os.path.exists(module.params["python"]):
-            module.fail_json(msg=f"{module.params['python']} does not exist on this host: set ray_python to its Python.")
+            python = module.params["python"]
+            module.fail_json(msg=f"{python} does not exist on this host: set ray_python to its Python.")
         environment.install()
-    before = ray_version(environment.path) if not install else None
     if link and not module.check_mode:
         environment.link()
     module.exit_json(
@@ -300,10 +327,7 @@ def main() -> None:
         user_missing=_user_missing(module.params["user"]),
         ray_version=ray_version(environment.path),
         python_version=environment.python_version(),
-        diff={
-            "before": f"{environment.path}: Ray {before}\n" if before else "",
-            "after": f"{environment.path}: Ray {module.params['version']}\n",
-        },
+        diff={"before": before, "after": environment.describe(as_declared=True)},
     )
 
 

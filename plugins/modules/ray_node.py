@@ -142,10 +142,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._differences import
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, is_secret
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import stop_foreign
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import RayStart, compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
 TIMERS = ("ray-health.timer", "ray-prune.timer")
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
@@ -161,12 +162,23 @@ class RayNode:
         self.params = module.params
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
-        self.config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
-        self.start = compile_start(self.config, self.node_type)
+        self.config, self.start = self._declared()
         self.unit = Unit(f"ray-{self.node_type}.service", TIMERS)
         self.live = LiveNode(self.unit, self.start, self.config)
         self.differences = Differences()
         self.action = "none"
+
+    def _declared(self) -> tuple[dict, RayStart]:
+        gone = self.params["state"] in ("stopped", "absent") and not os.path.exists(self.config_file)
+        if gone and not self.params["config"]:
+            # A node that was removed, or that never was, can still be stopped.
+            return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
+        config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
+        self.module.no_log_values.update(_secrets(config))
+        start = compile_start(config, self.node_type)
+        for warning in start.warnings:
+            self.module.warn(warning)
+        return config, start
 
     def ensure_started(self, restart: bool = False) -> None:
         """Run the node as declared."""
@@ -271,7 +283,8 @@ class RayNode:
         if self.live.foreign:
             where = self.live.foreign[0].cgroup.strip().rpartition("/")[2]
             self.module.fail_json(
-                msg=f"Another Ray starts again on this host, in {where}: disable what starts it, or set other_nodes: ignore."
+                msg=f"Another Ray starts again on this host, in {where}: disable what starts it, or set other_nodes: "
+                "ignore."
             )
 
     def _wait_alive(self, old_raylet: int) -> None:
@@ -324,12 +337,23 @@ class RayNode:
         self.module.fail_json(msg=f"{sentence}\n{log}" if log else sentence)
 
 
+def _secrets(config: dict) -> set[str]:
+    """What of the declared state must stand in no result; the shorter words would hide others than themselves."""
+    redis, environment = config.get("redis"), config.get("environment")
+    found = [redis.get("password")] if isinstance(redis, dict) else []
+    if isinstance(environment, dict):
+        found += [value for name, value in environment.items() if is_secret(str(name))]
+    return {str(value) for value in found if len(str(value)) >= 6 and value is not None}
+
+
 def main() -> None:
-    module = AnsibleModule(
+    module = UnloggedModule(
         argument_spec={
             "node_type": {"type": "str", "choices": ["head", "worker"], "required": True},
             "state": {
-                "type": "str", "choices": ["started", "restarted", "drained", "stopped", "absent"], "default": "started",
+                "type": "str",
+                "choices": ["started", "restarted", "drained", "stopped", "absent"],
+                "default": "started",
             },
             "config": {"type": "dict"},
             "config_file": {"type": "path"},

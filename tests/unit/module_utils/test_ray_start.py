@@ -1,0 +1,322 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.rayops.cluster.plugins.module_utils import _ray_start
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import PORTS, RayConfigError
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start, parse_argv
+
+DATA = Path(__file__).parents[1] / "data"
+HEAD_ADDRESS = {"network": {"head_address": "demo-head:6379"}}
+# Every key that reaches the command line, with values that differ from Ray's defaults.
+COMMON = {
+    "cluster_name": "demo",
+    "labels": {"zone": "cn-north-4a", "rack": 7},
+    "object_store": {"memory": 100000000, "plasma_directory": "/dev/shm", "spilling_directory": "/var/lib/ray/spill"},
+    "ray": {"node_name": "one", "temp_dir": "/var/lib/ray", "drain_timeout": 90, "environment": "/opt/ray/2.60.0"},
+    "auth": {"token_path": "/etc/ray/auth_token"},
+}
+NETWORK = {
+    "node_ip_address": "10.0.0.5",
+    "dashboard_host": "10.0.0.5",
+    "no_proxy": ["10.0.0.0/24"],
+    "ports": {name: 7000 + number for number, name in enumerate(PORTS)},
+}
+HEAD = {
+    **COMMON,
+    "head_node": {"resources": {"CPU": 2, "GPU": 1, "memory": 1000000000, "NPU": 8}},
+    "network": NETWORK,
+    "gcs": {"storage": "redis"},
+    "redis": {"host": "10.0.0.9", "port": 6380, "username": "ray", "password_file": "/etc/ray/redis.env"},
+    "system_config": {"memory_monitor_refresh_ms": 500},
+}
+WORKER = {
+    **COMMON,
+    "resources": {"CPU": 2, "GPU": 1, "memory": 1000000000, "NPU": 8},
+    "network": {**NETWORK, "head_address": "demo-head:6379"},
+    "system_config": {"memory_monitor_refresh_ms": 500, "object_spilling_directory": "/ignored"},
+}
+
+
+def guide(node_type: str) -> dict:
+    return yaml.safe_load((DATA / f"guide-{node_type}-node.yaml").read_text(encoding="utf-8"))
+
+
+def read_by_ray(environment: str, argv: list[str]) -> dict:
+    """What Ray's own command line makes of the arguments; it refuses unknown options and wrong types."""
+    program = (
+        "import json, sys; from ray.scripts.scripts import start; "
+        "print(json.dumps(start.make_context('start', sys.argv[1:]).params))"
+    )
+    done = subprocess.run(
+        [f"{environment}/bin/python", "-Ic", program, *argv[2:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_guides_head_compiles_to_what_todays_ray_accepts(ray_environment):
+    start = compile_start(guide("head"), "head")
+    assert start.argv == [
+        "/opt/ray/current/bin/ray",
+        "start",
+        "--block",
+        "--log-color=false",
+        "--head",
+        "--dashboard-host=127.0.0.1",
+        "--num-cpus=32",
+        "--memory=64000000000",
+        "--object-store-memory=128000000000",
+        "--plasma-directory=/mnt/deepseek-shared/ray-plasma",
+        '--system-config={"memory_monitor_refresh_ms":500}',
+        "--port=6379",
+    ]
+    assert [warning.partition(" ")[0] for warning in start.warnings] == ["redis.password"]
+    assert "StrongRedisPassword123!" not in repr(start)
+    read = read_by_ray(ray_environment, start.argv)
+    assert (read["head"], read["block"], read["num_cpus"], read["memory"]) == (True, True, 32, 64000000000)
+    assert read["system_config"] == {"memory_monitor_refresh_ms": 500}
+
+
+def test_the_guides_worker_compiles_to_what_todays_ray_accepts(ray_environment):
+    start = compile_start({**guide("worker"), **HEAD_ADDRESS}, "worker")
+    assert start.argv == [
+        "/opt/ray/current/bin/ray",
+        "start",
+        "--block",
+        "--log-color=false",
+        "--address=demo-head:6379",
+        "--num-gpus=4",
+        "--num-cpus=64",
+        "--memory=256000000000",
+        "--object-store-memory=128000000000",
+        "--plasma-directory=/mnt/deepseek-shared/ray-plasma",
+    ]
+    # A worker may not have --system-config; the raylet reads the same setting from its environment.
+    assert start.environment["RAY_memory_monitor_refresh_ms"] == "500"
+    read = read_by_ray(ray_environment, start.argv)
+    assert (read["address"], read["num_gpus"], read["num_cpus"]) == ("demo-head:6379", 4, 64)
+
+
+def test_the_guides_worker_without_the_heads_address_says_so():
+    with pytest.raises(RayConfigError, match="network.head_address is missing"):
+        compile_start(guide("worker"), "worker")
+
+
+@pytest.mark.parametrize(("config", "node_type"), [(HEAD, "head"), (WORKER, "worker")])
+def test_every_option_is_one_of_rays(ray_environment, config, node_type):
+    start = compile_start(config, node_type)
+    read = read_by_ray(ray_environment, start.argv)
+    for option, value in start.options.items():
+        found = read[option[2:].replace("-", "_")]
+        assert found is True if value is None else str(found) == value or found == json.loads(value), option
+
+
+def test_the_tests_reach_every_option():
+    """Each option that the compiler names in its source stands in one of the two configurations above."""
+    source = Path(_ray_start.__file__).read_text(encoding="utf-8")
+    named = set(re.findall(r'"(--[a-z][a-z-]+)"', source)) - set(_ray_start._BOOLEAN_OPTIONS)
+    compiled = set(compile_start(HEAD, "head").options) | set(compile_start(WORKER, "worker").options)
+    assert named - compiled == set()
+
+
+def test_extra_options_are_flags_or_have_values(ray_environment):
+    extra = {
+        "include_dashboard": True,
+        "include-log-monitor": False,
+        "--system-reserved-memory": 2,
+        "no_redirect_output": True,
+        "ray_debugger_external": False,
+        "log_style": "record",
+        "cgroup_path": None,
+    }
+    start = compile_start({"ray": {"options": extra}}, "head")
+    plain = compile_start({}, "head").options
+    assert {option: value for option, value in start.options.items() if option not in plain} == {
+        "--include-dashboard": "true",
+        "--include-log-monitor": "false",
+        "--system-reserved-memory": "2",
+        "--no-redirect-output": None,
+        "--log-style": "record",
+    }
+    read = read_by_ray(ray_environment, start.argv)
+    assert (read["include_dashboard"], read["include_log_monitor"], read["no_redirect_output"]) == (True, False, True)
+    assert (read["system_reserved_memory"], read["log_style"]) == (2, "record")
+
+
+def test_only_these_options_of_rays_are_boolean_values(ray_environment):
+    program = (
+        "from ray.scripts.scripts import start; "
+        "print(*[p.opts[0] for p in start.params if p.type.name == 'boolean' and not p.is_flag])"
+    )
+    done = subprocess.run([f"{ray_environment}/bin/python", "-Ic", program], capture_output=True, text=True, check=True)
+    assert tuple(done.stdout.split()) == _ray_start._BOOLEAN_OPTIONS
+
+
+def test_a_worker_has_nothing_that_only_a_head_may_have():
+    options = compile_start(WORKER, "worker").options
+    for option in (
+        "--head",
+        "--port",
+        "--system-config",
+        "--dashboard-host",
+        "--dashboard-port",
+        "--ray-client-server-port",
+    ):
+        assert option not in options
+    environment = compile_start(WORKER, "worker").environment
+    assert not {"AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT", "RAY_REDIS_ADDRESS"} & set(environment)
+    assert "--address" not in compile_start(HEAD, "head").options
+
+
+def test_resources_are_split_between_their_options():
+    options = compile_start(
+        {"head_node": {"resources": {"NPU": 8, "CPU": 4.0, "GPU": 0, "memory": 2**33, "ssd": 1.0}}}, "head"
+    ).options
+    assert (options["--num-cpus"], options["--num-gpus"], options["--memory"]) == ("4", "0", "8589934592")
+    assert json.loads(options["--resources"]) == {"NPU": 8, "ssd": 1}
+    assert "--resources" not in compile_start({"head_node": {"resources": {"CPU": 0}}}, "head").options
+
+
+def test_the_order_of_keys_is_no_difference():
+    one = {"head_node": {"resources": {"NPU": 8, "ssd": 1}}, "system_config": {"a": 1, "b": 2}}
+    other = {"head_node": {"resources": {"ssd": 1, "NPU": 8}}, "system_config": {"b": 2, "a": 1}}
+    assert compile_start(one, "head").options == compile_start(other, "head").options
+
+
+def test_an_object_store_of_size_0_is_left_to_ray():
+    options = compile_start({"object_store": {"memory": 0, "plasma_directory": ""}}, "head").options
+    assert not {"--object-store-memory", "--plasma-directory"} & set(options)
+
+
+def test_labels_are_sorted_and_empty_ones_left_out():
+    options = compile_start({"labels": {"zone": "a", "rack": 7, "gone": None}}, "head").options
+    assert options["--labels"] == "rack=7,zone=a"
+
+
+@pytest.mark.parametrize("value", [500, True, 0.5, "text", {"a": [1, None]}])
+def test_a_system_config_reaches_both_kinds_of_node(value):
+    head = compile_start({"system_config": {"some_setting": value, "gone": None}}, "head")
+    assert json.loads(head.options["--system-config"]) == {"some_setting": value}
+    worker = compile_start({"system_config": {"some_setting": value, "gone": None}, **HEAD_ADDRESS}, "worker")
+    text = worker.environment["RAY_some_setting"]
+    assert (text if isinstance(value, str) else json.loads(text)) == value
+    assert "RAY_gone" not in worker.environment
+
+
+def test_directories_in_the_guides_system_config_become_options():
+    config = {"system_config": {"plasma_directory": "/a", "object_spilling_directory": "/b"}}
+    head = compile_start(config, "head").options
+    assert (head["--plasma-directory"], head["--object-spilling-directory"]) == ("/a", "/b")
+    assert "--system-config" not in head
+    # The key of its own wins.
+    head = compile_start({**config, "object_store": {"plasma_directory": "/c"}}, "head").options
+    assert head["--plasma-directory"] == "/c"
+
+
+def test_no_proxy_holds_what_is_reached_directly():
+    environment = compile_start({**WORKER, "cluster_name": None}, "worker").environment
+    assert environment["no_proxy"].split(",") == [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "ray-head",
+        "demo-head",
+        "10.0.0.5",
+        "10.0.0.0/24",
+    ]
+    assert environment["NO_PROXY"] == environment["no_proxy"]
+    once = compile_start(WORKER, "worker").environment["no_proxy"].split(",")
+    assert len(once) == len(set(once))
+
+
+def test_storages():
+    environment = compile_start({"gcs": {"storage": "rocksdb", "path": "/var/lib/ray/gcs"}}, "head").environment
+    assert (environment["RAY_gcs_storage"], environment["RAY_gcs_storage_path"]) == ("rocksdb", "/var/lib/ray/gcs")
+    assert not {"RAY_gcs_storage", "RAY_REDIS_ADDRESS"} & set(compile_start({}, "head").environment)
+    start = compile_start(HEAD, "head")
+    assert start.environment["RAY_REDIS_ADDRESS"] == "10.0.0.9:6380"
+    assert start.environment["RAY_external_storage_namespace"] == "demo"
+    assert start.options["--redis-password"] == "${RAY_REDIS_PASSWORD}"
+    # With a Redis server, redis.port is that server's and not the head's.
+    assert start.options["--port"] == str(NETWORK["ports"]["gcs"])
+    default = compile_start({"gcs": {"storage": "redis"}, "redis": {"host": "r"}}, "head")
+    assert default.environment["RAY_REDIS_ADDRESS"] == "r:6379"
+    assert "--redis-password" not in default.options and "--port" not in default.options
+
+
+def test_a_password_that_is_not_used_is_named_but_not_shown():
+    for config in ({"redis": {"password": "hunter2"}}, {**HEAD, "redis": {**HEAD["redis"], "password": "hunter2"}}):
+        start = compile_start(config, "head")
+        assert len(start.warnings) == 1 and start.warnings[0].startswith("redis.password is not used: ")
+        assert "hunter2" not in repr(start)
+
+
+def test_the_guides_redis_port_and_another_gcs_port_contradict_each_other():
+    assert compile_start({"redis": {"port": 6400}}, "head").options["--port"] == "6400"
+    compile_start({"redis": {"port": 6400}, "network": {"ports": {"gcs": 6400}}}, "head")
+    with pytest.raises(RayConfigError, match="redis.port is 6400 and network.ports.gcs is 6379: .*ray_ports.gcs"):
+        compile_start({"redis": {"port": 6400}, "network": {"ports": {"gcs": 6379}}}, "head")
+
+
+def test_the_environment():
+    start = compile_start({**COMMON, "environment": {"HF_HOME": "/data", "DEBUG": True, "N": 3, "GONE": None}}, "head")
+    assert start.environment["RAY_AUTH_MODE"] == "token"
+    assert start.environment["RAY_AUTH_TOKEN_PATH"] == "/etc/ray/auth_token"
+    assert start.environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "90"
+    assert (start.environment["HF_HOME"], start.environment["DEBUG"], start.environment["N"]) == ("/data", "true", "3")
+    assert "GONE" not in start.environment
+    assert all(isinstance(value, str) for value in start.environment.values())
+    without = compile_start({}, "head").environment
+    assert without["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN_PATH" not in without
+    assert compile_start(WORKER, "worker").environment["VLLM_HOST_IP"] == "10.0.0.5"
+    zero = compile_start({"ray": {"drain_timeout": 0}}, "head").environment
+    assert zero["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
+
+
+@pytest.mark.parametrize("name", ["block", "--block", "node_ip_address", "--node-ip-address"])
+def test_an_extra_option_does_not_override_the_collections(name):
+    with pytest.raises(RayConfigError, match=f"^ray.options.{name} is set by the collection already"):
+        compile_start({"network": {"node_ip_address": "10.0.0.5"}, "ray": {"options": {name: "x"}}}, "head")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [
+            "/opt/ray/bin/python",
+            "/opt/ray/bin/ray",
+            "start",
+            "--head",
+            "--port=6379",
+            "--labels=a=b,c=d",
+            "--resources={}",
+        ],
+        ["ray", "start", "--head", "--port", "6379", "--labels", "a=b,c=d", "--resources", "{}"],
+        ["--port", "6379", "--head", "--labels=a=b,c=d", "--resources", "{}"],
+    ],
+)
+def test_a_live_command_is_read_in_both_spellings(argv):
+    assert parse_argv(argv) == {"--head": None, "--port": "6379", "--labels": "a=b,c=d", "--resources": "{}"}
+
+
+def test_a_flag_takes_no_word_of_its_neighbours():
+    assert parse_argv(["start", "--head", "--block", "--x="]) == {"--head": None, "--block": None, "--x": ""}
+    assert parse_argv(["start", "--port=6379", "stray"]) == {"--port": "6379"}
+    assert parse_argv([]) == {}
+
+
+@pytest.mark.parametrize(("config", "node_type"), [(HEAD, "head"), (WORKER, "worker")])
+def test_what_is_compiled_is_read_back(config, node_type):
+    start = compile_start(config, node_type)
+    assert parse_argv(["/opt/ray/2.60.0/bin/python", *start.argv]) == start.options

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What must agree between the collection's files."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir() if path.is_dir())
+MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("[!_]*.py"))
+PLUGINS = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "plugins").rglob("*.py"))
+GALAXY = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text(encoding="utf-8"))
+NOT_SOURCES = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__"}
+# Where this collection happens to be developed is nobody's business. Written so that this file does not find itself.
+PRIVATE = re.compile(
+    r"(?<![\w.}>)])/[w]ork/|/opt/[d]ev/|/opt/[r]ayenv|/tmp/[b]ash_jobs|\b[C]laude\b|\b[A]nthropic\b|\b[C]hatGPT\b"
+)
+
+
+def read_yaml(path: str):
+    return yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8"))
+
+
+def documentation(module: str) -> dict:
+    name = f"ansible_collections.rayops.cluster.plugins.modules.{module}"
+    return yaml.safe_load(importlib.import_module(name).DOCUMENTATION)
+
+
+def sources() -> list[Path]:
+    found = []
+    for directory, directories, files in os.walk(REPOSITORY):
+        directories[:] = [name for name in directories if name not in NOT_SOURCES]
+        found += [Path(directory) / name for name in files]
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_variables_are_those_that_it_documents(role):
+    defaults = read_yaml(f"roles/{role}/defaults/main.yml") or {}
+    options = read_yaml(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
+    assert sorted(options) == sorted(defaults)
+    for name, option in options.items():
+        assert option.get("description"), f"{name} has no description"
+        assert option.get("default") == defaults[name], (
+            f"{name}: the documented default is not the one in defaults/main.yml"
+        )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_entry_points_exist(role):
+    for entry in read_yaml(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]:
+        assert (REPOSITORY / "roles" / role / "tasks" / f"{entry}.yml").is_file()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_a_readme_with_a_title(role):
+    assert (REPOSITORY / "roles" / role / "README.md").read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_variables_carry_its_name(role):
+    assert [
+        name for name in read_yaml(f"roles/{role}/defaults/main.yml") or {} if not name.startswith(f"{role}_")
+    ] == []
+
+
+def test_the_versions_agree():
+    version = GALAXY["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert re.search(
+        rf"^## .*\b{re.escape(version)}\b", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    for module in MODULES:
+        added = tuple(map(int, str(documentation(module)["version_added"]).split(".")))
+        assert added <= tuple(map(int, version.split("."))), module
+
+
+def test_the_oldest_ansible_is_the_one_of_the_readme():
+    oldest = re.search(r">=(\d+\.\d+)", read_yaml("meta/runtime.yml")["requires_ansible"])[1]
+    assert oldest in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_action_groups_are_modules():
+    groups = read_yaml("meta/runtime.yml")["action_groups"]
+    for members in groups.values():
+        assert members == sorted(members)
+        assert [member for member in members if member not in MODULES] == []
+    # module_defaults for the group reach each module that talks to the cluster.
+    connected = {module for module in MODULES if "auth_token_path" in str(documentation(module))}
+    assert connected <= set(groups["ray"])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_documented_under_its_name(module):
+    found = documentation(module)
+    assert found["module"] == module
+    assert set(found["attributes"]) >= {"check_mode", "diff_mode", "idempotent"}
+
+
+@pytest.mark.parametrize("path", PLUGINS)
+def test_the_header_of_a_plugin(path):
+    lines = (REPOSITORY / path).read_text(encoding="utf-8").splitlines()
+    assert (lines[0] == "#!/usr/bin/python") == (
+        path.startswith("plugins/modules/") and not path.endswith("__init__.py")
+    )
+    assert "# SPDX-License-Identifier: GPL-3.0-or-later" in lines[:4]
+    assert "from __future__ import annotations" in lines
+    assert len(lines) <= 400
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
+
+
+def test_nothing_tells_where_it_was_made():
+    found = []
+    for path in sources():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, OSError):
+            continue
+        found += [
+            f"{path.relative_to(REPOSITORY)}:{number}: {line.strip()}"
+            for number, line in enumerate(lines, 1)
+            if PRIVATE.search(line)
+        ]
+    assert found == []
