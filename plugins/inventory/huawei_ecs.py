@@ -218,6 +218,7 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_hosts as huawei_hosts
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError, from_metadata
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import RegionResult, list_servers

@@ -153,8 +153,8 @@ def mark_replaced(nodes: list[dict[str, Any]]) -> None:
 
 def read_demands(client: Any) -> list[dict[str, Any]]:
     """What waits for resources: one entry per kind and shape."""
-    from ray.autoscaler.v2.utils import ClusterStatusParser
     from ray.autoscaler.v2.schema import Stats
+    from ray.autoscaler.v2.utils import ClusterStatusParser
     from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
     reply = GetClusterStatusReply()

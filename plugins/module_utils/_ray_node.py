@@ -24,6 +24,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import
     started_at,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import (
+    NAMES_VARIABLE,
     REDIS_PASSWORD_VARIABLE,
     RayStart,
     parse_argv,
@@ -198,7 +199,8 @@ def _compare_environment(found: Differences, declared: dict, live: dict) -> None
     if not live:
         return
     extra = {name for name in live if name.startswith(_FAMILIES)} - {REDIS_PASSWORD_VARIABLE}
-    for name in sorted(set(declared) | extra):
+    extra |= {name for name in live.get(NAMES_VARIABLE, "").split(",") if name in live}
+    for name in sorted((set(declared) | extra) - {NAMES_VARIABLE}):
         if declared.get(name) != live.get(name):
             found.add(f"environment {name}", _shown_variable(name, declared), _shown_variable(name, live))
 

@@ -38,6 +38,12 @@ class RayProcess:
             if equals
         }
 
+    @property
+    def service(self) -> str:
+        """The service that it is a part of; empty for none."""
+        match = re.search(r"/([^/\s]+\.service)(?:/|$)", self.cgroup, re.MULTILINE)
+        return match.group(1) if match else ""
+
     def in_unit(self, unit: str) -> bool:
         """Whether systemd started it as part of this unit."""
         return f"/{unit}" in self.cgroup

@@ -26,6 +26,9 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import 
 # journal holds it. Ray itself still hands it to gcs_server and raylet as an argument.
 REDIS_PASSWORD_VARIABLE = "RAY_REDIS_PASSWORD"
 
+# The names of the user's own variables: how one that was taken out again is told from those that systemd sets.
+NAMES_VARIABLE = "RAYOPS_VARIABLES"
+
 # Port name -> option of `ray start`.
 _NODE_PORTS = {
     "node_manager": "--node-manager-port",
@@ -207,8 +210,11 @@ def _compile_environment(start: RayStart, config: dict) -> None:
     start.environment["RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"] = "minor"
     if ray.get("drain_timeout") is not None:
         start.environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = str(ray["drain_timeout"])
-    for name, value in _given(config.get("environment")).items():
+    own = _given(config.get("environment"))
+    for name, value in own.items():
         start.environment[name] = _text(value)
+    if own:
+        start.environment[NAMES_VARIABLE] = ",".join(sorted(own))
 
 
 def _compile_extra_options(start: RayStart, config: dict) -> None:

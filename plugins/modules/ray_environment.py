@@ -171,15 +171,31 @@ class RayEnvironment:
             if not os.path.exists(self.python) or self.marker() == {}:
                 self._run([self.module.params["python"], "-m", "venv", "--clear"]
                           + (["--without-pip"] if uv else []) + [self.path], {})
+            else:
+                # An interrupted change is unfinished, but no reason to clear an environment that Ray runs from.
+                self._mark([])
             self._install_packages(wheels, uv, scratch)
-        marker = {"packages": self.module.params["packages"]}
-        with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:
-            json.dump(marker, stream)
+            if uv:
+                self._compile()
+        self._mark(self.module.params["packages"])
         if ray_version(self.path) != self.module.params["version"]:
             self.module.fail_json(
                 msg=f"{self.path} now holds Ray {ray_version(self.path)} and not {self.module.params['version']}: "
                 "let ray_packages name the version that ray_version names."
             )
+
+    def _compile(self) -> None:
+        """Leave bytecode, as pip does and uv does not: user ray cannot write it, and would compile at every start.
+
+        The libraries on top of Ray are left out, they are most of the files. Without bytecode Ray is slower, no worse.
+        """
+        for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
+            libraries = "/(rllib|data|train|tune|serve|air|llm|tests)/"
+            self.module.run_command([self.python, "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory])
+
+    def _mark(self, packages: list[str]) -> None:
+        with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:
+            json.dump({"packages": packages}, stream)
 
     def link(self) -> None:
         """Let the link point here, without a moment in which there is none."""

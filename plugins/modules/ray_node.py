@@ -247,7 +247,7 @@ class RayNode:
 
     def _compare(self) -> tuple[Differences, str]:
         found, action = all_differences(self.live)
-        if self.params["other_nodes"] == "ignore" and not self.live.foreign == []:
+        if self.params["other_nodes"] == "ignore" and self.live.foreign:
             kept = Differences()
             for item in found.to_list():
                 if not item["option"].startswith("other Ray"):
@@ -277,6 +277,13 @@ class RayNode:
             self.unit.restart_timers()
 
     def _stop_others(self) -> None:
+        for process in self.live.processes:
+            if process.kind == "start" and process.service not in ("", self.unit.name):
+                # A unit that runs Ray itself, such as that of a head that has become a worker, would start it again.
+                other = Unit(process.service)
+                if other.main_pid == process.pid:
+                    other.disable()
+                    other.stop(self._stop_timeout())
         stop_foreign(self.unit.name)
         time.sleep(0.5)
         self.live.refresh()

@@ -188,6 +188,15 @@ def test_variables_that_differ(host):
     }
 
 
+def test_a_variable_that_is_taken_out_again_differs(host):
+    host.config["environment"] = {"NCCL_DEBUG": "INFO", "KEPT": "1"}
+    host.run({"UNRELATED": "1"})
+    host.config["environment"] = {"KEPT": "1"}
+    assert host.differences() == {"environment NCCL_DEBUG": (None, "INFO")}
+    del host.config["environment"]
+    assert set(host.differences()) == {"environment NCCL_DEBUG", "environment KEPT"}
+
+
 def test_secrets_are_compared_and_not_shown(host):
     host.config["environment"] = {
         "HF_TOKEN": "old-secret",
@@ -198,6 +207,7 @@ def test_secrets_are_compared_and_not_shown(host):
     host.config["environment"] = {"HF_TOKEN": "new-secret", "TOKENIZERS_PARALLELISM": "yes"}
     found, action = all_differences(host.live())
     assert as_dict(found) == {
+        "environment AWS_SECRET_ACCESS_KEY": (None, "********"),
         "environment HF_TOKEN": ("********", "********"),
         "environment TOKENIZERS_PARALLELISM": ("yes", "no"),
         "environment VLLM_API_KEY": (None, "********"),

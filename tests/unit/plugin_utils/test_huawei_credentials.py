@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_credentials as credentials
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
-
 from tests.ecs_simulator.testing import ACCESS_KEY, SECRET_KEY, running
 
 

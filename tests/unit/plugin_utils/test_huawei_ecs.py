@@ -20,7 +20,6 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_ecs 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import Query, RegionResult
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import Filters
-
 from tests.ecs_simulator.instances import project_id
 from tests.ecs_simulator.server import Simulator
 from tests.ecs_simulator.testing import running

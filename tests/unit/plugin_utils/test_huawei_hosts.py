@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from ansible.vars.reserved import is_reserved_name
+
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_hosts as hosts
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
-
 from tests.ecs_simulator.instances import USER_DATA, project_id, server_row
 
 REGION = "cn-north-4"
