@@ -1,5 +1,5 @@
 # make demo     a cluster in containers, to look at
-# make test     lint, sanity, unit and molecule: everything that must pass
+# make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make bench    the figures of the README
 # make clean    remove all beds and everything under .cache
 # Only python3 (3.11 or newer) and, for the containers, root or an answering Docker engine are needed.
@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test lint sanity unit molecule bench clean
+.PHONY: help demo test lint sanity unit integration molecule bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,11 +32,19 @@ $(VENV)/.done: tests/requirements.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
+# The Ray that the unit tests run: the version of the role.
+$(CACHE)/ray/.done: $(VENV)/.done roles/ray/defaults/main.yml
+	@echo "make: preparing .cache/ray (once)"
+	@rm -rf $(CACHE)/ray && $(VENV)/bin/python -m venv $(CACHE)/ray
+	@uv pip install --quiet --python $(CACHE)/ray/bin/python \
+	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray/defaults/main.yml)"
+	@touch $@
+
 demo: $(VENV)/.done
 	@$(BED) up demo --workers 2
 	@sh tests/bed/demo.sh
 
-test: lint sanity unit molecule
+test: lint sanity unit integration molecule
 	@echo "make: all of it passed"
 
 lint: $(VENV)/.done
@@ -61,9 +69,13 @@ sanity: $(VENV)/.done
 	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 
-unit: $(VENV)/.done
+unit: $(CACHE)/ray/.done
 	@echo "make: unit tests"
-	@python -m pytest -q tests/unit
+	@RAYOPS_TEST_RAY_ENVIRONMENT=$(CURDIR)/$(CACHE)/ray python -m pytest -q tests/unit
+
+integration: $(VENV)/.done
+	@echo "make: integration tests"
+	@python -m pytest -q tests/integration
 
 molecule: $(VENV)/.done
 	@for scenario in $(SCENARIOS); do \

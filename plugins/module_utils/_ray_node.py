@@ -134,7 +134,9 @@ class LiveNode:
 def ray_version(environment: str) -> str | None:
     """The version of Ray in an environment, from its package's metadata; None where there is none."""
     found = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "ray-*.dist-info"))
-    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if found else None
+    # The metadata alone is what an interrupted installation leaves.
+    whole = found and os.path.exists(os.path.join(os.path.dirname(found[0]), "ray", "__init__.py"))
+    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if whole else None
 
 
 def redis_password(config: dict) -> str:

@@ -102,6 +102,7 @@ python_version:
   returned: success
 """
 
+import fcntl
 import glob
 import json
 import os
@@ -110,6 +111,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
@@ -118,6 +120,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import ra
 
 # Written last, so that an environment without it is known to be unfinished.
 MARKER = ".rayops-environment.json"
+# Seconds; pip from a slow index takes some minutes.
+LOCK_TIMEOUT = 900
 
 
 class RayEnvironment:
@@ -127,6 +131,7 @@ class RayEnvironment:
         self.module = module
         self.path = module.params["path"]
         self.python = os.path.join(self.path, "bin", "python")
+        self._inherited: tuple[int, ...] = ()
 
     def marker(self) -> dict:
         """What the environment was finished with; empty for an unfinished one."""
@@ -161,9 +166,37 @@ class RayEnvironment:
                 "every host, or give this host an environment with the same version."
             )
 
+    def ensure_installed(self) -> None:
+        """Install, unless another installation has just done so.
+
+        Ctrl-C ends the run on the controller, not the module on the host: that one may still be installing when the
+        next run comes. Its children hold the lock too.
+        """
+        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+        lock_path = os.path.join(os.path.dirname(self.path), f".{os.path.basename(self.path)}.lock")
+        with open(lock_path, "w", encoding="utf-8") as lock:
+            deadline = time.monotonic() + LOCK_TIMEOUT
+            while not self._take(lock):
+                if time.monotonic() > deadline:
+                    self.module.fail_json(
+                        msg=f"Another installation into {self.path} has not ended for {LOCK_TIMEOUT} s: see who holds "
+                        f"{lock_path} (fuser -v), end it, and run again."
+                    )
+                time.sleep(0.5)
+            self._inherited = (lock.fileno(),)
+            if not self.finished():
+                self.install()
+
+    @staticmethod
+    def _take(lock) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def install(self) -> None:
         """Make the environment and install everything into it."""
-        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
         # Not in /tmp, which may be small, and where programs may not run.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path), prefix=".install-") as scratch:
             wheels = self._wheels(scratch)
@@ -191,7 +224,9 @@ class RayEnvironment:
         """
         for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
             libraries = "/(rllib|data|train|tune|serve|air|llm|tests)/"
-            self.module.run_command([self.python, "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory])
+            self.module.run_command(
+                [self.python, "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory], pass_fds=self._inherited
+            )
 
     def _mark(self, packages: list[str]) -> None:
         with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:
@@ -260,7 +295,9 @@ class RayEnvironment:
         self._run(command + params["packages"], environment)
 
     def _run(self, command: list[str], environment: dict) -> None:
-        rc, out, err = self.module.run_command(command, environ_update={"LC_ALL": "C.UTF-8", **environment})
+        rc, out, err = self.module.run_command(
+            command, environ_update={"LC_ALL": "C.UTF-8", **environment}, pass_fds=self._inherited
+        )
         if rc:
             lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
             self.module.fail_json(
@@ -332,7 +369,7 @@ def main() -> None:
         if not os.path.exists(module.params["python"]):
             python = module.params["python"]
             module.fail_json(msg=f"{python} does not exist on this host: set ray_python to its Python.")
-        environment.install()
+        environment.ensure_installed()
     if link and not module.check_mode:
         environment.link()
     module.exit_json(

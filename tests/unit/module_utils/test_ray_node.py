@@ -419,6 +419,8 @@ def test_the_version_of_ray_in_an_environment(tmp_path):
         (packages / name).mkdir(parents=True)
     assert ray_version(str(tmp_path)) is None
     (packages / "ray-2.60.0.dist-info").mkdir()
+    assert ray_version(str(tmp_path)) is None, "the metadata alone is what an interrupted installation leaves"
+    (packages / "ray" / "__init__.py").touch()
     assert ray_version(str(tmp_path)) == "2.60.0"
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -272,3 +275,17 @@ def test_the_user_is_looked_up(ray_environment_module, options, user, missing):
         ray_environment_module({**options, **({"user": user} if user else {})}, check_mode=True)["user_missing"]
         is missing
     )
+
+
+def test_a_second_installation_waits_for_the_first(ray_environment_module, options):
+    """Ctrl-C leaves the first one running on the host: the next run must neither clear it away nor install twice."""
+    path = Path(options["path"])
+    path.parent.mkdir(parents=True)
+    with open(path.parent / f".{path.name}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            second = pool.submit(ray_environment_module, options)
+            time.sleep(2)
+            assert not path.exists(), "it did not wait"
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert second.result()["ray_version"] == "9.9.9"
