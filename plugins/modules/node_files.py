@@ -208,7 +208,6 @@ class NodeFiles:
             })
         return changed
 
-
     @staticmethod
     def _owners_exist(entry: dict) -> bool:
         try:

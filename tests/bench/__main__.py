@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command: ``python3 -m tests.bench [--only NAME ...] [--json FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bed.__main__ import down, up
+from tests.bed.bed import CACHE, Bed, BedError, write
+from tests.bench import deploy, inventory, survival
+from tests.bench.cluster import BenchError, Cluster
+from tests.bench.figure import Figure, table
+
+# What is measured on a bed, in this order, for each storage. A figure's own function makes no assumption on the others.
+MEASUREMENTS: dict[str, dict[str, Callable[[Cluster, str, int], list[Figure]]]] = {
+    "rocksdb": {
+        "site": deploy.site, "again": deploy.again, "worker-kill": survival.worker_kill,
+        "gcs-kill": survival.gcs_kill, "head-kill": survival.head_kill,
+    },
+    "redis": {"gcs-kill": survival.gcs_kill, "head-kill": survival.head_kill},
+}
+NAMES = [*MEASUREMENTS["rocksdb"], "inventory"]
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    sys.stdout.write(f"bench: {text}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def fresh_bed(name: str, storage: str) -> Iterator[Bed]:
+    """Bare hosts, removed at the end."""
+    bed = Bed(name, redis="separate" if storage == "redis" else "none")
+    down(Bed.load(name))
+    try:
+        up(bed)
+        yield bed
+    finally:
+        down(bed)
+
+
+def on_bed(name: str, storage: str, wanted: list[str], repeat: int) -> Iterator[Figure]:
+    """Deploy a cluster and measure it. The deployment is a figure itself, if it is asked for."""
+    measurements = {figure: run for figure, run in MEASUREMENTS[storage].items() if figure in wanted}
+    if not measurements:
+        return
+    with fresh_bed(name, storage) as bed:
+        cluster = Cluster(bed)
+        say(f"site.yml from bare hosts, storage {storage}")
+        deployed = deploy.site(cluster, storage, 1)
+        if "site" in measurements or deployed[0].failed:
+            yield from deployed
+        if deployed[0].failed:
+            return
+        for figure, run in measurements.items():
+            if figure != "site":
+                say(f"{figure}, storage {storage}, {repeat} times")
+                yield from run(cluster, storage, repeat)
+
+
+def report(figures: list[Figure], file: Path, load: float) -> None:
+    """Write the JSON file and show the table."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    machine = {"cpus": os.cpu_count(), "load_before": round(load, 1), "time": now}
+    write(file, json.dumps({"machine": machine, "figures": [figure.to_dict() for figure in figures]}, indent=2) + "\n")
+    say(f"{machine['cpus']} CPUs, load {load:.1f} before it began; the figures are in {file}\n\n{table(figures)}")
+    if load > machine["cpus"]:
+        say("others used this machine: the times are longer than on an idle one")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=" ".join(NAMES))
+    parser.add_argument("--storage", choices=sorted(MEASUREMENTS), help="only this storage of the GCS; default both")
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of a figure, of which the median counts")
+    parser.add_argument("--json", type=Path, default=CACHE / "bench.json", metavar="FILE")
+    parser.add_argument("--bed", default="bench", help="name of the bed, which is made anew and removed")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    load = os.getloadavg()[0]
+    figures: list[Figure] = []
+    try:
+        for storage in [options.storage] if options.storage else list(MEASUREMENTS):
+            figures += on_bed(options.bed, storage, options.only, options.repeat)
+        if "inventory" in options.only:
+            say("the inventory")
+            figures += inventory.inventory(options.repeat)
+    except (BedError, BenchError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    report(figures, options.json, load)
+    return int(any(figure.verdict == "FAILED" for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

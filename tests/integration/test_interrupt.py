@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ctrl-C at any moment: the next run finishes what was begun, and the one after that has nothing to do."""
+
+from __future__ import annotations
+
+# A task, and the seconds after its beginning. Each comes later than the one before, on the same hosts.
+FIRST_DAY = [
+    ("Ray is installed, version", 1.5),
+    ("Redis's package is installed, and not started", 2.0),
+    ("The head's files are as declared", 0.3),
+    ("The head runs as declared", 1.5),
+    ("The worker's files are as declared", 0.3),
+    ("The worker runs as declared", 1.5),
+    ("The cluster runs work", 0.7),
+]
+# A setting that every running node must be restarted for.
+SETTING = ("--extra-vars", "ray_drain_timeout=21")
+LATER_DAY = [("The head runs as declared", 1.0), ("The worker runs as declared", 2.0)]
+DRAIN_SECONDS = (
+    "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/environ | sed -n s/^RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=//p"
+)
+
+
+def assert_finished(cluster, *arguments):
+    """One run to the end; then the cluster is whole, and a further run changes nothing."""
+    last = cluster.site(*arguments).must_succeed()
+    cluster.wait_whole()
+    before = cluster.pids()
+    again = cluster.site(*arguments).must_succeed()
+    assert again.changed == 0, again.output
+    assert cluster.pids() == before
+    return last
+
+
+def test_first_deployment_interrupted(cluster, interrupt):
+    for task, seconds in FIRST_DAY:
+        interrupt(task, seconds)
+    last = assert_finished(cluster)
+    assert "3 ALIVE" in last.output
+
+
+def test_rolling_restart_interrupted(deployed, interrupt):
+    for task, seconds in LATER_DAY:
+        interrupt(task, seconds, *SETTING)
+    assert_finished(deployed, *SETTING)
+    assert {name: deployed.sh(name, DRAIN_SECONDS) for name in deployed.names} == dict.fromkeys(deployed.names, "21")
