@@ -92,6 +92,7 @@ def main() -> int:
     options = arguments()
     load = os.getloadavg()[0]
     figures: list[Figure] = []
+    broken = False
     try:
         for storage in [options.storage] if options.storage else list(MEASUREMENTS):
             figures += on_bed(options.bed, storage, options.only, options.repeat)
@@ -99,10 +100,11 @@ def main() -> int:
             say("the inventory")
             figures += inventory.inventory(options.repeat)
     except (BedError, BenchError) as error:
+        # What was measured before that is shown all the same.
         sys.stderr.write(f"bench: {error}\n")
-        return 1
+        broken = True
     report(figures, options.json, load)
-    return int(any(figure.verdict == "FAILED" for figure in figures))
+    return int(broken or any(figure.verdict == "FAILED" for figure in figures))
 
 
 if __name__ == "__main__":
