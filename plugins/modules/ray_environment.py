@@ -220,10 +220,11 @@ class RayEnvironment:
     def _compile(self) -> None:
         """Leave bytecode, as pip does and uv does not: user ray cannot write it, and would compile at every start.
 
-        The libraries on top of Ray are left out, they are most of the files. Without bytecode Ray is slower, no worse.
+        The libraries on top of Ray are left out, and pip: they are most of the files. Without bytecode Ray is slower, no
+        worse.
         """
         for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
-            libraries = "/(rllib|data|train|tune|serve|air|llm|tests)/"
+            libraries = "/(rllib|data|train|tune|serve|air|llm|tests|pip|virtualenv|pyasn1_modules)/"
             self.module.run_command(
                 [self.python, "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory], pass_fds=self._inherited
             )
