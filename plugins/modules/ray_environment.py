@@ -220,8 +220,8 @@ class RayEnvironment:
     def _compile(self) -> None:
         """Leave bytecode, as pip does and uv does not: user ray cannot write it, and would compile at every start.
 
-        The libraries on top of Ray are left out, and pip: they are most of the files. Without bytecode Ray is slower, no
-        worse.
+        The libraries on top of Ray are left out, and pip: they are most of the files. Without bytecode Ray is slower,
+        not broken.
         """
         for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
             libraries = "/(rllib|data|train|tune|serve|air|llm|tests|pip|virtualenv|pyasn1_modules)/"
