@@ -13,7 +13,7 @@ author: rayops.cluster contributors (@rayops)
 description:
   - Writes files with given content, owner and mode, and makes directories.
   - It does for a list what M(ansible.builtin.template) with a loop does, in one round trip for the whole list.
-    With one round trip a file, looking at a cluster where nothing changed would take several times as long.
+    A node has a dozen files, and every run looks at all of them.
 options:
   files:
     description: The files and directories, in the order in which they are made.
