@@ -68,6 +68,10 @@ def start() -> None:
     else:
         say(f"starting the Docker engine in the background, its log is {LOG_FILE}")
         CACHE.mkdir(exist_ok=True)
+        # One that was killed leaves this, and dockerd refuses to start once the number belongs to any other process.
+        left = Path("/var/run/docker.pid")
+        if left.exists() and not process_runs(int(left.read_text(encoding="utf-8") or 0), "dockerd"):
+            left.unlink()
         with LOG_FILE.open("ab") as log:
             process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        start_new_session=True)
