@@ -12,8 +12,7 @@ import os
 import subprocess
 
 _PROPERTIES = (
-    "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts",
-    "ExecMainStatus", "DropInPaths", "FragmentPath", "InvocationID",
+    "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths",
 )
 
 
