@@ -81,6 +81,10 @@ class Unit:
         self._systemctl("daemon-reload")
         self.refresh()
 
+    def reload_service(self) -> None:
+        """Let the service read its configuration again."""
+        self._systemctl("reload", self.name)
+
     def enable(self) -> None:
         """Start it with the host."""
         self._systemctl("enable", "--quiet", self.name)

@@ -45,6 +45,12 @@ options:
         description: Whether a file with other content is replaced. With V(false) only a missing one is written.
         type: bool
         default: true
+      validate:
+        description:
+          - A command that fails if the file cannot be used, with V(%s) for a copy of it.
+          - It runs where the content differs. Nothing is written before all of them are content.
+          - In check mode, a command that is not installed yet checks nothing.
+        type: str
       owner:
         description: The user who owns it.
         type: str
@@ -90,6 +96,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import shutil
 import tempfile
 
@@ -107,6 +114,26 @@ class NodeFiles:
         self.module = module
         self.changed_paths: list[str] = []
         self.diffs: list[dict] = []
+
+    def validate(self, entry: dict) -> None:
+        """End the module if the entry's own command refuses its content."""
+        command = shlex.split(entry["validate"] or "")
+        if not command or entry["state"] != "file":
+            return
+        if self.module.check_mode and not self.module.get_bin_path(command[0]):
+            return
+        wanted = entry["secret"] if entry["secret"] is not None else entry["content"]
+        if self._read(entry["path"]) == wanted.encode():
+            return
+        with tempfile.NamedTemporaryFile(dir=self.module.tmpdir, suffix=os.path.basename(entry["path"])) as copy:
+            copy.write(wanted.encode())
+            copy.flush()
+            code, output, errors = self.module.run_command([word.replace("%s", copy.name) for word in command])
+        if code:
+            # Nobody needs to see the secret that is wrong.
+            told = "its output is not shown" if entry["secret"] is not None else (output + errors).strip()
+            told = told.replace(copy.name, entry["path"])
+            self.module.fail_json(msg=f"{entry['path']} is not accepted by {os.path.basename(command[0])}: {told}")
 
     def ensure(self, entry: dict) -> None:
         """Bring one entry about."""
@@ -243,6 +270,7 @@ def main() -> None:
                     "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
                     "force": {"type": "bool", "default": True},
+                    "validate": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
@@ -254,6 +282,8 @@ def main() -> None:
     )
     node_files = NodeFiles(module)
     try:
+        for entry in module.params["files"]:
+            node_files.validate(entry)
         for entry in module.params["files"]:
             node_files.ensure(entry)
     except OSError as error:

@@ -257,3 +257,26 @@ def test_owners(node_files, tmp_path):
     assert (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid)
     assert node_files({**entry, "owner": "root", "content": "y"})["changed"]
     assert (tmp_path / "file").stat().st_uid == 0
+
+
+def test_a_file_that_its_own_command_refuses_stops_everything(node_files, tmp_path):
+    first = {"path": f"{tmp_path}/first", "content": "fine\n"}
+    checked = {"path": f"{tmp_path}/second", "content": "bad\n", "validate": "grep good %s /dev/null"}
+    for check_mode in (True, False):
+        result = node_files(first, checked, check_mode=check_mode)
+        assert result["failed"] and result["msg"].startswith(f"{tmp_path}/second is not accepted by grep")
+    assert list(tmp_path.iterdir()) == []
+    assert node_files(first, {**checked, "content": "good\n"})["changed"]
+    # What is there already has been checked.
+    assert not node_files(first, {**checked, "content": "good\n", "validate": "false"})["changed"]
+
+
+def test_a_refused_secret_is_not_shown(node_files, tmp_path):
+    result = node_files({"path": f"{tmp_path}/a", "secret": "hunter2hunter2", "validate": "grep -c hunter3 %s"})
+    assert result["failed"] and "hunter2" not in json.dumps(result["msg"])
+
+
+def test_a_command_that_is_not_installed_checks_nothing_in_check_mode(node_files, tmp_path):
+    entry = {"path": f"{tmp_path}/a", "content": "x", "validate": "/nonexistent/checker %s"}
+    assert node_files(entry, check_mode=True)["changed"]
+    assert node_files(entry)["failed"] and not (tmp_path / "a").exists()

@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_units
+short_description: Let services run with the files that they read, in one call
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Starts and enables services, and restarts or reloads those that have not read their files as they are now.
+  - What a service has read follows from the times of its files and of its start, never from what this run changed.
+    So a run that dies after it wrote a file is mended by the next one.
+  - A service counts as running when it listens where it says.
+options:
+  units:
+    description: The services, in the order in which they are started.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The unit, such as V(prometheus.service).
+        type: str
+        required: true
+      state:
+        description: V(started) also enables it, V(stopped) also disables it.
+        type: str
+        choices: [started, stopped]
+        default: started
+      restart_files:
+        description: Files that it reads when it starts. Those that do not exist are passed over.
+        type: list
+        elements: path
+        default: []
+      reload_files:
+        description: Files that it reads again on reload.
+        type: list
+        elements: path
+        default: []
+      owned_by:
+        description:
+          - A file that makes the unit ours. A unit that runs without that file is somebody else's.
+          - It is refused where it is to be started, and left alone where it is to be stopped.
+        type: path
+      listens:
+        description: Where it listens. An address that another service has is refused.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          address:
+            description: The address of this host.
+            type: str
+            required: true
+          port:
+            description: The port.
+            type: int
+            required: true
+          variable:
+            description: The variable that sets the port, for the message.
+            type: str
+            required: true
+  timeout:
+    description: Seconds within which each must listen.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns what is declared and what was found, for each service.
+    support: full
+  idempotent:
+    description: When run twice in a row outside check mode, the second run changes nothing.
+    support: full
+seealso:
+  - module: rayops.cluster.node_files
+  - module: ansible.builtin.systemd_service
+"""
+
+EXAMPLES = r"""
+- name: Prometheus runs with its configuration
+  rayops.cluster.node_units:
+    units:
+      - name: prometheus.service
+        reload_files: [/etc/prometheus/prometheus.yml]
+        listens: [{address: 10.0.0.7, port: 9090, variable: monitor_prometheus_port}]
+"""
+
+RETURN = r"""
+differences:
+  description: Where a service was not as declared.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{option: prometheus.service, declared: runs with its files, live: stopped}]
+missing:
+  description: The services that are to run, and that systemd does not know yet.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._listeners import listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import started_at
+from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
+
+# Its files' times are those of the last reload of each unit; it is gone after a reboot, as the processes are.
+_LOADED = "/run/rayops"
+_RUNS = "runs with its files"
+# One that ends so often just after its start is not waited for.
+_CRASHES = 3
+
+
+class NodeUnit:
+    """One service: what is declared for it, and what it is."""
+
+    def __init__(self, module: AnsibleModule, declared: dict):
+        self.module = module
+        self.declared = declared
+        self.unit = Unit(declared["name"])
+        self._stamp = os.path.join(_LOADED, f"{declared['name']}.loaded")
+
+    def refuse(self) -> None:
+        """End the module where it cannot be started: somebody else's unit, or somebody else's port."""
+        name = self.declared["name"]
+        if self.declared["state"] == "started" and self.unit.active and not self._ours:
+            self.module.fail_json(msg=(
+                f"{name} runs on this host already, and this collection did not set it up: keep it and turn ours off "
+                f"(monitor_prometheus: false), or stop it with `systemctl disable --now {name}`."
+            ))
+        if self.declared["state"] == "stopped":
+            return
+        for wanted in self.declared["listens"]:
+            for found in listeners(wanted["address"], wanted["port"]):
+                # One that cannot be seen ends just now, if the unit runs.
+                if found.service != name and (found.pid or not self.unit.active):
+                    self.module.fail_json(msg=(
+                        f"{wanted['address']}:{wanted['port']} is taken by {found}: set {wanted['variable']} to a free "
+                        f"port, for {name}."
+                    ))
+
+    @property
+    def _ours(self) -> bool:
+        return not self.declared["owned_by"] or os.path.exists(self.declared["owned_by"])
+
+    def difference(self) -> str:
+        """What is not as declared; empty for nothing."""
+        if self.declared["state"] == "stopped":
+            return "" if not self._ours or self.unit.stopped and not self.unit.enabled else "runs"
+        if not self.unit.active:
+            return "stopped"
+        started = started_at(self.unit.main_pid) or time.time()
+        if self.unit.stale:
+            return "runs with an older unit file"
+        for path in self.declared["restart_files"]:
+            if _changed(path) > started:
+                return f"started before {path} was written"
+        loaded = max(started, _changed(self._stamp))
+        for path in self.declared["reload_files"]:
+            if _changed(path) > loaded:
+                return f"loaded before {path} was written"
+        return "" if self.unit.enabled else "does not start with the host"
+
+    def mend(self, difference: str) -> None:
+        """Bring about what is declared."""
+        if self.declared["state"] == "stopped":
+            self.unit.stop(self.module.params["timeout"])
+            self.unit.disable()
+            return
+        if self.unit.stale:
+            self.unit.reload()
+        if not self.unit.enabled:
+            self.unit.enable()
+        before = time.time()
+        if difference.startswith("loaded"):
+            self.unit.reload_service()
+        elif difference == "stopped":
+            self.unit.start()
+        elif difference != "does not start with the host":
+            self.unit.restart(self.module.params["timeout"])
+        os.makedirs(_LOADED, exist_ok=True)
+        with open(self._stamp, "w", encoding="utf-8"):
+            os.utime(self._stamp, (before, before))
+
+    def wait(self) -> None:
+        """Return when it listens; end the module with its last words if it does not in time."""
+        deadline = time.monotonic() + self.module.params["timeout"]
+        while self.declared["state"] == "started":
+            missing = [f"{wanted['address']}:{wanted['port']}" for wanted in self.declared["listens"]
+                       if not listeners(wanted["address"], wanted["port"])]
+            self.unit.refresh()
+            if self.unit.active and not missing:
+                return
+            if time.monotonic() > deadline or self.unit.restarts >= _CRASHES:
+                self.module.fail_json(msg=(
+                    f"{self.declared['name']} is {self.unit.properties['ActiveState']} and does not listen on "
+                    f"{', '.join(missing) or 'anything'}: see journalctl -u {self.declared['name']}. It wrote last:\n"
+                    f"{self.unit.journal(15)}"
+                ))
+            time.sleep(0.2)
+
+
+def _changed(path: str) -> float:
+    """When a file, or the link itself, was changed; 0 if it does not exist."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def define_module() -> AnsibleModule:
+    listens = {
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "variable": {"type": "str", "required": True},
+    }
+    unit = {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+        "restart_files": {"type": "list", "elements": "path", "default": []},
+        "reload_files": {"type": "list", "elements": "path", "default": []},
+        "owned_by": {"type": "path"},
+        "listens": {"type": "list", "elements": "dict", "default": [], "options": listens},
+    }
+    return AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "dict", "required": True, "options": unit},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+
+
+def main() -> None:
+    module = define_module()
+    differences = Differences()
+    try:
+        units = [NodeUnit(module, declared) for declared in module.params["units"]]
+        started = [unit for unit in units if unit.declared["state"] == "started"]
+        missing = [unit.declared["name"] for unit in started if not unit.unit.exists]
+        for unit in units:
+            unit.refuse()
+        for unit in units:
+            difference = unit.difference()
+            if difference:
+                declared = "stopped" if unit.declared["state"] == "stopped" else _RUNS
+                differences.add(unit.declared["name"], declared, difference)
+                if not module.check_mode:
+                    unit.mend(difference)
+            if not module.check_mode:
+                unit.wait()
+    except SystemdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(differences), differences=differences.to_list(), missing=missing,
+        diff=differences.diff("services"),
+    )
+
+
+if __name__ == "__main__":
+    main()
