@@ -1,6 +1,7 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make bench    the figures of the README
+# make browser  the pages of a deployed bed in headless Chromium: the demo's, or that of BED_NAME
 # make clean    remove all beds and everything under .cache
 # Only python3 (3.11 or newer) and, for the containers, root or an answering Docker engine are needed.
 
@@ -16,11 +17,11 @@ export PYTHONDONTWRITEBYTECODE := 1
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test lint sanity unit integration molecule bench clean
+.PHONY: help demo test lint sanity unit integration molecule bench browser chromium clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 $(VENV)/.done: tests/requirements.txt
 	@echo "make: preparing .cache/venv (once)"
@@ -41,7 +42,7 @@ $(CACHE)/ray/.done: $(VENV)/.done roles/ray/defaults/main.yml
 	@touch $@
 
 demo: $(VENV)/.done
-	@$(BED) up demo --workers 2
+	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
 
 test: lint sanity unit integration molecule
@@ -77,14 +78,23 @@ integration: $(VENV)/.done
 	@echo "make: integration tests"
 	@python -m pytest -q tests/integration
 
-molecule: $(VENV)/.done
+molecule: $(VENV)/.done chromium
 	@for scenario in $(SCENARIOS); do \
 	  echo "make: molecule scenario $$scenario"; \
 	  molecule test --scenario-name $$scenario || exit 1; \
 	done
 
-bench: $(VENV)/.done
+bench: $(CACHE)/ray/.done
 	@python -m tests.bench
+
+browser: $(VENV)/.done chromium
+	@echo "make: browser test; the screenshots are in $(CACHE)/screenshots"
+	@python -m pytest -q tests/browser
+
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && echo "make: installing chromium (once)" \
+	  && { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } >/dev/null; } \
+	  || { echo "make: run as root once: apt-get install chromium"; exit 1; }
 
 clean:
 	@if [ -d $(CACHE) ]; then $(PYTHON) -m tests.bed down --all && rm -rf $(CACHE); fi

@@ -39,9 +39,11 @@ ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_k
 [Install]
 WantedBy=multi-user.target
 END
-# Containers may not make user namespaces, which Debian's unit of Redis asks for.
-mkdir -p /etc/systemd/system/redis-server.service.d
-printf '[Service]\nPrivateUsers=false\n' > /etc/systemd/system/redis-server.service.d/bed.conf
+# Containers may not make user namespaces, nor raise their limits, which Debian's units ask for.
+for unit in redis-server prometheus; do
+  mkdir -p /etc/systemd/system/$unit.service.d
+  printf '[Service]\nPrivateUsers=false\nLimitNOFILE=\n' > /etc/systemd/system/$unit.service.d/bed.conf
+done
 cat > /usr/local/sbin/bed-init <<'END'
 #!/bin/sh
 # Docker mounts /etc/hosts, and nobody can replace a mounted file: give the host one of its own, as real hosts have.

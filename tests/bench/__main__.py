@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import CACHE, Bed, BedError, write
-from tests.bench import deploy, inventory, survival
+from tests.bench import deploy, exporter, inventory, survival
 from tests.bench.cluster import BenchError, Cluster
 from tests.bench.figure import Figure, table
 
@@ -28,7 +28,7 @@ MEASUREMENTS: dict[str, dict[str, Callable[[Cluster, str, int], list[Figure]]]] 
     },
     "redis": {"gcs-kill": survival.gcs_kill, "head-kill": survival.head_kill},
 }
-NAMES = [*MEASUREMENTS["rocksdb"], "inventory"]
+NAMES = [*MEASUREMENTS["rocksdb"], "inventory", "exporter"]
 
 
 def say(text: str) -> None:
@@ -99,6 +99,9 @@ def main() -> int:
         if "inventory" in options.only:
             say("the inventory")
             figures += inventory.inventory(options.repeat)
+        if "exporter" in options.only:
+            say("the exporter")
+            figures += exporter.exporter(options.repeat)
     except (BedError, BenchError) as error:
         # What was measured before that is shown all the same.
         sys.stderr.write(f"bench: {error}\n")

@@ -129,3 +129,17 @@ def test_dashboard_listens_on_the_private_address_only(host, kind, addresses):
         return
     assert host.socket(f"tcp://{addresses['head']}:8265").is_listening
     assert not host.socket("tcp://0.0.0.0:8265").is_listening
+
+
+def test_the_exporter_sees_the_cluster(host, kind, addresses):
+    """Without a host for the monitor, the head runs the exporter, and has the files for a site's own Prometheus."""
+    if kind != "head" or host.backend.ansible_runner.get_hosts("ray_monitor"):
+        pytest.skip("the exporter is not here")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://{addresses['head']}:6386/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    assert "ray_up 1.0" in lines, journal(host, "ray-monitor")
+    assert 'ray_cluster_nodes{pool="cpu_worker",state="alive"} 2.0' in lines
+    assert host.service("ray-monitor").is_enabled
+    for name in ("scrape_configs.yml", "rules/ray.yml", "dashboards/ray-glance.json"):
+        assert host.file(f"/usr/local/share/ray-monitor/{name}").size > 0

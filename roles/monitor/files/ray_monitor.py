@@ -1,0 +1,342 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""ray-monitor, the exporter of a Ray cluster: ``python ray_monitor.py /etc/ray/monitor.yaml``.
+
+A scrape never waits for Ray: the cluster is read by a child process at an interval (ray_monitor_reader), and what it
+says is rendered once (ray_monitor_metrics). The Python is that of Ray's environment. Exit status: 0 after SIGTERM,
+2 for a config that cannot work, 1 for all else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any
+
+import yaml
+from ray_monitor_metrics import ClusterMetrics, Families, declared_metrics
+from ray_monitor_reader import Reader, ReadingError
+
+try:
+    from cryptography import x509
+except ImportError:
+    x509 = None
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CERTIFICATE_INTERVAL = 60
+CERTIFICATE_SECONDS = 5
+CLIENT_SECONDS = 10
+HOST_PORT = re.compile(r"[^\s/]+:\d{1,5}")
+
+
+def log(text: str) -> None:
+    sys.stderr.write(f"ray-monitor: {text}\n")
+    sys.stderr.flush()
+
+
+# The config
+
+
+class ConfigError(Exception):
+    """What is wrong with the config, as a clause."""
+
+
+def a_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# What a value must be, in words, and the test of it.
+RULES = {
+    "cluster_name": ("a name", lambda value: isinstance(value, str) and value),
+    "address": (
+        "host:port, for example demo-head:6379", lambda value: isinstance(value, str) and HOST_PORT.fullmatch(value)
+    ),
+    "dashboard_url": (
+        "a URL, for example http://demo-head:8265", lambda value: re.match(r"https?://[^/\s]", str(value))
+    ),
+    "auth_token_path": ("a path, or null without a token", lambda value: value is None or isinstance(value, str)),
+    "gcs_storage": ("rocksdb, redis or memory", lambda value: value in ("rocksdb", "redis", "memory")),
+    "listen": ("{address: .., port: ..}", lambda value: isinstance(value, dict)),
+    "interval": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),
+    "timeout": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),
+    "nodes": ("a mapping of node names", lambda value: isinstance(value, dict)),
+    "certificates": ("a list", lambda value: isinstance(value, list)),
+}
+LISTEN_RULES = {
+    "address": ("an IP address of this host", lambda value: isinstance(value, str) and value),
+    "port": ("a port, 0 to 65535", lambda value: a_number(value) and 0 <= value <= 65535),
+}
+NODE_RULES = {
+    "pool": ("a name", lambda value: isinstance(value, str) and value),
+    "gpus": ("a number", lambda value: a_number(value) and value >= 0),
+    "npus": ("a number", lambda value: a_number(value) and value >= 0),
+}
+
+
+def check(values: Any, rules: dict[str, Any], place: str = "", optional: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for the first value that breaks its rule, lacks one or is missing."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place.rstrip('.') or 'the file'} must be a mapping with the keys {', '.join(rules)}")
+    for key in values:
+        if key not in rules:
+            raise ConfigError(f"{place}{key} is unknown; the keys are {', '.join(rules)}")
+    for key, (words, test) in rules.items():
+        if key not in values:
+            if key not in optional:
+                raise ConfigError(f"{place}{key} is missing; it must be {words}")
+        elif not test(values[key]):
+            raise ConfigError(f"{place}{key} must be {words}, not {values[key]!r}")
+
+
+def load(path: str) -> dict[str, Any]:
+    """Read and check the config. Raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigError(f"it cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"it is not YAML: {' '.join(str(error).split())}") from error
+    check(config, RULES)
+    check(config["listen"], LISTEN_RULES, "listen.")
+    for name, node in config["nodes"].items():
+        check(node, NODE_RULES, f"nodes.{name}.", optional=("gpus", "npus"))
+    for certificate in config["certificates"]:
+        if not (isinstance(certificate, str) and (certificate[:1] == "/" or HOST_PORT.fullmatch(certificate))):
+            raise ConfigError(f"certificates must be absolute paths of PEM files or host:port, not {certificate!r}")
+    check_token(config["auth_token_path"])
+    return config
+
+
+def check_token(path: str | None) -> None:
+    try:
+        if path and not open(path, encoding="utf-8").read().strip():
+            raise ConfigError(f"the token file {path} (auth_token_path) is empty")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"the token file {path} (auth_token_path) cannot be read: {why}") from error
+
+
+# The certificates
+
+
+def expiry(certificate: str) -> float:
+    """When a PEM file, or what listens at host:port, expires, as a timestamp. Of a chain the earliest counts."""
+    if x509 is None:
+        raise ValueError("this Python has no module cryptography")
+    if certificate.startswith("/"):
+        with open(certificate, "rb") as file:
+            chain = x509.load_pem_x509_certificates(file.read())
+        return min(link.not_valid_after_utc.timestamp() for link in chain)
+    host, _colon, port = certificate.rpartition(":")
+    context = ssl.create_default_context()
+    # An expired certificate, or one of an own authority, is to be read as well.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CERTIFICATE_SECONDS) as plain:
+        with context.wrap_socket(plain, server_hostname=host.strip("[]")) as connection:
+            found = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
+    return found.not_valid_after_utc.timestamp()
+
+
+class Certificates:
+    """The expiry of each certificate, looked up in a thread of its own: a host may not answer."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.expiries: dict[str, float | None] = {}
+        if names:
+            threading.Thread(target=self._watch, args=(names,), daemon=True).start()
+
+    def _watch(self, names: list[str]) -> None:
+        troubles: dict[str, str] = {}
+        while True:
+            for name in names:
+                trouble = ""
+                try:
+                    self.expiries[name] = expiry(name)
+                except Exception as error:  # Whatever it is: the others are to be watched all the same.
+                    self.expiries[name] = None
+                    trouble = " ".join((getattr(error, "strerror", None) or str(error)).split())
+                if trouble != troubles.get(name, ""):
+                    log(f"the certificate {name} cannot be read: {trouble}" if trouble else f"{name} can be read again")
+                troubles[name] = trouble
+            time.sleep(CERTIFICATE_INTERVAL)
+
+    def add_to(self, families: Families) -> None:
+        found = dict(self.expiries)
+        families.gauge(
+            "ray_certificate_expiry_timestamp_seconds", "When the certificate expires.", ["certificate"],
+            [([name], moment) for name, moment in found.items() if moment is not None],
+        )
+        families.gauge(
+            "ray_certificate_readable", "1 if the certificate could be read.", ["certificate"],
+            [([name], moment is not None) for name, moment in found.items()],
+        )
+
+
+# The readings
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A reading that succeeded: the text of its metrics, and when it ended."""
+
+    text: bytes
+    seconds: float
+    timestamp: float
+    ended: float  # by time.monotonic()
+
+
+class Monitor:
+    """Reads the cluster again and again, and says what /metrics answers."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.reader = Reader(config)
+        self.metrics = ClusterMetrics(config)
+        self.certificates = Certificates(config["certificates"])
+        self.declared = declared_metrics(config["nodes"]).text()
+        self.fresh_seconds = 2 * config["interval"] + config["timeout"]
+        self.last: Reading | None = None
+        self.outcomes = {"ok": 0, "failed": 0}
+        self.good = self.reachable = False
+        self.troubles: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Never returns. An error that nobody foresaw ends the process: better none than an exporter that stands."""
+        try:
+            while True:
+                began = time.monotonic()
+                self.read()
+                time.sleep(max(0.0, began + self.config["interval"] - time.monotonic()))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            self.end(1)
+
+    def end(self, status: int) -> None:
+        self.reader.end()
+        os._exit(status)
+
+    def read(self) -> None:
+        try:
+            reading = self.reader.read()
+        except ReadingError as error:
+            # Once, not at each reading; but a GCS that is back and refuses is another matter than one that is gone.
+            if self.good or not self.outcomes["failed"] or error.reachable != self.reachable:
+                log(f"the cluster is lost: {error}")
+            self.good, self.reachable = False, error.reachable
+            self.outcomes["failed"] += 1
+            return
+        text = self.metrics.families(reading).text()
+        self.last = Reading(text, reading["seconds"], time.time(), time.monotonic())
+        if not self.good:
+            log(f"the cluster answers: {reading['status']['summary']}")
+        for name, trouble in reading["troubles"].items():
+            if name not in self.troubles:
+                log(f"{name} cannot be read: {trouble}")
+        self.troubles = reading["troubles"]
+        self.good = self.reachable = True
+        self.outcomes["ok"] += 1
+
+    def text(self) -> bytes:
+        """The exposition. Nothing in it waits for anything."""
+        last, families = self.last, Families()
+        age = time.monotonic() - last.ended if last else 0.0
+        up = bool(self.good and last and age <= self.fresh_seconds)
+        families.value("ray_up", "1 while the last reading of the cluster succeeded and is fresh.", up)
+        families.value("ray_gcs_reachable", "1 if the GCS answered at the last attempt.", self.reachable)
+        if last:
+            families.value("ray_monitor_reading_age_seconds", "Age of the last good reading.", age)
+            text = "Time of the last good reading."
+            families.value("ray_monitor_last_reading_timestamp_seconds", text, last.timestamp)
+            text = "How long the last good reading took."
+            families.value("ray_monitor_reading_duration_seconds", text, last.seconds)
+        samples = [([outcome], number) for outcome, number in self.outcomes.items()]
+        families.counter("ray_monitor_readings_total", "Readings by outcome.", ["outcome"], samples)
+        self.certificates.add_to(families)
+        return families.text() + self.declared + (last.text if up else b"")
+
+
+# The server
+
+
+class Server(ThreadingTCPServer):
+    """Not HTTPServer: that asks the DNS for the name of its own address, which may take its time."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, address: str, port: int, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /metrics and GET /-/healthy."""
+
+    timeout = CLIENT_SECONDS
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self.reply(200, CONTENT_TYPE, self.server.monitor.text())
+        elif path == "/-/healthy":
+            self.reply(200, "text/plain", b"ray-monitor is healthy.\n")
+        else:
+            self.reply(404, "text/plain", b"The metrics are at /metrics.\n")
+
+    def reply(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """A scrape is no news."""
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        log("give the config as the only argument: ray_monitor.py /etc/ray/monitor.yaml")
+        return 2
+    try:
+        config = load(sys.argv[1])
+    except ConfigError as error:
+        log(f"{sys.argv[1]}: {error}.")
+        return 2
+    monitor = Monitor(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: monitor.end(0))
+    listen = config["listen"]
+    try:
+        server = Server(listen["address"], listen["port"], monitor)
+    except OSError as error:
+        log(f"cannot listen on {listen['address']}:{listen['port']}: {error.strerror}.")
+        return 1
+    log(f"listens on {listen['address']}:{server.server_address[1]} for the cluster at {config['address']}")
+    threading.Thread(target=monitor.run, daemon=True).start()
+    server.serve_forever(poll_interval=60)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
