@@ -9,6 +9,7 @@ Nothing is installed and no service is started. ``python -m tests.prometheus`` p
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 import tempfile
@@ -86,6 +87,15 @@ def run(*command: str, directory: str) -> None:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise PrometheusError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}; put a release of Prometheus on PATH")
+
+
+def metric_names(expression: str) -> set[str]:
+    """The metrics that a PromQL expression reads."""
+    for noise in (r'"(?:[^"\\]|\\.)*"', r"\{[^{}]*\}", r"\[[^\]]*\]"):
+        expression = re.sub(noise, "", expression)
+    expression = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)", "", expression)
+    words = {"by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "and", "or", "unless"}
+    return set(re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])", expression)) - words
 
 
 def main() -> None:
