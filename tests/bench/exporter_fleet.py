@@ -79,8 +79,8 @@ def store_tasks(channel, count: int) -> None:
     from ray.core.generated.gcs_service_pb2 import AddTaskEventDataRequest
     from ray.core.generated.gcs_service_pb2_grpc import TaskInfoGcsServiceStub
 
-    states = [state for state, share in STATES.items() for _ in range(share)]
-    for _ in range(count // TASKS_AT_ONCE):
+    states = [state for state, share in STATES.items() for _number in range(share)]
+    for _batch in range(count // TASKS_AT_ONCE):
         data = TaskEventData(job_id=b"\1\0\0\0")
         for number in range(TASKS_AT_ONCE):
             add_task(data, states[number % len(states)])
@@ -96,7 +96,7 @@ def add_task(data, reached: int) -> None:
     updates.node_id, updates.worker_id, updates.worker_pid = os.urandom(28), os.urandom(28), 4711
     log = f"/var/lib/ray/session_latest/logs/worker-{os.urandom(28).hex()}-01000000-4711"
     updates.task_log_info.stdout_file, updates.task_log_info.stderr_file = f"{log}.out", f"{log}.err"
-    for state in {1, 2, 5, 8, reached}:
+    for state in sorted({1, 2, 5, 8, reached}):
         if state <= reached:
             updates.state_ts_ns[state] = now
     event.profile_events.component_type, event.profile_events.component_id = "worker", updates.worker_id

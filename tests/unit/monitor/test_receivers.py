@@ -57,9 +57,12 @@ CASES = [
 def test_receivers_that_cannot_work_are_refused_with_the_fix(tmp_path):
     told = "TOLD {{ ansible_failed_result.msg | default('') }} END"
     tasks = [
-        {"name": f"Case {number}", "vars": variables, "block": [{"ansible.builtin.include_tasks": str(TASKS)},
-                                                               {"ansible.builtin.debug": {"msg": "TOLD  END"}}],
-         "rescue": [{"ansible.builtin.debug": {"msg": told}}]}
+        {
+            "name": f"Case {number}",
+            "vars": variables,
+            "block": [{"ansible.builtin.include_tasks": str(TASKS)}, {"ansible.builtin.debug": {"msg": "TOLD  END"}}],
+            "rescue": [{"ansible.builtin.debug": {"msg": told}}],
+        }
         for number, (_said, variables) in enumerate(CASES)
     ]
     play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
