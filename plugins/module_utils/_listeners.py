@@ -14,6 +14,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import read_file, service_of
+
 _LISTEN = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 _ANY = ("0.0.0.0", "::")
 
@@ -43,7 +45,7 @@ def listeners(address: str, port: int, proc: str = "/proc") -> list[Listener]:
 def _inodes(address: str, port: int, proc: str) -> set[str]:
     found = set()
     for name in ("tcp", "tcp6"):
-        for line in _read(f"{proc}/net/{name}").splitlines()[1:]:
+        for line in read_file(f"{proc}/net/{name}").splitlines()[1:]:
             words = line.split()
             host, _colon, number = words[1].rpartition(":")
             if words[3] == _LISTEN and int(number, 16) == port:
@@ -73,13 +75,4 @@ def _sockets(pid: str, proc: str) -> set[str]:
 
 
 def _describe(pid: str, proc: str) -> Listener:
-    service = re.search(r".*/([^/\s]+\.service)(?:/|$)", _read(f"{proc}/{pid}/cgroup"), re.MULTILINE)
-    return Listener(int(pid), _read(f"{proc}/{pid}/comm").strip(), service.group(1) if service else "")
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
+    return Listener(int(pid), read_file(f"{proc}/{pid}/comm").strip(), service_of(read_file(f"{proc}/{pid}/cgroup")))

@@ -41,15 +41,20 @@ class RayProcess:
     @property
     def service(self) -> str:
         """The service that it is a part of; empty for none."""
-        match = re.search(r"/([^/\s]+\.service)(?:/|$)", self.cgroup, re.MULTILINE)
-        return match.group(1) if match else ""
+        return service_of(self.cgroup)
 
     def in_unit(self, unit: str) -> bool:
         """Whether systemd started it as part of this unit."""
         return f"/{unit}" in self.cgroup
 
 
-def _read(path: str) -> str:
+def service_of(cgroup: str) -> str:
+    """The innermost service of a process, by its /proc/<pid>/cgroup; empty for none."""
+    match = re.search(r".*/([^/\s]+\.service)(?:/|$)", cgroup, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def read_file(path: str) -> str:
     """A file of /proc; empty where the process is gone or not ours to read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -78,11 +83,11 @@ def ray_processes(proc: str = "/proc") -> list[RayProcess]:
     for name in os.listdir(proc):
         if not name.isdigit():
             continue
-        argv = [word for word in _read(f"{proc}/{name}/cmdline").split("\0") if word]
+        argv = [word for word in read_file(f"{proc}/{name}/cmdline").split("\0") if word]
         kind = _kind(argv) if argv else None
         # Root without the right to trace, as in many containers, cannot read the namespace: the process counts then.
         if kind and _namespace(proc, name) in ("", own_namespace):
-            cgroup = _read(f"{proc}/{name}/cgroup")
+            cgroup = read_file(f"{proc}/{name}/cgroup")
             # Without one it has ended meanwhile: nobody's then, and surely not a foreign one.
             if cgroup:
                 found.append(RayProcess(int(name), kind, argv, cgroup))
@@ -98,20 +103,20 @@ def _namespace(proc: str, pid: str) -> str:
 
 def environment_of(pid: int, proc: str = "/proc") -> dict[str, str]:
     """The environment that a process was started with; empty where it cannot be read."""
-    pairs = (item.partition("=") for item in _read(f"{proc}/{pid}/environ").split("\0"))
+    pairs = (item.partition("=") for item in read_file(f"{proc}/{pid}/environ").split("\0"))
     return {name: value for name, equals, value in pairs if equals}
 
 
 def open_files_limit(pid: int, proc: str = "/proc") -> int | None:
     """The hard limit of open files of a process; None for unlimited or unknown."""
-    match = re.search(r"^Max open files\s+\S+\s+(\d+)", _read(f"{proc}/{pid}/limits"), re.MULTILINE)
+    match = re.search(r"^Max open files\s+\S+\s+(\d+)", read_file(f"{proc}/{pid}/limits"), re.MULTILINE)
     return int(match.group(1)) if match else None
 
 
 def started_at(pid: int, proc: str = "/proc") -> float | None:
     """When a process was started, in seconds since the epoch (proc(5): field 22 of stat, in clock ticks)."""
-    stat = _read(f"{proc}/{pid}/stat").rpartition(")")[2].split()
-    uptime = _read(f"{proc}/uptime").split()
+    stat = read_file(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    uptime = read_file(f"{proc}/uptime").split()
     if len(stat) < 20 or not uptime:
         return None
     age = float(uptime[0]) - int(stat[19]) / os.sysconf("SC_CLK_TCK")
