@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils._listeners import listeners
 from tests import prometheus
 from tests.unit.monitor.exporter import NODES, Exporter, of, until
 
@@ -122,9 +123,12 @@ def test_a_node_that_restarts_drains_and_ends(local_ray, start):
     try:
         until(lambda: exporter.by_name("ray_node_up").get("worker-2") == 1)
         os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        # Its children end after it, and its successor wants their ports.
+        until(lambda: not any(listeners("127.0.0.1", local_ray.port + 70 + number) for number in range(30)))
         process = local_ray.start_worker("worker-2", 70, "--num-cpus=0", '--resources={"slot":1}')
         # The killed one is ALIVE beside its successor for a while.
-        until(lambda: exporter.by_name("ray_node_restarts_total").get("worker-2") == 1)
+        until(lambda: exporter.by_name("ray_node_restarts_total").get("worker-2") == 1, 90)
         until(lambda: exporter.samples("ray_cluster_nodes")["cpu", "alive"] == 1)
         assert exporter.samples("ray_cluster_nodes")["cpu", "dead"] == 1  # worker-9, which never was
         assert exporter.by_name("ray_node_restarts_total")["worker-1"] == 0
