@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,22 @@ def test_grafana_gets_our_dashboards_and_ray_s_own(host, site, monitor):
         assert broken == []
     finally:
         host.run("rm -rf /etc/grafana")
+
+
+def test_a_support_bundle_tells_no_secret(host, at, request, tmp_path):
+    inventory = request.config.option.ansible_inventory
+    done = subprocess.run(
+        ["ansible-playbook", "rayops.cluster.support_bundle", "-i", inventory, "-e", f"support_bundle_dest={tmp_path}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert set(re.findall(r"changed=(\d+)", done.stdout)) == {"0"}
+    (archive,) = tmp_path.glob("support-bundle-demo-*.tar.gz")
+    assert archive.stat().st_mode & 0o077 == 0
+    with tarfile.open(archive) as tar:
+        files = {member.name: tar.extractfile(member).read() for member in tar.getmembers() if member.isfile()}
+    hosts = {name.split("/")[1] for name in files if name.endswith("/manifest.txt")}
+    assert hosts == {"head", "monitor", "redis", "worker-1", "worker-2"}
+    redis = at("redis").check_output("awk '$1 == \"requirepass\" {print $2}' /etc/redis/redis.conf")
+    for secret in (host.check_output("cat /etc/ray/auth_token"), redis, "hunter2"):
+        assert [name for name, content in files.items() if secret.encode() in content] == []
