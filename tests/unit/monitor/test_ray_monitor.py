@@ -116,33 +116,37 @@ def well_formed(text: str, in_ray: Callable[..., Any]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+# The GCS remembers the nodes of other tests: no other one has this name.
+RESTARTED = "restarted"
+
+
 def test_a_node_that_restarts_drains_and_ends(local_ray, start):
-    declared = {**NODES, "worker-2": {"pool": "cpu"}}
+    declared = {**NODES, RESTARTED: {"pool": "cpu"}}
     exporter, stranger = start(of(local_ray, nodes=declared)), None
-    process = local_ray.start_worker("worker-2", 70, "--num-cpus=0")
+    process = local_ray.start_worker(RESTARTED, 70, "--num-cpus=0")
     try:
-        until(lambda: exporter.by_name("ray_node_up").get("worker-2") == 1)
+        until(lambda: exporter.by_name("ray_node_up").get(RESTARTED) == 1)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         # Its children end after it, and its successor wants their ports.
         until(lambda: not any(listeners("127.0.0.1", local_ray.port + 70 + number) for number in range(30)))
-        process = local_ray.start_worker("worker-2", 70, "--num-cpus=0", '--resources={"slot":1}')
+        process = local_ray.start_worker(RESTARTED, 70, "--num-cpus=0", '--resources={"slot":1}')
         # The killed one is ALIVE beside its successor for a while.
-        until(lambda: exporter.by_name("ray_node_restarts_total").get("worker-2") == 1, 90)
+        until(lambda: exporter.by_name("ray_node_restarts_total").get(RESTARTED) == 1, 90)
         until(lambda: exporter.samples("ray_cluster_nodes")["cpu", "alive"] == 1)
         assert exporter.samples("ray_cluster_nodes")["cpu", "dead"] == 1  # worker-9, which never was
         assert exporter.by_name("ray_node_restarts_total")["worker-1"] == 0
-        # Another one, which knows nothing of worker-2: it counts the dead twin that the GCS remembers.
+        # Another one, which knows nothing of it: it counts the dead twin that the GCS remembers.
         exporter.close()
         stranger = start(of(local_ray))
         stranger.until_up(1)
-        assert stranger.by_name("ray_node_restarts_total")["worker-2"] == 1
+        assert stranger.by_name("ray_node_restarts_total")[RESTARTED] == 1
         assert stranger.samples("ray_cluster_nodes")["undeclared", "alive"] == 1
         drained(local_ray, stranger)
     finally:
-        local_ray.stop_worker("worker-2", process)
+        local_ray.stop_worker(RESTARTED, process)
     # What nobody declared is not missed.
-    until(lambda: "worker-2" not in stranger.by_name("ray_node_up"))
+    until(lambda: RESTARTED not in stranger.by_name("ray_node_up"))
     assert ("undeclared", "alive") not in stranger.samples("ray_cluster_nodes")
 
 
@@ -158,10 +162,10 @@ def drained(local_ray: Any, exporter: Exporter) -> None:
         try:
             until(lambda: exporter.samples("ray_cluster_resource_used").get(slot) == 1)
             nodes = local_ray.cluster().status()["nodes"]
-            node = next(node for node in nodes if node["node_name"] == "worker-2" and node["state"] == "ALIVE")
+            node = next(node for node in nodes if node["node_name"] == RESTARTED and node["state"] == "ALIVE")
             assert not local_ray.cluster().drain(node["node_id"], 1, "a test")["drained"]
-            until(lambda: exporter.by_name("ray_node_draining")["worker-2"] == 1, 5)
-            assert exporter.by_name("ray_node_up")["worker-2"] == 1
+            until(lambda: exporter.by_name("ray_node_draining")[RESTARTED] == 1, 5)
+            assert exporter.by_name("ray_node_up")[RESTARTED] == 1
             assert exporter.samples("ray_cluster_nodes")["undeclared", "draining"] == 1
             assert slot not in exporter.samples("ray_cluster_resource_capacity")
         finally:
