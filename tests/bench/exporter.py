@@ -28,6 +28,7 @@ NODES = 1000
 TASKS = 100_000  # as many as the GCS remembers
 SCRAPES = 50
 READINGS = 20
+FLEET_SECONDS = 60
 # The bench reads more often than the role has it, which is every 15 s, and scales the processor time of a reading.
 INTERVAL, ROLE_INTERVAL = 1, 15
 FILES = [*sorted((ROOT / "roles/monitor/files").glob("ray_monitor*.py")), ROOT / "plugins/module_utils/_ray_api.py"]
@@ -59,6 +60,7 @@ def measure(gpus: int, repeat: int, scrape: Figure, cpu: Figure) -> None:
         stack.enter_context(fleet(folder, address, gpus))
         process, url = stack.enter_context(monitor(folder, address, gpus))
         wait_for_readings(process, url, 2)  # The first ones include the start.
+        wait_for_the_fleet(url, gpus)
         for _turn in range(repeat):
             spent, began = processor_seconds(process), readings(fetch(url))
             while readings(text := fetch(url)) < began + READINGS:
@@ -78,15 +80,28 @@ def measure(gpus: int, repeat: int, scrape: Figure, cpu: Figure) -> None:
     )
 
 
+def wait_for_the_fleet(url: str, gpus: int) -> None:
+    """Until the GCS has what the fleet has sent: it takes its time over the nodes' claims."""
+    deadline = time.monotonic() + FLEET_SECONDS
+    while True:
+        try:
+            return check(fetch(url), gpus)
+        except BenchError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
 def check(text: str, gpus: int) -> None:
     """That the exporter said what it was to say. It leaves the tasks out where the GCS is too slow to count them."""
     rows = len(re.findall(r"^ray_node_up{.*} 1.0$", text, re.MULTILINE))
     shares = len(re.findall(r"^ray_node_gpu_usage{", text, re.MULTILINE))
     tasks = [int(float(value)) for value in re.findall(r"^ray_cluster_tasks{.*} (\S+)$", text, re.MULTILINE)]
     claimed = re.search(r'^ray_cluster_resource_used{pool="worker",resource="CPU"} (\S+)$', text, re.MULTILINE)
-    right = (rows, shares) == (NODES, NODES * gpus) and sum(tasks) in (0, TASKS) and claimed and float(claimed[1])
+    amount = claimed and float(claimed[1])
+    right = (rows, shares) == (NODES, NODES * gpus) and sum(tasks) in (0, TASKS) and amount
     if not right:
-        raise BenchError(f"the exporter shows {rows} nodes, {shares} GPUs, tasks {tasks}, CPUs claimed {claimed}")
+        raise BenchError(f"the exporter shows {rows} nodes, {shares} GPUs, tasks {tasks}, CPUs claimed {amount}")
 
 
 def environment(folder: Path) -> dict[str, str]:
