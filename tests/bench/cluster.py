@@ -81,14 +81,14 @@ class Cluster:
         # Without the last one, an inventory that cannot be read is a success without hosts.
         return {**os.environ, **own, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
 
-    def command(self, *arguments: str) -> list[str]:
-        playbook = Path(sys.executable).with_name("ansible-playbook")
-        return [str(playbook), "site.yml", "-i", str(self.bed.state / "huawei_ecs.yml"), *arguments]
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        program = Path(sys.executable).with_name("ansible-playbook")
+        return [str(program), playbook, "-i", str(self.bed.state / "huawei_ecs.yml"), *arguments]
 
-    def start_site(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start site.yml in a process group of its own, as a shell does: Ctrl-C reaches all of the group."""
+    def start(self, playbook: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a playbook in a process group of its own, as a shell does: Ctrl-C reaches all of the group."""
         return subprocess.Popen(
-            self.command(*arguments), cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL,
+            self.command(playbook, *arguments), cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             # A shell starts what it puts into the background with SIGINT ignored, and that would be inherited.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -96,8 +96,12 @@ class Cluster:
 
     def site(self, *arguments: str) -> Run:
         """Run site.yml to its end."""
+        return self.play("site.yml", *arguments)
+
+    def play(self, playbook: str, *arguments: str) -> Run:
+        """Run a playbook to its end, such as ``rayops.cluster.recover``."""
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        process = self.start_site(*arguments)
+        process = self.start(playbook, *arguments)
         output, _errors = process.communicate(timeout=RUN_SECONDS)
         seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

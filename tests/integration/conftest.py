@@ -46,7 +46,7 @@ def interrupt(cluster: Cluster) -> Callable[..., str]:
 
     def run(task: str, seconds: float, *arguments: str) -> str:
         lines = []
-        with cluster.start_site(*arguments) as process:
+        with cluster.start("site.yml", *arguments) as process:
             for line in process.stdout:
                 lines.append(line)
                 if re.match(rf"TASK \[.*{task}", line):
