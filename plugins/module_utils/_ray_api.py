@@ -112,8 +112,8 @@ def read_status(client: Any) -> dict[str, Any]:
 
 def read_nodes(client: Any) -> list[dict[str, Any]]:
     """Every node that the GCS remembers: head first, then by name, the newest first."""
-    nodes = client.get_all_node_info(timeout=RPC_SECONDS).values()
-    draining = client.get_draining_nodes(timeout=RPC_SECONDS)
+    nodes = list(client.get_all_node_info(timeout=RPC_SECONDS).values())
+    draining = read_draining(client, nodes)
     usage = client.get_all_resource_usage(timeout=RPC_SECONDS).resource_usage_data.batch
     available = {entry.node_id.hex(): public(entry.resources_available) for entry in usage}
     result = [describe_node(node, draining, available) for node in nodes]
@@ -121,6 +121,14 @@ def read_nodes(client: Any) -> list[dict[str, Any]]:
     result.sort(key=lambda node: node["start_time"], reverse=True)
     result.sort(key=lambda node: (not node["is_head"], node["node_name"], node["ip"]))
     return result
+
+
+def read_draining(client: Any, nodes: Any) -> dict[str, int]:
+    """The nodes that drain, by their ids, and until when, in milliseconds since the epoch; 0 where Ray does not say."""
+    if hasattr(client, "get_draining_nodes"):
+        return client.get_draining_nodes(timeout=RPC_SECONDS)
+    # Before Ray 2.60: gcs.proto NodeSnapshot, DRAINING = 3.
+    return {node.node_id.hex(): 0 for node in nodes if node.state_snapshot.state == 3}
 
 
 def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict[str, float]]) -> dict[str, Any]:

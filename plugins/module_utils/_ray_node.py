@@ -80,6 +80,13 @@ class LiveNode:
         return own[0] if own else None
 
     @property
+    def executable(self) -> str:
+        """The `ray` that runs, else the declared one: only the same version understands a cluster."""
+        argv = self.supervisor.argv if self.supervisor else []
+        live = argv[argv.index("start") - 1] if "start" in argv else ""
+        return live if os.path.isabs(live) else self.start.executable
+
+    @property
     def foreign(self) -> list[RayProcess]:
         """Raylets and GCS servers beside the unit."""
         return foreign_nodes(self.processes, self.unit.name)

@@ -222,7 +222,7 @@ class RayNode:
         if self.module.check_mode:
             return
         if alive:
-            self._drain()
+            self._drain_or_go_on()
         self.unit.stop(self._stop_timeout())
 
     def ensure_absent(self) -> None:
@@ -278,7 +278,8 @@ class RayNode:
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
             stop_others(self.live, self._stop_timeout())
-        if self.unit.stale:
+        # systemd does not notice a file whose time is older than that of the one it has loaded, as after a rollback.
+        if self.unit.stale or self.action == "restart":
             self.unit.reload()
         if not self.unit.enabled:
             self.unit.enable()
@@ -313,7 +314,7 @@ class RayNode:
 
     def _cluster(self) -> RayCluster:
         return RayCluster(
-            environment=os.path.dirname(os.path.dirname(self.start.executable)),
+            environment=os.path.dirname(os.path.dirname(self.live.executable)),
             address=self.live.gcs_address,
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
         )
@@ -326,6 +327,14 @@ class RayNode:
                 msg=f"The node at {self.live.address} holds {', '.join(found)}: end what owns them first, or give them "
                 "up (force: true).", held=held,
             )
+
+    def _drain_or_go_on(self) -> None:
+        try:
+            self._drain()
+        except RayClusterError:
+            # With force it is stopped as well without the GCS, which may be what is gone.
+            if not self.params["force"]:
+                raise
 
     def _drain(self) -> None:
         """Empty the node; if its work does not end in time, and force is not set, put it back to work and fail."""

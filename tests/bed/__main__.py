@@ -21,7 +21,7 @@ def up(bed: Bed) -> None:
     engine.ensure()
     containers.refuse_foreign(bed)
     suite_image = image.ensure(bed.image)
-    wheels = wheelhouse.ensure(image.PYTHON[bed.image])
+    wheels = wheelhouse.ensure(image.PYTHON[bed.image], bed.wheels)
     addresses = containers.ensure_nodes(bed, suite_image)
     ssh.ensure(bed, addresses)
     port = simulator.ensure(bed)
@@ -76,6 +76,8 @@ def arguments() -> argparse.Namespace:
     make.add_argument("--cluster-name", default="demo")
     make.add_argument("--var", type=variable, action="append", default=[], dest="variables", metavar="NAME=VALUE",
                       help="a variable of all hosts, its value in JSON or as it stands")
+    make.add_argument("--wheel", action="append", default=[], dest="wheels", metavar="REQUIREMENT",
+                      help="a package in the wheelhouse beside what the role installs, such as ray[default]==2.59.0")
     remove = verbs.add_parser("down", help="remove a bed")
     remove.add_argument("name", nargs="?")
     remove.add_argument("--all", action="store_true", help="all beds, and the Docker engine if a bed started it")

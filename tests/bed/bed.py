@@ -33,7 +33,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Bed:
-    """The wish: what ``up`` makes true. ``shm_size`` is in Docker's notation (``1g``), ``variables`` are Ansible's."""
+    """The wish: what ``up`` makes true. ``shm_size`` is in Docker's notation (``1g``), ``variables`` are Ansible's.
+
+    ``wheels`` are packages in its wheelhouse beside what the role installs.
+    """
 
     name: str
     workers: int = 2
@@ -43,6 +46,7 @@ class Bed:
     shm_size: str = "1g"
     cluster_name: str = "demo"
     variables: dict[str, object] = field(default_factory=dict)
+    wheels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", self.name):

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from .bed import CACHE, ROOT, BedError, say, write
@@ -29,13 +31,30 @@ def requirements() -> list[str]:
     return [ray, "uv", *(name for name in extra if "{" not in name and not re.match(r"(ray|uv)\b", name))]
 
 
-def ensure(python: str) -> Path:
-    """Download what is missing for a Python version (such as ``3.11``) and return the folder of the wheels."""
-    wanted = sorted(requirements())
+def ensure(python: str, more: Iterable[str] = ()) -> Path:
+    """Download what is missing for a Python version (such as ``3.11``) and return the folder of the wheels.
+
+    more: requirements beside the role's own, each resolved alone, such as another version of Ray.
+    """
     wheels = WHEELHOUSE / python
+    fill(wheels, python, sorted(requirements()))
+    if more:
+        base, wheels = wheels, WHEELHOUSE / f"{python}-{hashlib.sha256(repr(sorted(more)).encode()).hexdigest()[:8]}"
+        wheels.mkdir(exist_ok=True)
+        for wheel in base.glob("*.whl"):
+            if not (wheels / wheel.name).exists():
+                os.link(wheel, wheels / wheel.name)
+        for requirement in more:
+            fill(wheels, python, [requirement])
+    return wheels
+
+
+def fill(wheels: Path, python: str, wanted: list[str]) -> None:
+    """Download what is wanted and all that it needs, unless that was done before."""
     stamp = wheels / ".stamp"
-    if stamp.exists() and stamp.read_text(encoding="utf-8").split() == wanted:
-        return wheels
+    done = stamp.read_text(encoding="utf-8").splitlines() if stamp.exists() else []
+    if " ".join(wanted) in done:
+        return
     say(f"downloading wheels for Python {python}: {' '.join(wanted)} (once)")
     wheels.mkdir(parents=True, exist_ok=True)
     machine = platform.machine()
@@ -49,8 +68,7 @@ def ensure(python: str) -> Path:
     run("pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
         "--python-version", python, *platforms, f"--platform=manylinux2014_{machine}", "--dest", str(wheels),
         "--requirement", str(locked))
-    write(stamp, "\n".join(wanted) + "\n")
-    return wheels
+    write(stamp, "".join(f"{line}\n" for line in [*done, " ".join(wanted)]))
 
 
 def run(module: str, *arguments: str, stdin: str | None = None) -> None:
