@@ -56,6 +56,12 @@ options:
     description: Seconds within which a started node must be ALIVE.
     type: int
     default: 120
+  kill:
+    description:
+      - Whether O(state=stopped) and O(state=absent) kill all processes of the node at once, without a drain.
+      - The other Ray nodes of this host are killed too, unless O(other_nodes=ignore). The declared state is not read.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying the target.
@@ -142,7 +148,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._differences import
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, is_secret
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, secrets_of
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import stop_foreign
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import RayStart, compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
@@ -169,12 +175,12 @@ class RayNode:
         self.action = "none"
 
     def _declared(self) -> tuple[dict, RayStart]:
-        gone = self.params["state"] in ("stopped", "absent") and not os.path.exists(self.config_file)
-        if gone and not self.params["config"]:
-            # A node that was removed, or that never was, can still be stopped.
+        declared = self.params["config"] or os.path.exists(self.config_file)
+        if self.params["state"] in ("stopped", "absent") and (self.params["kill"] or not declared):
+            # A node that was removed, or that never was, can still be stopped, and killed one with a bad file.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
         config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
-        self.module.no_log_values.update(_secrets(config))
+        self.module.no_log_values.update(secrets_of(config))
         start = compile_start(config, self.node_type)
         for warning in start.warnings:
             self.module.warn(warning)
@@ -199,15 +205,21 @@ class RayNode:
 
     def ensure_stopped(self, drain: bool = False) -> None:
         """Stop the node; with drain, wait for its work first."""
-        if self.unit.stopped and not self.unit.active:
+        if not self.unit.stopped:
+            self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
+        others = self.live.others if self.params["kill"] and self.params["other_nodes"] == "stop" else []
+        for process in others:
+            self.differences.add(f"other Ray on this host, {process.kind} {process.pid}", None, "running")
+        if not self.differences:
             return
         self.action = "stop"
-        self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
         if self.module.check_mode:
             return
         if drain and self.live.raylet:
             self._drain()
-        self.unit.stop(self._stop_timeout())
+        (self.unit.kill if self.params["kill"] else self.unit.stop)(self._stop_timeout())
+        if others:
+            self._stop_others()
 
     def ensure_absent(self) -> None:
         """Stop the node and remove its unit and its file."""
@@ -283,8 +295,8 @@ class RayNode:
                 other = Unit(process.service)
                 if other.main_pid == process.pid:
                     other.disable()
-                    other.stop(self._stop_timeout())
-        stop_foreign(self.unit.name)
+                    (other.kill if self.params["kill"] else other.stop)(self._stop_timeout())
+        stop_foreign(self.unit.name, kill=self.params["kill"])
         time.sleep(0.5)
         self.live.refresh()
         if self.live.foreign:
@@ -344,15 +356,6 @@ class RayNode:
         self.module.fail_json(msg=f"{sentence}\n{log}" if log else sentence)
 
 
-def _secrets(config: dict) -> set[str]:
-    """What of the declared state must stand in no result; the shorter words would hide others than themselves."""
-    redis, environment = config.get("redis"), config.get("environment")
-    found = [redis.get("password")] if isinstance(redis, dict) else []
-    if isinstance(environment, dict):
-        found += [value for name, value in environment.items() if is_secret(str(name))]
-    return {str(value) for value in found if len(str(value)) >= 6 and value is not None}
-
-
 def main() -> None:
     module = UnloggedModule(
         argument_spec={
@@ -368,6 +371,7 @@ def main() -> None:
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "drain_timeout": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 120},
+            "kill": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
