@@ -18,7 +18,8 @@ SESSIONS = "ls /var/lib/ray | grep ^session_2"
 # Another cluster, that a hand started.
 BY_HAND = (
     "/opt/ray/current/bin/ray start --head --port=7777 --include-dashboard=false --ray-client-server-port=20001"
-    " --num-cpus=1 --object-store-memory=80000000 --dashboard-agent-listen-port=52367 --temp-dir=/tmp/another > /dev/null"
+    " --num-cpus=1 --object-store-memory=80000000 --dashboard-agent-listen-port=52367 --temp-dir=/tmp/another"
+    " > /dev/null 2>&1"
 )
 OTHERS = "for pid in $(pgrep -x 'raylet|gcs_server'); do grep -qs /ray- /proc/$pid/cgroup || echo $pid; done"
 # What a drain would wait for, and what only the cluster's state knows.
