@@ -19,6 +19,25 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import Li
 END_SECONDS = 10.0
 
 
+class NotEmptyError(Exception):
+    """The node holds what must not be lost. The message is for the user; held: see RayCluster.held."""
+
+    def __init__(self, message: str, held: dict) -> None:
+        super().__init__(message)
+        self.held = held
+
+
+def refuse_losses(cluster: RayCluster, live: LiveNode) -> None:
+    """Raise NotEmptyError if something would be lost with the node."""
+    held = cluster.held(live.raylet.options["--node_id"])
+    found = losses(held)
+    if found:
+        raise NotEmptyError(
+            f"The node at {live.address} holds {', '.join(found)}: end what owns them first, or give them up (force: "
+            "true).", held,
+        )
+
+
 def losses(held: dict) -> list[str]:
     """What would be lost with a node, in words. held: see RayCluster.held."""
     found = []
@@ -56,11 +75,11 @@ def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> di
     return answer
 
 
-def drain_if_possible(cluster: RayCluster, live: LiveNode, seconds: float) -> None:
-    """The same before a restart: one that is due anyway, whether the GCS can be asked or not."""
+def drain_if_possible(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool = False) -> None:
+    """The same before a stop that comes anyway, whether the GCS can be asked or not."""
     if live.raylet and live.health(timeout=2) == "alive":
         try:
-            drain(cluster, live, seconds, lose=False)
+            drain(cluster, live, seconds, lose)
         except RayClusterError:
             # systemd's stop drains it as well as that is possible then.
             return

@@ -22,8 +22,10 @@ class NodeError(Exception):
     """The node does not run as it should. The message is one sentence; the unit's log says more."""
 
 
-def stop_others(live: LiveNode, stop_timeout: float) -> None:
+def stop_others(live: LiveNode, stop_timeout: float, kill: bool = False) -> None:
     """End every Ray on this host that is not the unit's, and what would start it again.
+
+    :arg kill: at once, without a drain.
 
     :raises NodeError: another one starts again at once.
     """
@@ -33,8 +35,8 @@ def stop_others(live: LiveNode, stop_timeout: float) -> None:
             other = Unit(process.service)
             if other.main_pid == process.pid:
                 other.disable()
-                other.stop(stop_timeout)
-    stop_foreign(live.unit.name)
+                (other.kill if kill else other.stop)(stop_timeout)
+    stop_foreign(live.unit.name, kill=kill)
     time.sleep(0.5)
     live.refresh()
     if live.foreign:

@@ -92,6 +92,11 @@ class LiveNode:
         return foreign_nodes(self.processes, self.unit.name)
 
     @property
+    def others(self) -> list[RayProcess]:
+        """Every Ray process beside the unit, such as a worker process that outlived its raylet."""
+        return [process for process in self.processes if not process.in_unit(self.unit.name)]
+
+    @property
     def address(self) -> str:
         """The node's IP address."""
         raylet = self.raylet

@@ -128,13 +128,14 @@ def foreign_nodes(processes: list[RayProcess], unit: str) -> list[RayProcess]:
     return [process for process in processes if process.kind in ("raylet", "gcs_server") and not process.in_unit(unit)]
 
 
-def stop_foreign(unit: str, grace: float = 10.0) -> None:
+def stop_foreign(unit: str, grace: float = 10.0, kill: bool = False) -> None:
     """End every Ray process outside the unit: SIGTERM, which lets a raylet leave its cluster, then SIGKILL.
 
     :arg unit: the unit whose own processes are left alone.
     :arg grace: seconds between the two signals.
+    :arg kill: SIGKILL at once.
     """
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL)[kill:]:
         deadline = time.monotonic() + grace
         for process in _outside(unit):
             try:

@@ -113,6 +113,18 @@ class Unit:
         # A stop by hand is no failure, whatever Ray's exit code.
         self._reset_failed()
 
+    def kill(self, timeout: float) -> None:
+        """End all its processes at once, without a drain; no timer and no Restart= starts it again.
+
+        :arg timeout: seconds within which they must be gone.
+        """
+        # The stop that is under way keeps systemd from restarting what is killed; a SIGTERM alone would drain the node.
+        self._systemctl("stop", "--no-block", *self.timers, self.name, check=False)
+        self._systemctl("kill", "--signal=SIGKILL", self.name, check=False)
+        # Its timers may run although it is not there: those of the host's other unit.
+        self._systemctl("stop", *self.timers, self.name, timeout=timeout, check=self.exists)
+        self._reset_failed()
+
     def disable(self) -> None:
         """Do not start it with the host."""
         self._systemctl("disable", "--quiet", self.name, check=False)

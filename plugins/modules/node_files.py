@@ -26,7 +26,10 @@ options:
         type: path
         required: true
       state:
-        description: A file, a directory, or nothing there.
+        description:
+          - A file, a directory, or nothing there.
+          - A directory goes with all that is in it. A mount point loses only what is in it, and what is mounted below
+            it stays. Of a link, only the link goes.
         type: str
         choices: [file, directory, absent]
         default: file
@@ -36,15 +39,26 @@ options:
       regexp:
         description:
           - With it, only one line of the file is kept. Lines that match are replaced by O(files[].content), and where
-            none does, it is appended.
+            none does, it is appended. With O(files[].state=absent), only the lines that match go.
         type: str
       secret:
         description: What the file holds, if nobody may see it. It stands in no log and no diff.
         type: str
       force:
-        description: Whether a file with other content is replaced. With V(false) only a missing one is written.
+        description:
+          - Whether a file with other content is replaced. With V(false) only a missing one is written.
+          - With O(files[].state=absent) and V(false), a directory goes only if nothing is in it.
         type: bool
         default: true
+      keep:
+        description: What stays when a directory goes, and with it the directories above it.
+        type: path
+      original:
+        description:
+          - Where a copy is kept of the file that was there before this module first wrote it. An empty one says that
+            there was none.
+          - With O(files[].state=absent), that file comes back; without the copy, nothing is done.
+        type: path
       validate:
         description:
           - A command that fails if the file cannot be used, with V(%s) for a copy of it.
@@ -102,6 +116,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._removal import doomed
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
 _HIDDEN = "(secret)\n"
@@ -114,6 +129,7 @@ class NodeFiles:
         self.module = module
         self.changed_paths: list[str] = []
         self.diffs: list[dict] = []
+        self.removed: set[str] = set()
 
     def validate(self, entry: dict) -> None:
         """End the module if the entry's own command refuses its content."""
@@ -157,8 +173,17 @@ class NodeFiles:
             return False
         self._note(entry, found, wanted)
         if not self.module.check_mode:
+            self._keep_original(entry)
             self._write(entry, wanted.encode(errors="surrogateescape"))
         return True
+
+    @staticmethod
+    def _keep_original(entry: dict) -> None:
+        """Copy what is there before it is overwritten for the first time."""
+        if not entry["original"] or os.path.exists(entry["original"]):
+            return
+        os.makedirs(os.path.dirname(entry["original"]), mode=0o755, exist_ok=True)
+        _copy(entry["path"], entry["original"])
 
     @staticmethod
     def _read(path: str) -> bytes | None:
@@ -204,14 +229,61 @@ class NodeFiles:
 
     def _absent(self, entry: dict) -> bool:
         path = entry["path"]
+        if entry["original"]:
+            return self._restore(entry)
+        if entry["regexp"]:
+            return self._without_line(entry)
         if not os.path.lexists(path):
             return False
-        self.diffs.append({"before_header": path, "after_header": path, "before": "present\n", "after": ""})
-        if not self.module.check_mode:
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
+        if not os.path.isdir(path) or os.path.islink(path):
+            self.diffs.append(_removal(path))
+            self.removed.add(path)
+            if not self.module.check_mode:
                 os.remove(path)
+            return True
+        if entry["keep"] and f"{path}/".startswith(f"{entry['keep']}/"):
+            return False
+        if not entry["force"] and set(os.listdir(path)) - self._gone(path):
+            return False
+        going = list(doomed(path, entry["keep"]))
+        if going:
+            self.diffs.append(_removal(path))
+            self.removed.update(going)
+        for item in going if not self.module.check_mode else []:
+            (os.rmdir if os.path.isdir(item) and not os.path.islink(item) else os.remove)(item)
+        return bool(going)
+
+    def _gone(self, directory: str) -> set[str]:
+        """What check mode has only noted as gone from a directory."""
+        return {os.path.basename(path) for path in self.removed if os.path.dirname(path) == directory}
+
+    def _restore(self, entry: dict) -> bool:
+        path, original = entry["path"], entry["original"]
+        if not os.path.exists(original):
+            return False
+        before, after = self._read(path), self._read(original) or None
+        if before == after:
+            return False
+        self.diffs.append({**_removal(path), "after": "what was there before\n" if after else ""})
+        if self.module.check_mode:
+            return True
+        if after is None:
+            os.remove(path)
+        else:
+            _copy(original, path)
+        return True
+
+    def _without_line(self, entry: dict) -> bool:
+        path = entry["path"]
+        before = (self._read(path) or b"").decode(errors="surrogateescape")
+        after = "".join(line for line in before.splitlines(keepends=True) if not re.search(entry["regexp"], line))
+        if after == before:
+            return False
+        self._note(entry, before.encode(errors="surrogateescape"), after)
+        if not self.module.check_mode:
+            found = os.stat(path)
+            owners = {"owner": str(found.st_uid), "group": str(found.st_gid), "mode": oct(found.st_mode & 0o7777)}
+            self._write({**entry, **owners}, after.encode(errors="surrogateescape"))
         return True
 
     def _attributes(self, entry: dict, note: bool = False) -> bool:
@@ -244,6 +316,20 @@ class NodeFiles:
             return False
 
 
+def _copy(source: str, target: str) -> None:
+    """Copy a file with its owner and mode; a missing one becomes an empty one."""
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(target), prefix=".ansible-", delete=False) as copy:
+        if os.path.exists(source):
+            shutil.copy2(source, copy.name)
+            found = os.stat(source)
+            os.chown(copy.name, found.st_uid, found.st_gid)
+    os.replace(copy.name, target)
+
+
+def _removal(path: str) -> dict:
+    return {"before_header": path, "after_header": path, "before": "present\n", "after": ""}
+
+
 def _with_line(text: str, line: str, regexp: str) -> str:
     """The text with the line in place of the first one that matches; further ones that match are dropped."""
     lines, placed = [], False
@@ -270,6 +356,8 @@ def main() -> None:
                     "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
                     "force": {"type": "bool", "default": True},
+                    "keep": {"type": "path"},
+                    "original": {"type": "path"},
                     "validate": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},

@@ -65,6 +65,12 @@ options:
     description: Seconds within which a started node must be ALIVE.
     type: int
     default: 120
+  kill:
+    description:
+      - Whether O(state=stopped) and O(state=absent) kill all processes of the node at once, without a drain.
+      - The other Ray nodes of this host are killed too, unless O(other_nodes=ignore). The declared state is not read.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying the target.
@@ -149,9 +155,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import (
+    NotEmptyError,
     drain,
     drain_if_possible,
-    losses,
+    refuse_losses,
     unfinished,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node_start import NodeError, stop_others, wait_for_raylet
@@ -182,9 +189,9 @@ class RayNode:
         self.action = "none"
 
     def _declared(self) -> tuple[dict, RayStart]:
-        gone = self.params["state"] in ("stopped", "absent") and not os.path.exists(self.config_file)
-        if gone and not self.params["config"]:
-            # A node that was removed, or that never was, can still be stopped.
+        declared = self.params["config"] or os.path.exists(self.config_file)
+        if self.params["state"] in ("stopped", "absent") and (self.params["kill"] or not declared):
+            # A node that was removed, or that never was, can still be stopped, and killed one with a bad file.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
         config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
         self.module.no_log_values.update(secrets_of(config))
@@ -212,18 +219,24 @@ class RayNode:
 
     def ensure_stopped(self, drained: bool = False) -> None:
         """Stop the node; if it is to be drained, wait for its work first."""
-        if self.unit.stopped and not self.unit.active:
+        if not self.unit.stopped:
+            self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
+        others = self.live.others if self.params["kill"] and self.params["other_nodes"] == "stop" else []
+        for process in others:
+            self.differences.add(f"other Ray on this host, {process.kind} {process.pid}", None, "running")
+        if not self.differences:
             return
         self.action = "stop"
-        self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
         alive = drained and self.live.raylet and self.live.health() == "alive"
         if alive and not self.params["force"]:
-            self._refuse_losses()
+            refuse_losses(self._cluster(), self.live)
         if self.module.check_mode:
             return
         if alive:
-            self._drain_or_go_on()
-        self.unit.stop(self._stop_timeout())
+            self._drain()
+        (self.unit.kill if self.params["kill"] else self.unit.stop)(self._stop_timeout())
+        if others:
+            stop_others(self.live, self._stop_timeout(), self.params["kill"])
 
     def ensure_absent(self) -> None:
         """Stop the node and remove its unit and its file."""
@@ -319,35 +332,21 @@ class RayNode:
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
         )
 
-    def _refuse_losses(self) -> None:
-        held = self._cluster().held(self.live.raylet.options["--node_id"])
-        found = losses(held)
-        if found:
-            self.module.fail_json(
-                msg=f"The node at {self.live.address} holds {', '.join(found)}: end what owns them first, or give them "
-                "up (force: true).", held=held,
-            )
-
-    def _drain_or_go_on(self) -> None:
-        try:
-            self._drain()
-        except RayClusterError:
-            # With force it is stopped as well without the GCS, which may be what is gone.
-            if not self.params["force"]:
-                raise
-
     def _drain(self) -> None:
         """Empty the node; if its work does not end in time, and force is not set, put it back to work and fail."""
         before, seconds = self.live.raylet.pid, self.params["drain_timeout"]
-        answer = drain(self._cluster(), self.live, seconds, lose=self.params["force"])
-        if answer["drained"] or self.params["force"]:
+        if self.params["force"]:
+            drain_if_possible(self._cluster(), self.live, seconds, lose=True)
+            return
+        answer = drain(self._cluster(), self.live, seconds, lose=False)
+        if answer["drained"]:
             return
         self.unit.restart(self._stop_timeout())
         self._wait_alive(before)
-        self.module.fail_json(
-            msg=f"The node at {self.live.address} still had {unfinished(answer['held'])} after {seconds} s, and was "
-            "not stopped. Ray cannot take a drain back, so it was restarted and takes work again: wait longer "
-            "(drain_timeout), or end its work (force: true).", held=answer["held"],
+        raise NotEmptyError(
+            f"The node at {self.live.address} still had {unfinished(answer['held'])} after {seconds} s, and was not "
+            "stopped. Ray cannot take a drain back, so it was restarted and takes work again: wait longer "
+            "(drain_timeout), or end its work (force: true).", answer["held"]
         )
 
     def _drain_timeout(self) -> int:
@@ -374,6 +373,7 @@ def main() -> None:
             "drain_timeout": {"type": "int", "default": 300},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
+            "kill": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -389,6 +389,8 @@ def main() -> None:
         module.exit_json(**node.result())
     except RayConfigError as error:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
+    except NotEmptyError as error:
+        module.fail_json(msg=str(error), held=error.held)
     except NodeError as error:
         module.fail_json(msg="\n".join(filter(None, (str(error), node.unit.journal()))))
     except (SystemdError, RayClusterError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 # A task, and the seconds after its beginning. Each comes later than the one before, on the same hosts.
 FIRST_DAY = [
     ("Ray is installed, version", 1.5),
-    ("Redis's package is installed, and not started", 2.0),
+    ("The packages are installed, and not started", 2.0),
     ("The head's files are as declared", 0.3),
     ("The head runs as declared", 1.5),
     ("The worker's files are as declared", 0.3),

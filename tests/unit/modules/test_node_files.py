@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils._removal import doomed, mount_points
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 OWN = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 
@@ -214,6 +216,75 @@ def test_absent(node_files, tmp_path):
     assert node_files(*files)["changed"]
     assert os.listdir(tmp_path) == ["kept"]
     assert not node_files(*files)["changed"]
+
+
+def test_absent_but_for_what_is_kept_or_shared(node_files, tmp_path):
+    for name in ("root/env/lib", "root/old", "shared", "theirs"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("root/env/lib/x", "root/old/x", "shared/ours", "theirs/ours", "theirs/other"):
+        (tmp_path / name).touch()
+    files = [
+        {"path": f"{tmp_path}/root", "state": "absent", "keep": f"{tmp_path}/root/env/lib"},
+        {"path": f"{tmp_path}/shared/ours", "state": "absent"},
+        {"path": f"{tmp_path}/theirs/ours", "state": "absent"},
+        {"path": f"{tmp_path}/shared", "state": "absent", "force": False},
+        {"path": f"{tmp_path}/theirs", "state": "absent", "force": False},
+    ]
+    before = snapshot(tmp_path)
+    predicted = node_files(*files, check_mode=True)
+    assert snapshot(tmp_path) == before
+    done = node_files(*files)
+    assert predicted["paths"] == done["paths"] == [entry["path"] for entry in files[:4]]
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"root", "root/env", "root/env/lib", "root/env/lib/x", "theirs", "theirs/other"}
+    assert not node_files(*files)["changed"]
+
+
+def test_a_mount_point_stays(tmp_path):
+    (tmp_path / "a" / "mounted").mkdir(parents=True)
+    for name in ("a/file", "a/mounted/theirs", "ours"):
+        (tmp_path / name).touch()
+    going = list(doomed(str(tmp_path), mounts={f"{tmp_path}/a/mounted"}))
+    assert going == [f"{tmp_path}/a/file", f"{tmp_path}/ours"]
+    assert list(doomed(str(tmp_path), mounts={str(tmp_path)}))[-1] == f"{tmp_path}/ours"
+    assert "/proc" in mount_points()
+
+
+def test_a_line_goes(node_files, tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("127.0.0.1 localhost\n10.0.0.1 demo-head\n10.0.0.2 other")
+    path.chmod(0o664)
+    entry = {"path": str(path), "state": "absent", "regexp": r"\sdemo-head$"}
+    predicted = node_files(entry, check_mode=True)
+    assert "demo-head" in path.read_text()
+    done = node_files(entry)
+    assert done["changed"] and done["diff"] == predicted["diff"]
+    assert path.read_text() == "127.0.0.1 localhost\n10.0.0.2 other" and mode_of(path) == 0o664
+    assert not node_files(entry)["changed"]
+
+
+@pytest.mark.parametrize("before", ["theirs\n", None])
+def test_what_was_there_before_comes_back(node_files, tmp_path, before):
+    path, original = tmp_path / "conf", tmp_path / "kept" / "conf"
+    if before:
+        path.write_text(before)
+        path.chmod(0o604)
+    ours = {"path": str(path), "original": str(original)}
+    node_files({**ours, "content": "ours\n"}, check_mode=True)
+    assert not original.exists()
+    for content in ("ours\n", "ours, later\n"):
+        assert node_files({**ours, "secret": content, "mode": "0640"})["changed"]
+    assert original.read_text() == (before or "")
+    gone = {**ours, "state": "absent"}
+    assert node_files(gone, check_mode=True)["changed"] and path.read_text() == "ours, later\n"
+    done = node_files(gone)
+    assert done["changed"] and "ours" not in json.dumps(done["diff"])
+    assert (path.read_text(), mode_of(path)) == (before, 0o604) if before else not path.exists()
+    assert not node_files(gone)["changed"]
+    # Without a copy, the file is not ours.
+    original.unlink()
+    path.write_text("theirs, later")
+    assert not node_files(gone)["changed"] and path.read_text() == "theirs, later"
 
 
 @pytest.mark.parametrize(

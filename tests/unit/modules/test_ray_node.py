@@ -190,6 +190,32 @@ def test_a_node_is_stopped(systemd, ray_node, config):
     assert not ray_node(config, state="stopped", check_mode=False)["changed"]
 
 
+def test_a_node_is_killed_whatever_its_file_holds(systemd, ray_node, tmp_path):
+    path = tmp_path / "worker-node.yaml"
+    path.write_text("[")
+    assert ray_node(state="stopped", config_file=str(path))["failed"]
+    systemd.show({**INSTALLED, "ActiveState": "activating", "SubState": "auto-restart"})
+    assert ray_node(state="stopped", kill=True, config_file=str(path))["action"] == "stop" and not systemd.calls()
+    result = ray_node(state="stopped", kill=True, config_file=str(path), check_mode=False)
+    assert (result["changed"], result["action"]) == (True, "stop")
+    assert systemd.calls() == [
+        "stop --no-block ray-health.timer ray-prune.timer ray-worker.service",
+        "kill --signal=SIGKILL ray-worker.service",
+        "stop ray-health.timer ray-prune.timer ray-worker.service",
+        "reset-failed ray-worker.service",
+    ]
+    systemd.show(INSTALLED)
+    assert not ray_node(state="stopped", kill=True, config_file=str(path), check_mode=False)["changed"]
+
+
+def test_another_node_is_killed_with_it(systemd, ray_node, foreign):
+    option = f"other Ray on this host, raylet {foreign.pid}"
+    result = ray_node(state="stopped", kill=True, other_nodes="stop")
+    assert option in [item["option"] for item in result["differences"]] and result["action"] == "stop"
+    assert not ray_node(state="stopped", kill=True)["changed"]
+    assert not ray_node(state="stopped", other_nodes="stop")["changed"]
+
+
 @pytest.mark.parametrize(
     ("state", "start"), [("inactive", "start"), ("activating", "restart"), ("deactivating", "restart")]
 )
