@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The part that talks to Ray: reads a cluster, drains a node.
+"""The part that talks to Ray: reads a cluster.
 
 Ansible's interpreter imports this file only for its source: _ray_cluster sends that to the Python of Ray's
 environment, where run() answers one request with one line of JSON. ray is therefore imported inside functions.
@@ -24,7 +24,6 @@ from typing import Any, Callable, Iterable
 
 POLL_SECONDS = 0.2
 RPC_SECONDS = 5
-PREEMPTION = 2  # autoscaler.proto DrainNodeReason: the one reason that a busy node does not reject
 ACCELERATORS = ("GPU", "NPU")
 # common.proto TaskStatus: what a worker has begun. FINISHED and FAILED are the ends; all other states wait.
 RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTING_AND_PINNING_ARGS")
@@ -328,31 +327,6 @@ def explain(nodes: list[dict[str, Any]], lacking: list[str], wait: dict[str, Any
     wanted = wait.get("nodes") or max(len(wait.get(option) or []) for option in ("node_ids", "node_names", "node_ips"))
     count = f"{alive} of {wanted} nodes are" if wanted > 1 else "1 node is" if alive == 1 else f"{alive} nodes are"
     return f"{count} ALIVE after {timeout:g} s; missing: {'; '.join(dict.fromkeys(lacking))}."
-
-
-def drain(request: dict[str, Any]) -> dict[str, Any]:
-    """Drain one node, and wait until it is DEAD or request["deadline"] seconds are over. Ray enforces no deadline."""
-    started = time.time()
-    deadline = started + request["deadline"]
-    client = connect(request, started + request["timeout"])
-    node = one_node(client, request["node_id"])
-    if node["state"] != "DEAD":
-        accepted, message = client.drain_node(
-            request["node_id"], PREEMPTION, request["message"], int(deadline * 1000), timeout=RPC_SECONDS
-        )
-        if not accepted:
-            raise HelperError("rejected", f"Ray refused to drain {title(node)}: {message}")
-    while node["state"] != "DEAD" and time.time() < deadline:
-        time.sleep(POLL_SECONDS)
-        node = one_node(client, request["node_id"])
-    return {"drained": node["state"] == "DEAD", "seconds": round(time.time() - started, 2), "node": node}
-
-
-def one_node(client: Any, node_id: str) -> dict[str, Any]:
-    for node in read_nodes(client):
-        if node["node_id"] == node_id:
-            return node
-    raise HelperError("no_node", f"The GCS knows no node {node_id}.")
 
 
 # Entry

@@ -15,7 +15,7 @@ import signal
 import subprocess
 from typing import Any
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_api, _ray_smoke_test
+from ansible_collections.rayops.cluster.plugins.module_utils import _ray_api, _ray_drain, _ray_smoke_test
 
 # What the helper needs above a call's own timeout: to import Ray, and to disconnect.
 MARGIN_SECONDS = 5
@@ -91,12 +91,20 @@ class RayCluster:
         found = self.status({"node_ids": [node_id]}, timeout)
         return next(node for node in found["nodes"] if node["node_id"] == node_id)
 
-    def drain(self, node_id: str, deadline: float, message: str) -> dict[str, Any]:
-        """Drain a node and wait at most deadline seconds until it is DEAD.
+    def drain(self, node_id: str, deadline: float, message: str, lose: bool = False) -> dict[str, Any]:
+        """Drain a node and wait at most deadline seconds until its work has ended.
 
-        Returns {drained: bool, seconds: float, node: the node as it was seen last}. A drain cannot be taken back.
+        lose: whether actors that Ray does not restart elsewhere, and objects, count as nothing to wait for.
+        Returns {drained: bool, seconds: float, node: the node as it was seen last, held: what it held then}. A drained
+        node may still have idle actors that Ray restarts elsewhere. A drain cannot be taken back.
         """
-        return self._call("drain", None, extra=deadline, node_id=node_id, deadline=deadline, message=message)
+        return self._call(
+            "drain", None, extra=deadline, node_id=node_id, deadline=deadline, message=message, lose=lose
+        )
+
+    def held(self, node_id: str) -> dict[str, Any]:
+        """What a node holds: {tasks, drivers, actors: [{name, restarts}], objects, object_bytes}."""
+        return self._call("held", None, node_id=node_id)
 
     def smoke_test(
         self,
@@ -211,7 +219,8 @@ class RayCluster:
 
 def script(call: str, request: dict[str, Any]) -> str:
     """The helper: Python source without any import from a collection."""
-    modules = [_ray_api, _ray_smoke_test] if call == "smoke_test" else [_ray_api]
+    owners = {"drain": _ray_drain, "held": _ray_drain, "smoke_test": _ray_smoke_test}
+    modules = [_ray_api, owners[call]] if call in owners else [_ray_api]
     sources = {module.__name__: inspect.getsource(module) for module in modules}
     return BOOTSTRAP.format(sources=sources, api=_ray_api.__name__, call=call, request=request)
 

@@ -197,6 +197,15 @@ def is_secret(variable: str) -> bool:
     return any(word.endswith(_SECRETS) for word in words) and "PATH" not in words and "FILE" not in words
 
 
+def secrets_of(config: dict) -> set[str]:
+    """What of the declared state must stand in no result; the shorter words would hide others than themselves."""
+    redis, environment = config.get("redis"), config.get("environment")
+    found = [redis.get("password")] if isinstance(redis, dict) else []
+    if isinstance(environment, dict):
+        found += [value for name, value in environment.items() if is_secret(str(name))]
+    return {str(value) for value in found if len(str(value)) >= 6 and value is not None}
+
+
 def _compare_environment(found: Differences, declared: dict, live: dict) -> None:
     if not live:
         return

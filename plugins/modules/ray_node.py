@@ -27,7 +27,8 @@ options:
     description:
       - V(started) runs as declared, enabled at boot; a running node that does not differ is not touched.
       - V(restarted) is restarted whether it differs or not.
-      - V(drained) takes no new work, waits O(drain_timeout) for the work it has, and is stopped.
+      - V(drained) takes no new work, waits O(drain_timeout) for the work it has, and is stopped. Where something would
+        be lost by that, or where its work does not end in time, it goes on, and the module fails; see O(force).
       - V(stopped) is stopped, with the drain time that its file declares.
       - V(absent) is stopped, disabled, and its unit and its file are removed; data and logs are kept.
     type: str
@@ -52,6 +53,14 @@ options:
     description: Seconds that O(state=drained) waits for running work.
     type: int
     default: 300
+  force:
+    description:
+      - Whether O(state=drained) stops a node that holds drivers, objects that no other node has, or actors that Ray
+        does not restart elsewhere, and one whose work does not end in time.
+      - Ray cannot take a drain back. A node whose work has not ended in time is therefore restarted, and so takes work
+        again.
+    type: bool
+    default: false
   timeout:
     description: Seconds within which a started node must be ALIVE.
     type: int
@@ -139,19 +148,23 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import (
+    drain,
+    drain_if_possible,
+    losses,
+    unfinished,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._node_start import NodeError, stop_others, wait_for_raylet
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, is_secret
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import stop_foreign
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, secrets_of
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import RayStart, compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
 TIMERS = ("ray-health.timer", "ray-prune.timer")
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
-# systemd restarts a node that cannot start; after so many tries in a row its log says why.
-MAX_RESTARTS = 3
 
 
 class RayNode:
@@ -174,7 +187,7 @@ class RayNode:
             # A node that was removed, or that never was, can still be stopped.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
         config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
-        self.module.no_log_values.update(_secrets(config))
+        self.module.no_log_values.update(secrets_of(config))
         start = compile_start(config, self.node_type)
         for warning in start.warnings:
             self.module.warn(warning)
@@ -197,15 +210,18 @@ class RayNode:
             )
         self._apply()
 
-    def ensure_stopped(self, drain: bool = False) -> None:
-        """Stop the node; with drain, wait for its work first."""
+    def ensure_stopped(self, drained: bool = False) -> None:
+        """Stop the node; if it is to be drained, wait for its work first."""
         if self.unit.stopped and not self.unit.active:
             return
         self.action = "stop"
         self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
+        alive = drained and self.live.raylet and self.live.health() == "alive"
+        if alive and not self.params["force"]:
+            self._refuse_losses()
         if self.module.check_mode:
             return
-        if drain and self.live.raylet:
+        if alive:
             self._drain()
         self.unit.stop(self._stop_timeout())
 
@@ -261,12 +277,14 @@ class RayNode:
 
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
-            self._stop_others()
+            stop_others(self.live, self._stop_timeout())
         if self.unit.stale:
             self.unit.reload()
         if not self.unit.enabled:
             self.unit.enable()
         before = self.live.raylet.pid if self.live.raylet else 0
+        if self.action == "restart" and self.node_type == "worker":
+            drain_if_possible(self._cluster(), self.live, self._drain_timeout())
         if self.action == "restart" or not (self.unit.stopped or self.unit.active):
             self.unit.restart(self._stop_timeout())
             self._wait_alive(before)
@@ -276,40 +294,11 @@ class RayNode:
         else:
             self.unit.restart_timers()
 
-    def _stop_others(self) -> None:
-        for process in self.live.processes:
-            if process.kind == "start" and process.service not in ("", self.unit.name):
-                # A unit that runs Ray itself, such as that of a head that has become a worker, would start it again.
-                other = Unit(process.service)
-                if other.main_pid == process.pid:
-                    other.disable()
-                    other.stop(self._stop_timeout())
-        stop_foreign(self.unit.name)
-        time.sleep(0.5)
-        self.live.refresh()
-        if self.live.foreign:
-            where = self.live.foreign[0].cgroup.strip().rpartition("/")[2]
-            self.module.fail_json(
-                msg=f"Another Ray starts again on this host, in {where}: disable what starts it, or set other_nodes: "
-                "ignore."
-            )
-
     def _wait_alive(self, old_raylet: int) -> None:
-        """Wait until the GCS counts the node as ALIVE; fail with the log otherwise."""
+        """Wait until the GCS counts the node as ALIVE."""
         deadline = time.monotonic() + self.params["timeout"]
-        while time.monotonic() < deadline:
-            self.live.refresh()
-            raylet = self.live.raylet
-            if raylet and raylet.pid != old_raylet and self.live.health(timeout=2) == "alive":
-                self._confirm_alive(raylet.options["--node_id"], max(deadline - time.monotonic(), 5))
-                return
-            if self.unit.restarts >= MAX_RESTARTS or self.unit.properties.get("ActiveState") == "failed":
-                self._fail_with_log(f"{self.unit.name} cannot start; its last lines say why.")
-            time.sleep(0.25)
-        self._fail_with_log(
-            f"The {self.node_type} at {self.live.address} was not ALIVE within {self.params['timeout']} s at the GCS "
-            f"{self.live.gcs_address}; check that the head runs and that its port is open."
-        )
+        node_id = wait_for_raylet(self.live, old_raylet, self.params["timeout"])
+        self._confirm_alive(node_id, max(deadline - time.monotonic(), 5))
 
     def _confirm_alive(self, node_id: str, timeout: float) -> None:
         self._cluster().wait_alive(node_id, timeout)
@@ -317,7 +306,7 @@ class RayNode:
         if action in ("start", "restart"):
             first = differences.to_list()[0]
             drop_ins = ", ".join(self.unit.drop_ins)
-            self._fail_with_log(
+            raise NodeError(
                 f"{self.unit.name} runs, but {first['option']} is still {first['live']!r} and not "
                 f"{first['declared']!r}: " + (f"remove it from {drop_ins}." if drop_ins else "see its log.")
             )
@@ -329,28 +318,35 @@ class RayNode:
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
         )
 
+    def _refuse_losses(self) -> None:
+        held = self._cluster().held(self.live.raylet.options["--node_id"])
+        found = losses(held)
+        if found:
+            self.module.fail_json(
+                msg=f"The node at {self.live.address} holds {', '.join(found)}: end what owns them first, or give them "
+                "up (force: true).", held=held,
+            )
+
     def _drain(self) -> None:
-        raylet = self.live.raylet
-        if raylet:
-            # A drained node looks dead to the health timer, which would start it again.
-            self.unit.stop_timers()
-            self._cluster().drain(raylet.options["--node_id"], self.params["drain_timeout"], "drained by ray_node")
+        """Empty the node; if its work does not end in time, and force is not set, put it back to work and fail."""
+        before, seconds = self.live.raylet.pid, self.params["drain_timeout"]
+        answer = drain(self._cluster(), self.live, seconds, lose=self.params["force"])
+        if answer["drained"] or self.params["force"]:
+            return
+        self.unit.restart(self._stop_timeout())
+        self._wait_alive(before)
+        self.module.fail_json(
+            msg=f"The node at {self.live.address} still had {unfinished(answer['held'])} after {seconds} s, and was "
+            "not stopped. Ray cannot take a drain back, so it was restarted and takes work again: wait longer "
+            "(drain_timeout), or end its work (force: true).", held=answer["held"],
+        )
+
+    def _drain_timeout(self) -> int:
+        declared = (self.config.get("ray") or {}).get("drain_timeout")
+        return 30 if declared is None else declared
 
     def _stop_timeout(self) -> float:
-        return ((self.config.get("ray") or {}).get("drain_timeout") or 30) + 60
-
-    def _fail_with_log(self, sentence: str) -> None:
-        log = self.unit.journal()
-        self.module.fail_json(msg=f"{sentence}\n{log}" if log else sentence)
-
-
-def _secrets(config: dict) -> set[str]:
-    """What of the declared state must stand in no result; the shorter words would hide others than themselves."""
-    redis, environment = config.get("redis"), config.get("environment")
-    found = [redis.get("password")] if isinstance(redis, dict) else []
-    if isinstance(environment, dict):
-        found += [value for name, value in environment.items() if is_secret(str(name))]
-    return {str(value) for value in found if len(str(value)) >= 6 and value is not None}
+        return self._drain_timeout() + 60
 
 
 def main() -> None:
@@ -367,6 +363,7 @@ def main() -> None:
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "drain_timeout": {"type": "int", "default": 300},
+            "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -379,10 +376,12 @@ def main() -> None:
         elif state == "absent":
             node.ensure_absent()
         else:
-            node.ensure_stopped(drain=state == "drained")
+            node.ensure_stopped(drained=state == "drained")
         module.exit_json(**node.result())
     except RayConfigError as error:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
+    except NodeError as error:
+        module.fail_json(msg="\n".join(filter(None, (str(error), node.unit.journal()))))
     except (SystemdError, RayClusterError) as error:
         module.fail_json(msg=str(error))
 

@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""How the node of this host is emptied before its unit is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode
+
+# A raylet that was drained ends within a second.
+END_SECONDS = 10.0
+
+
+def losses(held: dict) -> list[str]:
+    """What would be lost with a node, in words. held: see RayCluster.held."""
+    found = []
+    gone = [actor["name"] for actor in held["actors"] if not actor["restarts"]]
+    if gone:
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        found.append(f"{_count(len(gone), 'actor')} that Ray does not restart ({', '.join(gone[:5])}{more})")
+    if held["drivers"]:
+        found.append(_count(held["drivers"], "driver"))
+    if held["objects"]:
+        found.append(f"{_count(held['objects'], 'object')} ({held['object_bytes']} bytes) that no other node has")
+    return found
+
+
+def unfinished(held: dict) -> str:
+    """What a node that was not empty in time still did, in words."""
+    busy = [_count(held["tasks"], "running task")] if held.get("tasks") else []
+    return ", ".join(busy + (losses(held) if held else [])) or "work"
+
+
+def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> dict:
+    """Let the node take no new work and wait for its own; then let its raylet end, so that the unit stops at once.
+
+    :arg seconds: the most that its work may take.
+    :arg lose: do not wait for what would be lost.
+    :returns: see RayCluster.drain; a raylet whose work has not ended still runs.
+    :raises RayClusterError: the GCS cannot be asked.
+    """
+    raylet = live.raylet
+    # A drained node looks dead to the health timer, which would start it again.
+    live.unit.stop_timers()
+    answer = cluster.drain(raylet.options["--node_id"], seconds, "drained by ray_node", lose=lose)
+    if answer["drained"]:
+        end(raylet.pid)
+    return answer
+
+
+def drain_if_possible(cluster: RayCluster, live: LiveNode, seconds: float) -> None:
+    """The same before a restart: one that is due anyway, whether the GCS can be asked or not."""
+    if live.raylet and live.health(timeout=2) == "alive":
+        try:
+            drain(cluster, live, seconds, lose=False)
+        except RayClusterError:
+            # systemd's stop drains it as well as that is possible then.
+            return
+
+
+def end(pid: int) -> None:
+    """End a drained raylet: `ray start` would wait its whole drain time for actors that never end by themselves."""
+    deadline = time.monotonic() + END_SECONDS
+    try:
+        os.kill(pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.1)
+    except ProcessLookupError:
+        return
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
