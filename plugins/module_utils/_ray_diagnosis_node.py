@@ -58,7 +58,7 @@ class NodeDiagnosis(HostDiagnosis):
             item for item in found
             if item["option"] not in _SICK + _BESIDE and not item["option"].startswith("other Ray")
         ]
-        self.alive = live.running and not self.sick
+        self.alive = bool(live.raylet) and not self.sick
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         return [
@@ -167,6 +167,9 @@ class NodeDiagnosis(HostDiagnosis):
             return [self._dead(f"the GCS has it as DEAD{f': {message}' if message else ''}")]
         if self.sick and (self.node_type == "head" or not raylet or self.declared.cluster.get("nodes")):
             return [self._dead(self.sick[0]["live"] if raylet else "its raylet is gone")]
+        if not raylet:
+            return [Finding("node_starting", f"{self.unit.name} runs, and its raylet is still to come.",
+                            "nothing: it is waited for.")]
         if self.sick:
             # An agent asks the GCS: that it gets no answer says nothing of its own node.
             return [Finding("node_unknown", "the GCS does not answer, so nobody can say whether the node is alive.",

@@ -105,10 +105,10 @@ findings:
     problem:
       description:
         - One of C(unit_missing), C(unit_stopped), C(unit_failed), C(unit_disabled), C(timers_stopped), C(crash_loop),
-          C(node_dead), C(node_unknown), C(node_foreign), C(twin_nodes), C(not_as_declared), C(gcs_silent),
-          C(storage_unreachable), C(storage_corrupt), C(disk_full), C(shm_full), C(token_mismatch), C(version_mismatch),
-          C(environment_missing), C(address_changed), C(head_name), C(hardware_missing), C(stale_files),
-          C(wrong_declaration) and C(not_looked_at).
+          C(node_dead), C(node_starting), C(node_unknown), C(node_foreign), C(twin_nodes), C(not_as_declared),
+          C(gcs_silent), C(storage_unreachable), C(storage_corrupt), C(disk_full), C(shm_full), C(token_mismatch),
+          C(version_mismatch), C(environment_missing), C(address_changed), C(head_name), C(hardware_missing),
+          C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str
     detail:
       description: A sentence with the facts.
@@ -153,7 +153,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis impo
     settle,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis_node import NodeDiagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, redis_password
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, redis_password, secrets_of
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
@@ -217,7 +217,8 @@ def look(params: dict) -> tuple[list[Finding], list[str]]:
 def main() -> None:
     began = time.time()
     module = define_module()
-    module.no_log_values.update({redis_password(module.params["config"])} - {""})
+    config = module.params["config"]
+    module.no_log_values.update((secrets_of(config) | {redis_password(config)}) - {""})
     findings, stale = look(module.params)
     findings, steps = settle(findings)
     module.exit_json(

@@ -46,13 +46,32 @@ def wait(cluster, host: str, command: str, seconds: float = 60) -> None:
         time.sleep(0.5)
 
 
+# What the GCS knows, and forgets with its state.
+KEY = """
+import os, sys
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/etc/ray/auth_token")
+from ray._raylet import GcsClient
+client = GcsClient(address=sys.argv[1])
+if sys.argv[2:]:
+    client.internal_kv_put(b"recover", sys.argv[2].encode(), True, b"bed", timeout=10)
+print(client.internal_kv_get(b"recover", b"bed", timeout=10).decode())
+"""
+
+
+def state(cluster, value: str = "") -> str:
+    """What the GCS remembers; with a value, that is what it shall remember."""
+    return cluster.sh("head", f"/opt/ray/current/bin/python -c '{KEY}' {cluster.gcs} {value}").splitlines()[-1]
+
+
 @pytest.fixture
 def healthy(cluster):
-    """A cluster with which nothing is wrong, with an actor that has a state."""
+    """A cluster with which nothing is wrong and that knows something, which it must still know afterwards."""
     cluster.play(VERB).must_succeed()
     cluster.wait_whole()
-    cluster.ensure_actor(cluster.workers[0])
-    return cluster
+    value = str(time.time())
+    assert state(cluster, value) == value
+    yield cluster
+    assert state(cluster) == value
 
 
 def harm(cluster) -> set[tuple[str, str]]:
