@@ -101,7 +101,7 @@ def of_host(look: Mapping) -> list[dict]:
     """What the host said of itself, or that it said nothing."""
     if "findings" in look:
         return [dict(finding) for finding in look["findings"]]
-    said = " ".join(str(look.get("msg") or "it gave no answer").split())[:200]
+    said = " ".join(str(look.get("msg") or "it gave no answer").split()).replace("Task failed: ", "")[:160]
     if look.get("unreachable"):
         return [finding_of("unreachable", said, (
             "see that the host runs and that its security group lets SSH in; if it is gone for good, take it out of "
