@@ -19,6 +19,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import
     RayProcess,
     environment_of,
     foreign_nodes,
+    has_open,
     open_files_limit,
     ray_processes,
     started_at,
@@ -66,6 +67,13 @@ class LiveNode:
         """Whether it runs for so short a time that its raylet may still be to come."""
         started = started_at(self.unit.main_pid) if self.running else None
         return started is not None and time.time() - started < STARTING
+
+    @property
+    def raylet_gone(self) -> bool:
+        """Whether it runs without its raylet, although that is not still to come."""
+        # `ray start --block` opens this log when all its processes run (python/ray/scripts/scripts.py).
+        started = not self.starting or has_open(self.unit.main_pid, "ray_process_exit.log")
+        return self.running and not self.raylet and started
 
     @property
     def raylet(self) -> RayProcess | None:
@@ -182,11 +190,10 @@ def restart_differences(node: LiveNode) -> Differences:
     if limit:
         found.compare("LimitNOFILE", limit, open_files_limit(node.unit.main_pid))
     _compare_token(found, node)
-    if not node.starting:
-        if node.raylet:
-            found.compare("health", "alive", node.health())
-        else:
-            found.add("raylet", "running", "gone, although its unit is active")
+    if node.raylet_gone:
+        found.add("raylet", "running", "gone, although its unit is active")
+    elif not node.starting:
+        found.compare("health", "alive", node.health())
     elif node.unit.restarts and node.health() != "alive":
         # Each of these starts is young: without this, a node that can never start would pass for one that is starting.
         found.add("health", "alive", f"starting, after {node.unit.restarts} restarts by systemd")

@@ -107,6 +107,15 @@ def environment_of(pid: int, proc: str = "/proc") -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals}
 
 
+def has_open(pid: int, name: str, proc: str = "/proc") -> bool:
+    """Whether a process has a file of this name open, in whatever directory."""
+    folder = f"{proc}/{pid}/fd"
+    try:
+        return any(os.path.basename(os.readlink(f"{folder}/{number}")) == name for number in os.listdir(folder))
+    except OSError:
+        return False  # It has ended, or has just closed one.
+
+
 def open_files_limit(pid: int, proc: str = "/proc") -> int | None:
     """The hard limit of open files of a process; None for unlimited or unknown."""
     match = re.search(r"^Max open files\s+\S+\s+(\d+)", read_file(f"{proc}/{pid}/limits"), re.MULTILINE)

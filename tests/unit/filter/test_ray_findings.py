@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.rayops.cluster.plugins.filter.ray_findings import FilterModule
+
+ray_findings = FilterModule().filters()["ray_findings"]
+STOPPED = {"problem": "unit_stopped", "detail": "It is stopped.", "mend": "it is started.", "person": "see its log.",
+           "step": "start"}
+FULL = {"problem": "disk_full", "detail": "It is.", "mend": "", "person": "make room.", "step": ""}
+
+
+def look(*findings, asked=100.0, offset=0.0, took=1.0) -> dict:
+    return {"findings": list(findings), "clock": {"asked": asked, "host": asked + took + offset}}
+
+
+def test_nothing_is_wrong():
+    assert ray_findings({"head": look(), "worker-1": look()}, 105.0, head="head") == []
+
+
+def test_the_table_is_aligned():
+    rows = ray_findings({"head": look(FULL), "worker-1": look(STOPPED)}, 105.0, head="head")
+    assert [row["line"] for row in rows] == [
+        "head     | disk_full    | It is.         | a person: make room.",
+        "worker-1 | unit_stopped | It is stopped. | it is started.",
+    ]
+    assert rows[1]["left"].endswith(" | see its log.")
+    assert [row["host"] for row in rows] == ["head", "worker-1"]
+
+
+def test_hosts_that_say_nothing():
+    looks = {"gone": {"unreachable": True, "msg": "Failed to connect:\n  timed out"}, "odd": {"msg": "boom"}, "no": {}}
+    rows = ray_findings(looks, 105.0)
+    assert [(row["problem"], row["detail"]) for row in rows] == [
+        ("unreachable", "Failed to connect: timed out"),
+        ("not_looked_at", "boom"),
+        ("not_looked_at", "it gave no answer"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offset", "detail"),
+    [
+        (0, None),
+        # What the asking itself may have taken is no skew.
+        (8, None),
+        (-8, None),
+        (3600, "its clock is at least 3595 s ahead of the head's."),
+        (-3600, "its clock is at least 3595 s behind the head's."),
+    ],
+)
+def test_clocks(offset, detail):
+    rows = ray_findings({"head": look(), "worker-1": look(offset=offset)}, 105.0, head="head")
+    assert [row["detail"] for row in rows] == ([detail] if detail else [])
+
+
+def test_slow_hosts_are_not_skewed():
+    """One was asked first and answered last, behind a slow connection."""
+    looks = {"head": look(), "slow": look(took=29.0), "later": look(asked=125.0)}
+    assert ray_findings(looks, 130.0, head="head") == []
+
+
+def test_a_controller_with_a_wrong_clock_blames_nobody():
+    looks = {"head": look(offset=7200), "worker-1": look(offset=7200)}
+    assert ray_findings(looks, 105.0, head="head") == []
+    rows = ray_findings({"head": {"unreachable": True, "msg": "x"}, "worker-1": look(offset=7200)}, 105.0, head="head")
+    assert rows[1]["detail"].endswith(" s ahead of this machine's.")
+
+
+def test_what_is_not_registered_is_refused():
+    with pytest.raises(AnsibleFilterError, match="not list"):
+        ray_findings([], 1.0)

@@ -1,0 +1,404 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every problem of a Ray node. systemd is a stand-in here; the unit's process, its agent and all files are real."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis, _ray_diagnosis_node, _ray_node
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis import Declared, gather, settle
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis_node import NodeDiagnosis
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import RayProcess
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
+
+PACKAGES = "lib/python3.11/site-packages"
+OWN, FOREIGN, LOST = "a" * 56, "b" * 56, "c" * 56
+PROGRAM = "import sys, time\nprint(1, flush=True)\ntime.sleep(120)\n"
+
+
+class StandInUnit:
+    """What a diagnosis asks of a Unit."""
+
+    timers = ("ray-health.timer", "ray-prune.timer")
+    main_pid = restarts = 0
+    active, stopped, exists, enabled, stale, timers_active = False, True, True, True, False, True
+    log = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.properties = {"ActiveState": "inactive"}
+
+    def refresh(self) -> None:
+        pass
+
+    def journal(self, lines: int) -> str:
+        return self.log
+
+
+class Agent(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format, *args):
+        pass
+
+
+class Host:
+    """A host whose node works, until a test spoils something."""
+
+    def __init__(self, directory: Path, agent_port: int, node_type: str = "worker") -> None:
+        self.directory, self.node_type, self.process = directory, node_type, None
+        for name in ("bin", "t", f"{PACKAGES}/ray", f"{PACKAGES}/ray-2.60.0.dist-info"):
+            (directory / name).mkdir(parents=True)
+        (directory / PACKAGES / "ray" / "__init__.py").touch()
+        (directory / "bin/ray").write_text(f"#!{sys.executable}\n{PROGRAM}")
+        (directory / "bin/ray").chmod(0o755)
+        (directory / "bin/python").symlink_to(sys.executable)
+        (directory / "token").write_text("abc")
+        past = time.time() - 60
+        os.utime(directory / "token", (past, past))
+        self.config = {
+            "network": {"node_ip_address": "127.0.0.1", "ports": {"dashboard_agent_listen": agent_port}},
+            "ray": {"environment": str(directory), "temp_dir": str(directory / "t"), "node_name": "n1"},
+            "auth": {"token_path": str(directory / "token")},
+        }
+        if node_type == "worker":
+            self.config["network"]["head_address"] = "localhost:6379"
+        self.declared = Declared(
+            config=self.config, config_file=str(directory / "node.yaml"), head_address="127.0.0.1",
+            ray_version="2.60.0",
+            token_digest=hashlib.sha256(b"abc").hexdigest(), disk_limit=1.01,
+            cluster={
+                "ray_version": "2.60.0", "python_version": platform.python_version(),
+                "nodes": [self.entry(OWN)],
+            },
+        )
+        self.unit = StandInUnit(f"ray-{node_type}.service")
+        self.others: list[RayProcess] = []
+        self.raylet = True
+
+    @staticmethod
+    def entry(node_id: str, **changed) -> dict:
+        known = {"node_name": "n1", "ip": "127.0.0.1", "state": "ALIVE", "state_message": ""}
+        return {"node_id": node_id, **known, **changed}
+
+    def run(self) -> Host:
+        start = compile_start(self.config, self.node_type)
+        environment = {"PATH": os.environ["PATH"], **start.environment}
+        self.process = subprocess.Popen(start.argv, env=environment, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"1\n"
+        self.unit.main_pid, self.unit.active, self.unit.stopped = self.process.pid, True, False
+        self.unit.properties["ActiveState"] = "active"
+        return self
+
+    def raylet_process(self, node_id: str = OWN, cgroup: str = "", pid: int = 4242) -> RayProcess:
+        argv = ["raylet", f"--node_id={node_id}", "--node_ip_address=127.0.0.1", "--gcs-address=localhost:6379"]
+        return RayProcess(pid, "raylet", argv, cgroup or f"0::/system.slice/{self.unit.name}\n")
+
+    def diagnosis(self, other_nodes: str = "stop") -> NodeDiagnosis:
+        live = LiveNode(self.unit, compile_start(self.config, self.node_type), self.config)
+        # Other tests on this host may run Ray.
+        live.processes = [process for process in live.processes if process.pid == self.unit.main_pid] + self.others
+        if self.raylet and self.process:
+            live.processes.append(self.raylet_process())
+        return NodeDiagnosis(self.declared, self.node_type, live, True, other_nodes)
+
+    def findings(self, **options) -> dict[str, _ray_diagnosis.Finding]:
+        found, _steps = settle(gather(self.diagnosis(**options).checks()))
+        return {finding.problem: finding for finding in found}
+
+    def steps(self) -> list[str]:
+        return settle(gather(self.diagnosis().checks()))[1]
+
+
+@pytest.fixture
+def agent():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent) as server:
+        server.status = 200
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def host(tmp_path, agent, monkeypatch):
+    """The unit's process is an hour old, unless a test says otherwise."""
+    found = Host(tmp_path, agent.server_port)
+    for module in (_ray_node, _ray_diagnosis_node):
+        monkeypatch.setattr(module, "started_at", lambda pid: time.time() - 3600 if pid else None)
+    # The token's file is older than that too.
+    os.utime(tmp_path / "token", (time.time() - 7200,) * 2)
+    yield found
+    if found.process:
+        found.process.kill()
+        found.process.wait()
+
+
+def test_with_a_node_that_works_nothing_is_wrong(host):
+    assert host.run().findings() == {}
+
+
+def test_a_stopped_unit(host):
+    assert host.findings()["unit_stopped"].detail == "ray-worker.service is stopped."
+    assert host.steps() == ["start"]
+    host.unit.enabled = False
+    assert host.steps() == ["enable", "start"]
+
+
+def test_a_failed_unit_tells_its_reason(host):
+    host.unit.properties["ActiveState"], host.unit.log = "failed", "x\nRuntimeError: Version mismatch: y\nz\n"
+    assert host.findings()["unit_failed"].detail == (
+        "ray-worker.service has failed: RuntimeError: Version mismatch: y"
+    )
+
+
+def test_a_unit_that_is_not_installed(host):
+    host.unit.exists = False
+    assert list(host.findings()) == ["unit_missing"] and host.steps() == ["start"]
+
+
+@pytest.mark.parametrize(("age", "step"), [(60, ["count"]), (3600, [])])
+def test_a_crash_loop_that_ended_only_leaves_its_count(host, monkeypatch, age, step):
+    monkeypatch.setattr(_ray_diagnosis_node, "started_at", lambda pid: time.time() - age)
+    host.run().unit.restarts = 3
+    assert host.steps() == step
+
+
+def test_a_crash_loop(host):
+    host.unit.restarts, host.unit.stopped = 7, False
+    host.unit.properties["ActiveState"], host.unit.log = "activating", "ValueError: no\n"
+    assert host.findings()["crash_loop"].detail == (
+        "systemd has started ray-worker.service 7 times by itself: ValueError: no"
+    )
+    assert host.steps() == ["start"]
+
+
+def test_an_active_unit_whose_raylet_is_gone(host):
+    host.run().raylet = False
+    found = host.findings()["node_dead"]
+    assert found.detail == "ray-worker.service is active, but its node is not: its raylet is gone."
+    assert host.steps() == ["start"]
+
+
+def test_a_young_unit_whose_raylet_is_gone(host, monkeypatch):
+    """Whether it is still to come shows in what `ray start` has open."""
+    monkeypatch.setattr(_ray_node, "started_at", lambda pid: time.time() - 5 if pid else None)
+    os.utime(host.directory / "token", (time.time() - 7200,) * 2)
+    host.run().raylet = False
+    assert list(host.findings()) == ["node_starting"] and host.steps() == []
+    host.process.kill()
+    log = host.directory / "ray_process_exit.log"
+    (host.directory / "bin/ray").write_text(f"#!{sys.executable}\nkept = open({str(log)!r}, 'w')\n{PROGRAM}")
+    assert list(host.run().findings()) == ["node_dead"]
+
+
+def test_a_node_that_its_agent_calls_dead(host, agent):
+    agent.status = 503
+    assert "HTTP 503" in host.run().findings()["node_dead"].detail
+    # With a silent GCS nobody knows: it is no reason to end what may work.
+    host.declared.cluster = {"msg": "The GCS is not reachable."}
+    assert list(host.findings()) == ["node_unknown"] and host.steps() == []
+
+
+def test_a_node_that_the_gcs_has_as_dead(host):
+    host.declared.cluster["nodes"] = [host.entry(OWN, state="DEAD", state_message="missed heartbeats.")]
+    assert host.run().findings()["node_dead"].detail.endswith("the GCS has it as DEAD: missed heartbeats.")
+
+
+def test_a_foreign_node_and_its_twin(host):
+    host.others = [host.raylet_process(FOREIGN, "0::/user.slice/session-1.scope\n", 77)]
+    host.declared.cluster["nodes"].append(host.entry(FOREIGN, node_name="other"))
+    found = host.run().findings()
+    assert found["node_foreign"].detail == "raylet 77 runs outside ray-worker.service, in cluster localhost:6379."
+    assert found["twin_nodes"].mend == "it is ended." and host.steps() == ["start"]
+    assert host.findings(other_nodes="ignore") == {}
+    # Ending it through the role would restart a node that works.
+    host.config["resources"] = {"CPU": 1}
+    found = host.findings()
+    assert "site.yml" in found["node_foreign"].person and found["not_as_declared"].person == "" and host.steps() == []
+
+
+def test_twins_elsewhere(host):
+    host.declared.cluster["nodes"] += [host.entry(FOREIGN, ip="10.0.0.9")]
+    assert host.run().findings()["twin_nodes"].person.startswith("give every host a name of its own")
+    # A node that was just killed is a twin for a while, and needs nobody.
+    host.declared.cluster["nodes"][1:] = [host.entry(LOST)]
+    found = host.findings()["twin_nodes"]
+    assert found.person == "" and found.step == ""
+    host.declared.cluster["nodes"][1:] = [host.entry(LOST, state="DEAD")]
+    assert host.findings() == {}
+
+
+def test_tokens(host):
+    (host.directory / "token").write_text("hunter2")
+    os.utime(host.directory / "token", (time.time() - 7200,) * 2)
+    assert host.run().findings()["token_mismatch"].detail.endswith("token is not the head's.")
+    assert host.steps() == ["start"]
+    (host.directory / "token").unlink()
+    assert host.findings()["token_mismatch"].detail.endswith("token is missing.")
+    assert "hunter2" not in str([finding.to_dict() for finding in host.findings().values()])
+
+
+def test_a_head_that_lost_its_token_is_left_alone(tmp_path, agent):
+    host = Host(tmp_path, agent.server_port, "head")
+    (tmp_path / "token").unlink()
+    found = host.findings()
+    assert found["token_mismatch"].person.startswith("copy ") and host.steps() == []
+    assert found["unit_stopped"].mend == "" and found["unit_stopped"].person.startswith("first what else is said")
+
+
+def test_versions(host):
+    host.declared.cluster["ray_version"] = "2.59.0"
+    found = host.findings()["version_mismatch"]
+    assert found.detail == "Ray 2.60.0 is declared for this host, and the cluster runs 2.59.0." and host.steps() == []
+    host.declared.cluster.update(ray_version="2.60.0", python_version="3.11.99")
+    assert host.findings()["version_mismatch"].detail.endswith("and the cluster runs 3.11.99.")
+    # The GCS is silent, and the host was set up with another version.
+    host.declared.cluster = {}
+    (host.directory / "node.yaml").write_text("ray: {environment: /opt/ray/2.59.0}\n")
+    assert "was set up with /opt/ray/2.59.0" in host.findings()["version_mismatch"].detail and host.steps() == []
+    (host.directory / "node.yaml").unlink()
+    (host.directory / PACKAGES / "ray" / "__init__.py").unlink()
+    assert "environment_missing" in host.findings() and host.steps() == ["start"]
+
+
+def test_addresses(host, monkeypatch):
+    host.config["network"]["node_ip_address"] = "203.0.113.7"
+    assert host.findings()["address_changed"].person.startswith("set ray_node_ip_address") and host.steps() == []
+    host.config["network"]["node_ip_address"] = "127.0.0.2"
+    monkeypatch.setattr(_ray_diagnosis_node, "has_address", lambda address: address != "127.0.0.1")
+    found = host.run().findings()["address_changed"]
+    assert found.detail.startswith("the node runs at 127.0.0.1, which is no address of this host")
+    assert found.step == "start"
+
+
+def test_the_heads_name(host):
+    host.declared.head_address = "10.0.0.10"
+    found = host.run().findings()["head_name"]
+    assert found.detail.startswith("localhost leads to ") and found.detail.endswith("and the head is at 10.0.0.10.")
+    assert host.steps() == ["hosts"]
+    host.config["network"]["head_address"] = "no-such-host.invalid:6379"
+    assert host.findings()["head_name"].detail.startswith("no-such-host.invalid is not known on this host")
+
+
+def test_what_belongs_to_the_unit(host):
+    host.run().unit.timers_active, host.unit.enabled = False, False
+    assert sorted(host.findings()) == ["timers_stopped", "unit_disabled"] and host.steps() == ["enable", "timers"]
+
+
+def test_a_node_that_works_otherwise_than_declared_is_left_to_site(host):
+    host.run().config["resources"] = {"CPU": 1}
+    found = host.findings()
+    assert list(found) == ["not_as_declared"] and found["not_as_declared"].person == "" and host.steps() == []
+
+
+def test_full_disks(host):
+    host.run().declared.disk_limit = 0.0
+    found = host.findings()["disk_full"]
+    assert "% of its" in found.detail and "du -xh" in found.person and "prune" in host.steps()
+
+
+def test_full_shared_memory(host, monkeypatch):
+    space = os.statvfs("/dev/shm")
+    size = space.f_blocks * space.f_frsize
+    host.config["object_store"] = {"memory": size + 1}
+    found = host.findings()["shm_full"]
+    assert "lower it, or enlarge the file system" in found.person and host.steps() == []
+    host.config["object_store"] = {"memory": size - 4096}
+    monkeypatch.setattr(_ray_diagnosis_node.host, "visible_bytes", lambda path: (8192, f"{path}/other"))
+    monkeypatch.setattr(_ray_diagnosis_node, "problems", lambda *arguments: [])
+    assert host.findings()["shm_full"].person.startswith("remove what nobody uses, /dev/shm/other first")
+
+
+def test_stale_files(host):
+    (host.directory / "t" / "ray_current_cluster").write_text("10.9.9.9:6379")
+    assert host.run().diagnosis().stale() == [f"{host.directory}/t/ray_current_cluster"]
+    assert host.steps() == ["remove"]
+    for known in ("localhost:6379", "127.0.0.1:6379"):
+        (host.directory / "t" / "ray_current_cluster").write_text(known)
+        assert host.findings() == {}
+
+
+def test_storage_that_is_corrupt_is_not_started_again(tmp_path, agent):
+    host = Host(tmp_path, agent.server_port, "head")
+    logs = tmp_path / "t" / "session_latest" / "logs"
+    logs.mkdir(parents=True)
+    (tmp_path / "gcs").mkdir()
+    host.config["gcs"] = {"storage": "rocksdb", "path": str(tmp_path / "gcs")}
+    (logs / "gcs_server.err").write_text("x Check failed: Corruption: bad block\n")
+    found = host.findings()
+    assert found["storage_corrupt"].detail.endswith("gcs: Corruption: bad block.") and host.steps() == []
+    assert "reset_state=wipe" in found["storage_corrupt"].person and found["unit_stopped"].mend == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "step"),
+    [
+        ("ok", None, []),
+        ("Connection refused", "does not answer: Connection refused.", ["redis"]),
+        ("-WRONGPASS x", "refuses the declared password.", ["redis"]),
+        ("-LOADING x", "is still reading its state: LOADING x.", []),
+        ("-READONLY it is a replica", "takes no writes: READONLY it is a replica.", []),
+    ],
+)
+def test_redis(tmp_path, agent, monkeypatch, answer, words, step):
+    host = Host(tmp_path, agent.server_port, "head")
+    host.config.update(gcs={"storage": "redis"}, redis={"host": "10.0.0.5", "port": 6380})
+    monkeypatch.setattr(_ray_diagnosis_node.host, "ask_redis", lambda *arguments: answer)
+    found = host.findings().get("storage_unreachable")
+    assert (found.detail if found else None) == (words and f"Redis at 10.0.0.5:6380 {words}")
+    assert host.steps() == sorted(["start", *step])
+
+
+def test_a_gcs_that_answers_nobody(tmp_path, agent, monkeypatch):
+    host = Host(tmp_path, agent.server_port, "head")
+    host.declared.cluster = {"msg": "The cluster at 10.0.0.10:6379 refused the token."}
+    try:
+        assert host.run().findings()["gcs_silent"].detail == host.declared.cluster["msg"]
+    finally:
+        host.process.kill()
+        host.process.wait()
+
+
+def test_what_cannot_be_looked_at_hides_nothing_else(host, monkeypatch):
+    def fails(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(_ray_diagnosis_node.host, "full_disks", fails)
+    found = host.findings()
+    assert found["not_looked_at"].detail == (
+        "'disks' could not be looked at: PermissionError: [Errno 13] Permission denied"
+    )
+    assert "unit_stopped" in found
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "problem", "steps"),
+    [
+        ("active", "", None, []),
+        ("inactive", "", "unit_stopped", ["redis"]),
+        ("failed", "Bad file format reading the append only file\n", "storage_corrupt", []),
+    ],
+)
+def test_the_service_of_redis(monkeypatch, state, log, problem, steps):
+    unit = StandInUnit("redis-server")
+    unit.properties["ActiveState"], unit.log = state, log
+    unit.active, unit.stopped = state == "active", state != "active"
+    monkeypatch.setattr(_ray_diagnosis, "Unit", lambda name: unit)
+    found, done = settle(gather(_ray_diagnosis.HostDiagnosis(Declared(redis_service="r", disk_limit=1.01)).checks()))
+    assert [finding.problem for finding in found] == ([problem] if problem else []) and done == steps

@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module as Ansible runs it. systemctl is a stand-in that answers like systemd 252; molecule has the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+STOPPED = "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=0\nNRestarts=0\n"
+
+
+@pytest.fixture
+def systemd(tmp_path, monkeypatch):
+    """A host whose units are all there and stopped; what was asked stands in the file that this gives."""
+    calls = tmp_path / "calls"
+    (tmp_path / "shown").write_text("\n".join([STOPPED] * 3))
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {calls}\ncat {tmp_path}/shown\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return calls
+
+
+@pytest.fixture
+def config(tmp_path):
+    return {"network": {"head_address": "localhost:6379"}, "ray": {"environment": f"{tmp_path}/venv"}}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_it_only_looks(systemd, run_module, config, check_mode):
+    asked = time.time()
+    options = {"node_type": "worker", "config": config, "clock": asked, "other_nodes": "ignore"}
+    result = run_module("ray_diagnosis", options, check_mode)
+    assert result["changed"] is False and "failed" not in result
+    found = {finding["problem"]: finding for finding in result["findings"]}
+    assert {"unit_stopped", "environment_missing"} <= set(found)
+    assert set(found["unit_stopped"]) == {"problem", "detail", "mend", "person", "step"}
+    assert "start" in result["steps"]
+    assert result["clock"]["asked"] == asked and 0 <= result["clock"]["host"] - asked < 60
+    assert all(call.startswith("show ") for call in systemd.read_text().splitlines())
+
+
+def test_a_host_without_a_node(systemd, run_module):
+    result = run_module("ray_diagnosis", {"redis_service": "redis-server", "disk_limit": 1.01})
+    assert [finding["problem"] for finding in result["findings"]] == ["unit_stopped"]
+    assert result["steps"] == ["redis"] and result["stale"] == []
+
+
+def test_a_declaration_that_cannot_work_is_a_finding(systemd, run_module, config):
+    options = {"node_type": "worker", "config": {**config, "resources": {"gpu": 1}}, "disk_limit": 1.01}
+    result = run_module("ray_diagnosis", options)
+    assert [finding["problem"] for finding in result["findings"]] == ["wrong_declaration"]
+    assert "did you mean 'GPU'?" in result["findings"][0]["detail"] and result["steps"] == []
+
+
+def test_a_host_without_systemd_is_a_finding(run_module, config, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run_module("ray_diagnosis", {"node_type": "worker", "config": config, "disk_limit": 1.01})
+    assert result["findings"][0]["detail"].startswith("systemctl is missing")
+
+
+def test_no_secret_is_returned(systemd, run_module, config, tmp_path):
+    (tmp_path / "redis.env").write_text("RAY_REDIS_PASSWORD=hunter2-redis\n")
+    head = {
+        "ray": config["ray"], "gcs": {"storage": "redis"}, "environment": {"HF_TOKEN": "hunter2-token"},
+        "redis": {"host": "127.0.0.1", "port": 1, "password_file": f"{tmp_path}/redis.env"},
+    }
+    (Path(tmp_path) / "journalctl").write_text("#!/bin/sh\necho 'Error: hunter2-redis and hunter2-token'\n")
+    (Path(tmp_path) / "journalctl").chmod(0o755)
+    (tmp_path / "shown").write_text("\n".join([STOPPED.replace("inactive", "failed")] * 3))
+    result = run_module("ray_diagnosis", {"node_type": "head", "config": head, "token_digest": "d" * 64})
+    problems = [finding["problem"] for finding in result["findings"]]
+    assert {"storage_unreachable", "unit_failed"} <= set(problems)
+    assert "hunter2" not in json.dumps(result["findings"]) and "********" in json.dumps(result["findings"])
