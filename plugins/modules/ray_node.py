@@ -57,8 +57,7 @@ options:
     description:
       - Whether O(state=drained) stops a node that holds drivers, objects that no other node has, or actors that Ray
         does not restart elsewhere, and one whose work does not end in time.
-      - Ray cannot take a drain back. A node whose work has not ended in time is therefore restarted, and so takes work
-        again.
+      - Ray cannot take a drain back. A node whose work has not ended in time is restarted, and so takes work again.
     type: bool
     default: false
   timeout:
