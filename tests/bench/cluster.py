@@ -147,6 +147,11 @@ class Cluster:
         self.actor = self.actor or self._ask("create", worker)
         return self.actor
 
+    def call_actor(self) -> dict:
+        """Call the detached actor from a fresh driver, which tries again until it answers."""
+        self.actor = self._ask("call")
+        return self.actor
+
     @contextmanager
     def client(self, verb: str, name: str) -> Iterator[subprocess.Popen[str]]:
         """A client that is ready and waits for what will happen to a node: then do it, and read() the answer."""
