@@ -21,7 +21,8 @@ def moved(cluster: Cluster, head: str, old_head: str = "") -> Cluster:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in wish.items()
                if name not in ("name", "variables", "monitor")]
     variables = [f"--var={name}={value}" for name, value in wish["variables"].items()]
-    subprocess.run([sys.executable, "-m", "tests.bed", "up", wish["name"], *options, *variables], check=True, timeout=180)
+    command = [sys.executable, "-m", "tests.bed", "up", wish["name"], *options, *variables]
+    subprocess.run(command, check=True, timeout=180)
     new = Cluster(Bed.load(wish["name"]))
     new.actor = cluster.actor
     return new
