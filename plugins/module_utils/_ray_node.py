@@ -118,6 +118,13 @@ class LiveNode:
         port = self.start.options.get("--port") or "6379"
         return network.get("head_address") or f"{network.get('node_ip_address') or '127.0.0.1'}:{port}"
 
+    @property
+    def missing_secrets(self) -> list[str]:
+        """The files with secrets that the node is to start with and that are not there."""
+        auth, redis = self.config.get("auth") or {}, self.config.get("redis") or {}
+        declared = (auth.get("token_path"), redis.get("password_file"))
+        return [path for path in declared if path and not os.path.exists(path)]
+
     def health(self, timeout: float = 5.0) -> str:
         """Ask the node's agent, which asks the GCS, whether this node is alive.
 

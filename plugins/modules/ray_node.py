@@ -119,6 +119,11 @@ differences:
     live:
       description: The live value, null for none.
       type: raw
+missing_secrets:
+  description: The files with secrets that it is to start with and that are not there, as on a new host.
+  type: list
+  elements: str
+  returned: success
 node:
   description: The node as it is now.
   type: dict
@@ -170,6 +175,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Sys
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
 TIMERS = ("ray-health.timer", "ray-prune.timer")
+BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
 
 
@@ -182,7 +188,8 @@ class RayNode:
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
         self.config, self.start = self._declared()
-        self.unit = Unit(f"ray-{self.node_type}.service", TIMERS)
+        backup = self.node_type == "head" and os.path.exists(f"/etc/systemd/system/{BACKUP_TIMER}")
+        self.unit = Unit(f"ray-{self.node_type}.service", TIMERS + ((BACKUP_TIMER,) if backup else ()))
         self.live = LiveNode(self.unit, self.start, self.config)
         self.differences = Differences()
         self.action = "none"
@@ -262,6 +269,7 @@ class RayNode:
             "action": self.action,
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
+            "missing_secrets": self.live.missing_secrets,
             "diff": self.differences.diff(f"Ray {self.node_type} node"),
             "msg": self._message(),
         }

@@ -69,6 +69,8 @@ def arguments() -> argparse.Namespace:
     make = verbs.add_parser("up", help="make a bed, or make it whole again")
     make.add_argument("name")
     make.add_argument("--workers", type=int, default=2)
+    make.add_argument("--head", default="head", help="the head's name: head-2 is another host, which has the role")
+    make.add_argument("--old-head", default="", help="the old head's name, while it stays; use static.yml with it")
     make.add_argument("--redis", choices=["separate", "none"], default="none", help="a host for Redis")
     make.add_argument("--monitor", action="store_true", help="a host for Prometheus")
     make.add_argument("--image", choices=sorted(image.PYTHON), default="bookworm", help="the Debian release")

@@ -40,6 +40,9 @@ class Bed:
 
     name: str
     workers: int = 2
+    # Another name than "head", such as "head-2", is another host, on another address. The old one may stay beside it.
+    head: str = "head"
+    old_head: str = ""
     redis: str = "none"
     monitor: bool = False
     image: str = "bookworm"
@@ -57,7 +60,9 @@ class Bed:
     @property
     def nodes(self) -> list[Node]:
         """The hosts. A number is fixed for a node, and so is its address, whatever else the bed has."""
-        nodes = [Node("head", "head", "ray_head", 10)]
+        nodes = [Node(self.head, "head", "ray_head", head_number(self.head))]
+        if self.old_head:
+            nodes.append(Node(self.old_head, "head", "ungrouped", head_number(self.old_head)))
         if self.redis == "separate":
             nodes.append(Node("redis", "redis", "ray_redis", 11))
         if self.monitor:
@@ -104,6 +109,11 @@ class Bed:
             return cls(**json.loads((BEDS / name / "bed.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
             return cls(name)
+
+
+def head_number(name: str) -> int:
+    """The last byte of a head's address."""
+    return 10 if name == "head" else 20 + int(name.rpartition("-")[2])
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:

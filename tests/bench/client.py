@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a user of the cluster sees. Runs on the head under Ray's own Python: ``python -c SOURCE VERB ADDRESS [NODE]``.
 
-``create`` makes a detached actor that counts, pinned to NODE, ``nodes`` lists the ALIVE nodes, ``restart`` waits until
-the head has restarted and a fresh driver has called the actor, ``rejoin`` waits until NODE is ALIVE under a new id.
-The answer is the last line of the output, as JSON. The two that wait print READY first: only then may a kill follow.
+``create`` makes a detached actor that counts, pinned to NODE, ``call`` calls it, ``nodes`` lists the ALIVE nodes,
+``restart`` waits until the head has restarted and a fresh driver has called the actor, ``rejoin`` waits until NODE is
+ALIVE under a new id. The answer is the last line of the output, as JSON. The two that wait print READY first: only then
+may a kill follow.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ def main() -> None:
 
     if verb == "create":
         answer = create(address, sys.argv[3])
+    elif verb == "call":
+        answer = until_done(address, call, address)
     elif verb == "nodes":
         answer = in_child(lambda: alive(gcs(address), timeout=ATTEMPT_SECONDS)) or {"error": "the GCS does not answer"}
     else:

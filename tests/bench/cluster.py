@@ -65,9 +65,11 @@ class Cluster:
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
-        self.names = [node.name for node in bed.nodes if node.kind in ("head", "worker")]
-        self.workers = [name for name in self.names if name != "head"]
-        self.gcs = f"{address(bed, 'head')}:6379"
+        self.head = bed.head
+        self.workers = [node.name for node in bed.nodes if node.kind == "worker"]
+        self.names = [self.head, *self.workers]
+        self.gcs = f"{address(bed, self.head)}:6379"
+        self.inventory = bed.state / "huawei_ecs.yml"
         # The last answer of the detached actor, whose count only ever goes up.
         self.actor: dict = {}
 
@@ -83,7 +85,7 @@ class Cluster:
 
     def command(self, playbook: str, *arguments: str) -> list[str]:
         program = Path(sys.executable).with_name("ansible-playbook")
-        return [str(program), playbook, "-i", str(self.bed.state / "huawei_ecs.yml"), *arguments]
+        return [str(program), playbook, "-i", str(self.inventory), *arguments]
 
     def start(self, playbook: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a playbook in a process group of its own, as a shell does: Ctrl-C reaches all of the group."""
@@ -145,6 +147,11 @@ class Cluster:
         self.actor = self.actor or self._ask("create", worker)
         return self.actor
 
+    def call_actor(self) -> dict:
+        """Call the detached actor from a fresh driver, which tries again until it answers."""
+        self.actor = self._ask("call")
+        return self.actor
+
     @contextmanager
     def client(self, verb: str, name: str) -> Iterator[subprocess.Popen[str]]:
         """A client that is ready and waits for what will happen to a node: then do it, and read() the answer."""
@@ -158,7 +165,7 @@ class Cluster:
             process.communicate()
 
     def _client(self, verb: str, *arguments: str) -> list[str]:
-        on_head = ["docker", "exec", "--user", "ray", self.container("head")]
+        on_head = ["docker", "exec", "--user", "ray", self.container(self.head)]
         return [*on_head, PYTHON, "-c", CLIENT, verb, self.gcs, *arguments]
 
     def _ask(self, verb: str, *arguments: str) -> dict:
