@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed, BedError
-from tests.bench.cluster import BenchError, Cluster
+from tests.bench.cluster import PYTHON, BenchError, Cluster
 from tests.faults import catalogue, table
 from tests.faults.fault import Outcome, Trial
 from tests.faults.probe import Probe
@@ -55,6 +55,7 @@ def main() -> int:
     options = arguments()
     bed = Bed(options.bed, redis="separate")
     found: list[Outcome] = []
+    version = ""
     broken = False
     try:
         if not options.keep:
@@ -63,6 +64,7 @@ def main() -> int:
         cluster = Cluster(bed)
         say("site.yml")
         cluster.site().must_succeed()
+        version = cluster.sh("head", f"{PYTHON} -c 'import ray; print(ray.__version__)'")
         for outcome in outcomes(cluster, options.only):
             found.append(outcome)
     except (BedError, BenchError) as error:
@@ -73,7 +75,7 @@ def main() -> int:
             down(bed)
     table.write_json(found)
     if options.only == [fault.name for fault in catalogue.FAULTS] and not broken:
-        table.write_page(found)
+        table.write_page(found, version)
     sys.stdout.write(f"\n{table.markdown(found)}")
     return int(broken or any(outcome.failed for outcome in found))
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from tests.faults.hands import HANDS
 from tests.faults.kills import KILLS
+from tests.faults.machines import MACHINES
 
-FAULTS = [*KILLS]
+FAULTS = [*KILLS, *MACHINES, *HANDS]

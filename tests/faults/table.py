@@ -54,5 +54,6 @@ def write_json(outcomes: list[Outcome]) -> None:
     write(JSON, json.dumps(found, indent=2) + "\n")
 
 
-def write_page(outcomes: list[Outcome]) -> None:
-    write(PAGE, TEMPLATE.read_text(encoding="utf-8").replace("TABLE\n", markdown(outcomes)))
+def write_page(outcomes: list[Outcome], version: str) -> None:
+    text = TEMPLATE.read_text(encoding="utf-8").replace("VERSION", version).replace("TABLE\n", markdown(outcomes))
+    write(PAGE, text)
