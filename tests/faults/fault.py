@@ -33,7 +33,7 @@ class Fault:
     cause, after it ``hold`` seconds, and undo: what is done from outside. prepare and clean come before and at the end.
     promise: seconds from the cause, or from the undo where there is one, until every host has an ALIVE node.
     renewed: hosts whose node is another one afterwards. All the others keep theirs, or the fault spread.
-    heals: whether the cluster does it alone. Else site.yml does, and the promise counts from its start.
+    heals: whether the cluster does it alone. Else site.yml does, and the promise is how long that takes.
     says: what that run must say, as regular expressions.
     """
 
@@ -104,7 +104,8 @@ class Trial:
         if not fault.heals:
             since = time.time()
             self._mend(fault, outcome)
-        outcome.repaired = self.probe.wait("everywhere", since, fault.promise * TOLERANCE + 30, old) - since
+        alive = self.probe.wait("everywhere", since, fault.promise * TOLERANCE + 30, old) - since
+        outcome.repaired = outcome.repaired or alive
         repaired = time.time()
         if fault.heals:
             run = self.cluster.site("--diff").must_succeed()
@@ -117,7 +118,7 @@ class Trial:
     def _mend(self, fault: Fault, outcome: Outcome) -> None:
         """Run site.yml: it must say what is wrong and mend it. A further run has nothing to do."""
         run = self.cluster.site("--diff").must_succeed()
-        outcome.site = says(run)
+        outcome.site, outcome.repaired = says(run), run.seconds
         missing = [words for words in fault.says if not re.search(words, run.output)]
         if missing:
             outcome.failed.append(f"site.yml does not say '{missing[0]}': {run.output[-3000:]}")
@@ -128,7 +129,8 @@ class Trial:
     def _judge(self, outcome: Outcome, before: dict[str, str], caused: float, repaired: float) -> None:
         report = self.workload.wait_for_answers(repaired)
         kinds = ("counter", "task")
-        outcome.gaps = {kind: report.longest_gap(kind, caused, report.read_at) for kind in kinds}
+        outcome.gaps = {kind: report.longest_gap(kind, caused) for kind in kinds}
+        report = report.since(caused)
         outcome.lost, outcome.refused = report.lost, len(report.refused)
         outcome.failed += [f"lost: {what}" for what in report.lost] + [f"broken: {what}" for what in report.broken]
         for name, node in before.items():

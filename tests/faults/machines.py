@@ -23,8 +23,12 @@ OWN_DISK = (
     " && systemctl start ray-worker"
 )
 SHARED_DISK = "systemctl stop ray-worker; umount -l /var/lib/ray; systemctl start ray-worker"
-RESTART = "systemctl restart ray-worker"
 FAKETIME = "/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1"
+# The shell's own clock proves that it is wrong.
+WRONG_CLOCK = (
+    "now=$(date +%s); echo +1h > /etc/faketimerc; echo @ > /etc/ld.so.preload; test $(date +%s) -gt $((now + 3000))"
+).replace("@", FAKETIME)
+RESTART = "systemctl restart ray-worker"
 
 
 def unplug(cluster: Cluster) -> None:
@@ -77,7 +81,7 @@ MACHINES = [
           command(WORKER, FILL.format("/dev/shm") + "; true"), command(WORKER, "rm -f /dev/shm/filler*"), hold=10),
     Fault("clock", "worker: clock an hour ahead, its node started anew, and right again",
           "nothing: Ray compares no clocks of two hosts", BOOT_SECONDS,
-          command(WORKER, f"echo +1h > /etc/faketimerc; echo {FAKETIME} > /etc/ld.so.preload; {RESTART}"),
+          command(WORKER, f"{WRONG_CLOCK} && {RESTART}"),
           command(WORKER, f"rm -f /etc/ld.so.preload; {RESTART}"), hold=15, renewed=(WORKER,),
           prepare=command(WORKER, f"test -e {FAKETIME} || {{ apt-get update; apt-get install -y libfaketime; }}"),
           clean=command(WORKER, "rm -f /etc/ld.so.preload /etc/faketimerc")),

@@ -37,6 +37,12 @@ class Report:
         """When answers of a kind were accepted."""
         return [line.time for line in self.of(kind) if line.time > since]
 
+    def since(self, moment: float) -> Report:
+        """What came after a moment, and the last answers before it, on which that follows."""
+        before = [line for line in self.lines if line.time <= moment]
+        last = [line for kind in ("counter", "task") for line in [x for x in before if x.kind == kind][-1:]]
+        return Report([*last, *(line for line in self.lines if line.time > moment)], self.read_at)
+
     @property
     def counter_answers(self) -> int:
         return len(self.of("counter"))
