@@ -1,6 +1,7 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make bench    the figures of the README
+# make faults   what a cluster does about each of the faults of docs/faults.md, which it writes
 # make browser  the pages of a deployed bed in headless Chromium: the demo's, or that of BED_NAME
 # make clean    remove all beds and everything under .cache
 # Only python3 (3.11 or newer) and, for the containers, root or an answering Docker engine are needed.
@@ -17,11 +18,11 @@ export PYTHONDONTWRITEBYTECODE := 1
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test lint sanity unit integration molecule bench browser chromium clean
+.PHONY: help demo test lint sanity unit integration molecule bench faults browser chromium clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 
 $(VENV)/.done: tests/requirements.txt
 	@echo "make: preparing .cache/venv (once)"
@@ -86,6 +87,9 @@ molecule: $(VENV)/.done chromium
 
 bench: $(CACHE)/ray/.done
 	@python -m tests.bench
+
+faults: $(VENV)/.done
+	@python -m tests.faults
 
 browser: $(VENV)/.done chromium
 	@echo "make: browser test; the screenshots are in $(CACHE)/screenshots"

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Redis, the network, the power, the disks and the clock: what happens around the nodes."""
+
+from __future__ import annotations
+
+from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
+from tests.bed.engine import docker
+from tests.bench.cluster import Cluster
+from tests.faults.fault import Fault
+from tests.faults.kills import WORKER, command
+
+REDIS = "redis-server"
+REDIS_SECONDS = NETWORK_SECONDS = DISK_SECONDS = 20
+BOOT_SECONDS = 30
+SITE_SECONDS = 60
+# Without a process that holds it, a file of this size fits on no file system of a test.
+FILL = "dd if=/dev/zero of={0}/filler bs=1M status=none 2>/dev/null; dd if=/dev/zero of={0}/filler.2 bs=1k status=none"
+SMALL = "200M"
+OWN_DISK = (
+    "systemctl stop ray-worker && mount -t tmpfs -o size=" + SMALL + ",mode=0770,gid=ray tmpfs /var/lib/ray"
+    " && systemctl start ray-worker"
+)
+SHARED_DISK = "systemctl stop ray-worker; umount -l /var/lib/ray; systemctl start ray-worker"
+FAKETIME = "/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketime.so.1"
+# The shell's own clock proves that it is wrong.
+WRONG_CLOCK = (
+    "now=$(date +%s); echo +1h > /etc/faketimerc; echo @ > /etc/ld.so.preload; test $(date +%s) -gt $((now + 3000))"
+).replace("@", FAKETIME)
+RESTART = "systemctl restart ray-worker"
+
+
+def unplug(cluster: Cluster) -> None:
+    docker("network", "disconnect", cluster.bed.network, cluster.container(WORKER))
+
+
+def plug(cluster: Cluster) -> None:
+    """The address is the worker's own number in the bed's subnet: it must be the same as before."""
+    number = next(node.number for node in cluster.bed.nodes if node.name == WORKER)
+    own = f"{address(cluster.bed, 'head').rpartition('.')[0]}.{number}"
+    docker("network", "connect", "--ip", own, cluster.bed.network, cluster.container(WORKER))
+
+
+def power_off(host: str):
+    return lambda cluster: docker("kill", cluster.container(host)) and None
+
+
+def power_on(host: str):
+    def boot(cluster: Cluster) -> None:
+        docker("start", cluster.container(host))
+        wait_for_systemd(cluster.container(host))
+        wait_for_sshd(address(cluster.bed, host))
+
+    return boot
+
+
+MACHINES = [
+    Fault("redis-down", "Redis down for 60 s, and back",
+          "the GCS ends and is started again until Redis answers; running nodes and their tasks go on meanwhile",
+          REDIS_SECONDS, command("redis", f"systemctl stop {REDIS}"), command("redis", f"systemctl start {REDIS}"),
+          hold=60, renewed=("head",)),
+    Fault("redis-gone", "Redis stopped and disabled",
+          "tasks go on on the workers, and nothing else; `site.yml` starts Redis, and the head follows",
+          SITE_SECONDS, command("redis", f"systemctl disable --quiet --now {REDIS}"), hold=10, renewed=("head",),
+          heals=False, says=(r"TASK \[.*Redis runs with its configuration\] \*+\nchanged: \[redis\]",)),
+    Fault("network", "worker cut off the network for 90 s, and back",
+          "the GCS gives the node up after 15 to 30 s and starts its work elsewhere; back on the network, the node "
+          "starts anew", NETWORK_SECONDS, unplug, plug, hold=90, renewed=(WORKER,)),
+    Fault("worker-reboot", "worker: power off, and on again", "the unit starts with the host", BOOT_SECONDS,
+          power_off(WORKER), power_on(WORKER), hold=1, renewed=(WORKER,)),
+    Fault("head-reboot", "head: power off, and on again",
+          "the unit starts with the host and reads its state back; the workers wait for it", BOOT_SECONDS,
+          power_off("head"), power_on("head"), hold=1, renewed=("head",)),
+    Fault("disk-full", "worker: the disk of `/var/lib/ray` full, then freed",
+          "the node goes on: its tasks run, its logs stop, and no object is spilled", DISK_SECONDS,
+          command(WORKER, FILL.format("/var/lib/ray") + "; true"), command(WORKER, "rm -f /var/lib/ray/filler*"),
+          hold=15, prepare=command(WORKER, OWN_DISK), clean=command(WORKER, SHARED_DISK)),
+    Fault("shm-full", "worker: `/dev/shm` full, then freed",
+          "small results do not need it; the node goes on", DISK_SECONDS,
+          command(WORKER, FILL.format("/dev/shm") + "; true"), command(WORKER, "rm -f /dev/shm/filler*"), hold=10),
+    Fault("clock", "worker: clock an hour ahead, its node started anew, and right again",
+          "nothing: Ray compares no clocks of two hosts", BOOT_SECONDS,
+          command(WORKER, f"{WRONG_CLOCK} && {RESTART}"),
+          command(WORKER, f"rm -f /etc/ld.so.preload; {RESTART}"), hold=15, renewed=(WORKER,),
+          prepare=command(WORKER, f"test -e {FAKETIME} || {{ apt-get update; apt-get install -y libfaketime; }}"),
+          clean=command(WORKER, "rm -f /etc/ld.so.preload /etc/faketimerc")),
+]

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outcomes as a line, as a table, as JSON, and as the page docs/faults.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.bed.bed import CACHE, ROOT, write
+from tests.faults.fault import Outcome
+
+JSON = CACHE / "faults.json"
+PAGE = ROOT / "docs" / "faults.md"
+TEMPLATE = Path(__file__).parent / "faults.md"
+COLUMNS = ["fault", "what the cluster does", "serves again", "promise", "no twin left", "longest gap: counter, tasks",
+           "answers lost", "what `site.yml` then says"]
+
+
+def seconds(value: float | None) -> str:
+    return "never" if value is None else "at once" if value < 0.05 else f"{value:.1f} s"
+
+
+def line(outcome: Outcome) -> str:
+    """One line of progress."""
+    gaps = ", ".join(f"{kind} {gap:.1f} s" for kind, gap in outcome.gaps.items())
+    text = f"again {seconds(outcome.repaired)}, whole {seconds(outcome.whole)}, gaps {gaps}; site.yml: {outcome.site}"
+    return "; ".join([text, *(f"FAILED: {what}" for what in outcome.failed)])
+
+
+def row(outcome: Outcome) -> list[str]:
+    fault = outcome.fault
+    return [
+        fault.title, fault.does, seconds(outcome.repaired), f"{fault.promise:g} s", seconds(outcome.whole),
+        ", ".join(f"{gap:.1f} s" for gap in outcome.gaps.values()), str(len(outcome.lost)), outcome.site,
+    ]
+
+
+def markdown(outcomes: list[Outcome]) -> str:
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row, outcomes)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def write_json(outcomes: list[Outcome]) -> None:
+    found = [
+        {
+            "name": outcome.fault.name, "promise": outcome.fault.promise, "repaired": outcome.repaired,
+            "whole": outcome.whole, "gaps": outcome.gaps, "lost": outcome.lost, "refused": outcome.refused,
+            "site": outcome.site, "failed": outcome.failed,
+        }
+        for outcome in outcomes
+    ]
+    write(JSON, json.dumps(found, indent=2) + "\n")
+
+
+def write_page(outcomes: list[Outcome], version: str) -> None:
+    text = TEMPLATE.read_text(encoding="utf-8").replace("VERSION", version).replace("TABLE\n", markdown(outcomes))
+    write(PAGE, text)

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program that looks after a node, rendered as by role ray: a stand-in of systemctl, and real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import pytest
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "ray" / "templates" / "ray-health.py.j2"
+# Like `ray start` it goes on when its raylet has ended without an error.
+RAY_START = "import subprocess, sys, time; print(subprocess.Popen([sys.argv[1], '60']).pid, flush=True); time.sleep(60)"
+SYSTEMCTL = '#!/bin/sh\n[ "$1" = show ] && echo $4 >> {0}/shown && cat "{0}/$4" || echo "$*" >> {0}/calls\n'
+
+
+class Node:
+    """A unit of systemd whose `ray start` has a raylet, and the program that looks after it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        shutil.copy("/bin/sleep", directory / "raylet")
+        self.start = subprocess.Popen(
+            [sys.executable, "-c", RAY_START, str(directory / "raylet")], stdout=subprocess.PIPE, text=True
+        )
+        self.raylet = int(self.start.stdout.readline())
+        self.properties(ActiveState="active", MainPID=self.start.pid,
+                        ActiveEnterTimestampMonotonic=int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))
+        systemctl = directory / "systemctl"
+        systemctl.write_text(SYSTEMCTL.format(directory))
+        systemctl.chmod(0o755)
+        variables = {"_ray_node_type": "worker", "_ray_ports": {"dashboard_agent_listen": 1}, "ray_start_timeout": 120}
+        text = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(variables)
+        assert "WATCH, LOOK = 30, 0.5" in text
+        (directory / "health.py").write_text(text.replace("WATCH, LOOK = 30, 0.5", "WATCH, LOOK = 5, 0.1"))
+
+    def properties(self, **values: object) -> None:
+        for name, value in values.items():
+            (self.directory / name).write_text(f"{value}\n")
+
+    def watched(self) -> subprocess.Popen[str]:
+        """Run it, and wait until it watches the raylet."""
+        program = self.run()
+        shown = self.directory / "shown"
+        while program.poll() is None and not (shown.exists() and "MainPID" in shown.read_text()):
+            time.sleep(0.1)
+        time.sleep(1)
+        return program
+
+    def run(self) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
+        return subprocess.Popen(
+            [sys.executable, str(self.directory / "health.py")], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for pid in (node.raylet, node.start.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    node.start.communicate()
+
+
+def test_start_without_its_raylet_is_ended(node):
+    program = node.watched()
+    os.kill(node.raylet, signal.SIGTERM)
+    output, _errors = program.communicate(timeout=20)
+    assert program.returncode == 0
+    assert output == "ray-worker.service is active, but its raylet has ended: starting it again\n"
+    assert node.start.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_node_that_is_being_stopped_is_left_alone(node):
+    program = node.watched()
+    node.properties(ActiveState="deactivating")
+    os.kill(node.raylet, signal.SIGTERM)
+    assert program.communicate(timeout=20) == ("", None)
+    assert node.start.poll() is None
+
+
+def test_node_that_runs_is_left_alone(node):
+    assert node.run().communicate(timeout=20) == ("", None)
+    assert node.start.poll() is None
+    assert not (node.directory / "calls").exists()
+
+
+def test_unit_that_is_active_and_dead_to_the_cluster_is_restarted(node):
+    node.properties(ActiveEnterTimestampMonotonic=1)
+    text = (node.directory / "health.py").read_text().replace("TRIES, PAUSE = 3, 5", "TRIES, PAUSE = 2, 0.1")
+    (node.directory / "health.py").write_text(text)
+    output, _errors = node.run().communicate(timeout=20)
+    assert "its node is not alive" in output
+    assert (node.directory / "calls").read_text() == "restart --no-block ray-worker.service\n"
