@@ -64,10 +64,6 @@ class Outcome:
     site: str = ""
     failed: list[str] = field(default_factory=list)
 
-    @property
-    def in_time(self) -> bool:
-        return self.repaired is not None and self.repaired <= self.fault.promise
-
 
 class Trial:
     """A cluster with work on it, to which one fault after the other is done."""

@@ -17,6 +17,7 @@ from tests.faults.kills import WORKER, command
 
 SITE_SECONDS = 60
 END_SECONDS = 60
+SETTLE_SECONDS = 45
 RAY_START = (
     "/opt/ray/current/bin/ray start --head --num-cpus=1 --object-store-memory=80000000 --disable-usage-stats "
     "--include-dashboard=false --dashboard-agent-listen-port=52367 --ray-client-server-port=20001"
@@ -28,15 +29,30 @@ OLD_TOKEN, OLD_CONFIG = "touch /etc/ray/auth_token", "touch /etc/redis/redis.con
 NO_LINK = "rm -f /opt/ray/current"
 
 
-def killed(host: str, harm: str, tags: str, task: str, seconds: float) -> Callable[[Cluster], None]:
+def killed(host: str, unit: str, harm: str, tags: str, task: str, seconds: float) -> Callable[[Cluster], None]:
     """Twice, a run that is ended some seconds after a task began: by Ctrl-C, then by SIGKILL."""
 
     def run(cluster: Cluster) -> None:
         for number in (signal.SIGINT, signal.SIGKILL):
+            before = main_pid(cluster, host, unit)
             cluster.sh(host, harm)
             kill_at(cluster, number, tags, task, seconds)
+            settle(cluster, host, unit, before)
 
     return run
+
+
+def main_pid(cluster: Cluster, host: str, unit: str) -> str:
+    return cluster.sh(host, f"systemctl show --property MainPID --value {unit}")
+
+
+def settle(cluster: Cluster, host: str, unit: str, before: str) -> None:
+    """Wait for what the killed run has left on the host, where it may go on: a restart that was under way."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while unit and time.monotonic() < deadline and main_pid(cluster, host, unit) in (before, "0"):
+        time.sleep(0.5)
+    # A file that is touched from now on must be newer than the process.
+    time.sleep(3)
 
 
 def kill_at(cluster: Cluster, number: signal.Signals, tags: str, task: str, seconds: float) -> None:
@@ -68,8 +84,10 @@ HANDS = [
           "it is a cluster of its own, and takes the worker's memory; `site.yml` names it and ends it", SITE_SECONDS,
           command(WORKER, OWN_HEAD), hold=3, heals=False,
           says=("other Ray on this host, gcs_server", "other Ray on this host, raylet")),
-    interrupted("ray", killed(WORKER, NO_LINK, "ray", "Ray is installed, version", 0.3)),
-    interrupted("redis", killed("redis", OLD_CONFIG, "redis", "Redis runs with its configuration", 0.5), ("head",)),
-    interrupted("head", killed("head", OLD_TOKEN, "head", "The head runs as declared and", 1.5), ("head",)),
-    interrupted("worker", killed(WORKER, OLD_TOKEN, "workers", "The worker runs as declared and", 1.5), (WORKER,)),
+    interrupted("ray", killed(WORKER, "", NO_LINK, "ray", "Ray is installed, version", 0.3)),
+    interrupted("redis", killed("redis", "redis-server", OLD_CONFIG, "redis", "Redis runs with its conf", 0.5),
+                ("head",)),
+    interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "The head runs as declared and", 1.5), ("head",)),
+    interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "The worker runs as declared and", 1.5),
+                (WORKER,)),
 ]
