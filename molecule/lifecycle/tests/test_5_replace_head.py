@@ -93,6 +93,7 @@ def test_a_new_head_takes_over_from_one_that_answers(cluster, tmp_path):
     # Again: all of it is done.
     again = cluster.play("rayops.cluster.replace_head", *arguments).must_succeed()
     assert again.changed == 0 and cluster.nodes().keys() == ids.keys() - {old} | {"head-2"}
+    moved(cluster, "head-2")
 
 
 def test_a_new_head_takes_over_from_a_backup(cluster, tmp_path):
@@ -100,6 +101,9 @@ def test_a_new_head_takes_over_from_a_backup(cluster, tmp_path):
     cluster.call_actor()
     pids, ids = worker_pids(cluster), cluster.wait_whole()
     archive = backup(cluster, tmp_path)
+    # Jobs that the state does not know, and whose drivers the workers know to have ended.
+    cluster.call_actor()
+    cluster.call_actor()
     token = cluster.sh(cluster.head, "sha256sum < /etc/ray/auth_token")
     cluster = moved(cluster, "head")
     run = cluster.play("rayops.cluster.replace_head", "-e", f"replace_head_backup={archive}")

@@ -31,6 +31,8 @@ MANIFEST = "manifest.json"
 TOKEN = "auth_token"
 # Of the state that is there: which backup it was.
 RESTORED = ".restored"
+# There as long as ids of jobs are to be skipped: a GCS went on after the backup and gave them away.
+SKIP_JOBS = ".skip_jobs"
 LATEST = "latest.json"  # beside the archives: what is known of the last one
 PAUSE_LIMIT = 10  # seconds
 FLOCK = "hhqqi4x"  # struct flock on 64-bit Linux, fcntl(2)
@@ -304,6 +306,9 @@ def restore(options: argparse.Namespace) -> dict:
     state, aside = os.path.join(new, "gcs"), ""
     with open(os.path.join(state, RESTORED), "w", encoding="utf-8") as stream:
         stream.write(f"{manifest['state_id']}\n")
+    if manifest["pause_ms"]:
+        with open(os.path.join(state, SKIP_JOBS), "w", encoding="utf-8"):
+            pass
     for directory, directories, names in os.walk(state):
         for name in [".", *directories, *names]:
             os.chown(os.path.join(directory, name), user.pw_uid, user.pw_gid)
