@@ -6,14 +6,59 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 
 from tests.bed.bed import Bed
 from tests.bench.cluster import Cluster
+from tests.workload.workload import Workload
+
+
+def bed() -> Bed:
+    return Bed.load(os.environ.get("BED_NAME", "molecule-lifecycle"))
 
 
 @pytest.fixture
 def cluster() -> Cluster:
     """Read anew for each test: one of them may have added a host."""
-    return Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-lifecycle")))
+    return Cluster(bed())
+
+
+@pytest.fixture(scope="session")
+def remade() -> Callable[..., Cluster]:
+    """Make the bed anew with other options, such as workers=3; the containers that stay run on."""
+
+    def make(**options: object) -> Cluster:
+        wish = {**asdict(bed()), **options}
+        command = [sys.executable, "-m", "tests.bed", "up", wish.pop("name")]
+        command += [f"--var={name}={value}" for name, value in wish.pop("variables").items()]
+        command += [f"--wheel={wheel}" for wheel in wish.pop("wheels")]
+        command += ["--monitor"] if wish.pop("monitor") else []
+        command += [f"--{name.replace('_', '-')}={value}" for name, value in wish.items()]
+        subprocess.run(command, check=True, timeout=300)
+        return Cluster(bed())
+
+    return make
+
+
+@pytest.fixture
+def nothing_lost(cluster: Cluster) -> Callable[..., object]:
+    """A context in which a counter and retried tasks are asked all the time; at its end no answer may be lost."""
+
+    @contextmanager
+    def watch(host: str = "worker-2") -> Iterator[Workload]:
+        with Workload(cluster, host) as workload:
+            yield workload
+            workload.wait_for_answers(since=workload.report().read_at, seconds=90)
+            report = workload.stop()
+            assert (report.lost, report.broken) == ([], []), report.summary()
+            assert report.counter_answers > 20 and report.task_answers > 20, report.summary()
+        # What is detached would hold the node that a later test empties.
+        workload.forget()
+
+    return watch
