@@ -22,6 +22,7 @@ NAMES = ("/dev/shm", "/run", "/tmp", "/var/tmp")
 NOISE = re.compile("|".join([
     "/root/.ansible(/.*)?",  # Ansible's own directory for what it sends.
     "/var/log/journal/.*", "/var/log/(wtmp|btmp|lastlog|faillog)",  # Who logged in, what happened.
+    "/var/log/redis/redis-server.log",  # What the site's own Redis has to say; the directory is looked at.
     "/var/log/(dpkg|alternatives).log", "/var/log/apt(/.*)?",  # What was installed and removed.
     "/var/(lib/apt/lists|cache/apt)/.*",  # The lists of what could be installed, and what was fetched.
     "/var/lib/apt/(extended_states|periodic.*)",  # apt's notes, also on packages that are gone.

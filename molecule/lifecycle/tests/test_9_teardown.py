@@ -13,8 +13,10 @@ TRACES = (
     "ls -d /etc/ray /opt/ray /var/lib/ray /var/lib/rayops /etc/systemd/system/ray-* 2>/dev/null;"
     " getent passwd ray; pgrep ray"
 )
+# Without the memory, of which Ray takes what is free when it starts.
 RESOURCES = (
-    "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/cmdline | sed -n 's/^--static_resource_list=//p; s/^--node-name=//p'"
+    "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/cmdline"
+    " | sed -n 's/,memory,[0-9]*//; s/^--static_resource_list=//p; s/^--node-name=//p'"
 )
 
 
