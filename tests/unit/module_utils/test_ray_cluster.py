@@ -221,9 +221,41 @@ def test_a_busy_node_drains_until_the_deadline(local_ray):
                 drained = cluster.drain(worker["node_id"], 4, "a test")
                 assert not drained["drained"] and drained["node"]["state"] == "DRAINING"
                 assert drained["node"]["drain_deadline"] and drained["node"]["activity"]
+                assert drained["held"]["tasks"] == 1 and drained["held"]["actors"] == []
                 status = cluster.status()
                 assert "slot" not in status["resources"]["total"]
                 assert status["summary"].startswith("2 ALIVE, 1 DRAINING")
+            finally:
+                driver.kill()
+    finally:
+        local_ray.stop_worker("worker-3", process)
+
+
+def test_a_node_is_drained_when_only_what_ray_restarts_is_left(local_ray):
+    cluster = local_ray.cluster()
+    process = local_ray.start_worker("worker-3", 70, "--num-cpus=0", '--resources={"slot":3}')
+    source = (
+        "import time\n"
+        "kind = ray.remote(num_cpus=0, resources={'slot': 1})(type('Held', (), {'ready': lambda self: 1}))\n"
+        "moves = kind.options(name='moves', max_restarts=-1).remote()\n"
+        "stays = kind.options(name='stays').remote()\n"
+        "made = ray.remote(num_cpus=0, resources={'slot': 1})(lambda: bytes(3000000)).remote()\n"
+        "ray.get([moves.ready.remote(), stays.ready.remote()])\n"
+        "ray.wait([made], fetch_local=False)\n"
+        "time.sleep(60)\n"
+    )
+    try:
+        worker = node(local_ray.wait_for("worker-3"), "worker-3")["node_id"]
+        with local_ray.run_driver(source) as driver:
+            try:
+                until(lambda: cluster.held(worker)["objects"] == 1)
+                held = cluster.held(worker)
+                assert sorted((actor["name"], actor["restarts"]) for actor in held["actors"]) == [
+                    ("moves", True), ("stays", False)]
+                assert held["object_bytes"] >= 3000000 and (held["tasks"], held["drivers"]) == (0, 0)
+                assert not cluster.drain(worker, 2, "a test")["drained"]
+                given_up = cluster.drain(worker, 20, "a test", lose=True)
+                assert given_up["drained"] and given_up["seconds"] < 10 and len(given_up["held"]["actors"]) == 2
             finally:
                 driver.kill()
     finally:
