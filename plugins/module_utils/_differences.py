@@ -34,6 +34,11 @@ class Differences:
         """`[{option, declared, live}]`, in the order found."""
         return list(self._items)
 
+    def names(self, most: int = 4) -> str:
+        """The options that differ, for a message; the first ones where there are many."""
+        names = [item["option"] for item in self._items]
+        return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
     def diff(self, header: str) -> dict:
         """The differences as Ansible's --diff shows them. header: what they are differences of."""
         return {

@@ -36,10 +36,18 @@ from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Uni
 DEFAULT_AGENT_PORT = 52365
 # `ray start` needs seconds, on a busy host many, before its raylet shows: a younger unit is starting, not sick.
 STARTING = 120.0
+_TIMERS = ("ray-health.timer", "ray-prune.timer")
+_BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
 _HIDDEN = "********"
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
 # Only variables of these families are Ray's business: a drop-in may set others.
 _FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
+
+
+def unit_of(node_type: str) -> Unit:
+    """The unit of a node, ``head`` or ``worker``, with its timers."""
+    backup = node_type == "head" and os.path.exists(f"/etc/systemd/system/{_BACKUP_TIMER}")
+    return Unit(f"ray-{node_type}.service", _TIMERS + ((_BACKUP_TIMER,) if backup else ()))
 
 
 class LiveNode:

@@ -251,6 +251,10 @@ class NodeFiles:
             self.removed.update(going)
         for item in going if not self.module.check_mode else []:
             (os.rmdir if os.path.isdir(item) and not os.path.islink(item) else os.remove)(item)
+        if going and not self.module.check_mode and os.path.isdir(path):
+            # What stays in it, a mount for one, is not of a user that may go next.
+            os.chown(path, 0, 0)
+            os.chmod(path, 0o755)
         return bool(going)
 
     def _gone(self, directory: str) -> set[str]:

@@ -153,12 +153,15 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis impo
     settle,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis_node import NodeDiagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, redis_password, secrets_of
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+    LiveNode,
+    redis_password,
+    secrets_of,
+    unit_of,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
-
-TIMERS = ("ray-health.timer", "ray-prune.timer")
 
 
 def define_module() -> UnloggedModule:
@@ -202,7 +205,7 @@ def look(params: dict) -> tuple[list[Finding], list[str]]:
     if not node_type:
         return gather(HostDiagnosis(declared).checks()), []
     try:
-        unit = Unit(f"ray-{node_type}.service", TIMERS)
+        unit = unit_of(node_type)
         live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
         node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
     except RayConfigError as error:

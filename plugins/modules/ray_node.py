@@ -157,25 +157,22 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils import _node_drain
 from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
-from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import (
-    NotEmptyError,
-    drain,
-    drain_if_possible,
-    refuse_losses,
-    unfinished,
-)
 from ansible_collections.rayops.cluster.plugins.module_utils._node_start import NodeError, stop_others, wait_for_raylet
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, all_differences, secrets_of
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+    LiveNode,
+    all_differences,
+    secrets_of,
+    unit_of,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import RayStart, compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError
 from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
 
-TIMERS = ("ray-health.timer", "ray-prune.timer")
-BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
 
 
@@ -188,8 +185,7 @@ class RayNode:
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
         self.config, self.start = self._declared()
-        backup = self.node_type == "head" and os.path.exists(f"/etc/systemd/system/{BACKUP_TIMER}")
-        self.unit = Unit(f"ray-{self.node_type}.service", TIMERS + ((BACKUP_TIMER,) if backup else ()))
+        self.unit = unit_of(self.node_type)
         self.live = LiveNode(self.unit, self.start, self.config)
         self.differences = Differences()
         self.action = "none"
@@ -235,7 +231,7 @@ class RayNode:
         self.action = "stop"
         alive = drained and self.live.raylet and self.live.health() == "alive"
         if alive and not self.params["force"]:
-            refuse_losses(self._cluster(), self.live)
+            _node_drain.refuse_losses(self._cluster(), self.live)
         if self.module.check_mode:
             return
         if alive:
@@ -277,9 +273,7 @@ class RayNode:
     def _message(self) -> str:
         if not self.differences:
             return f"The {self.node_type} is as declared."
-        names = [item["option"] for item in self.differences.to_list()]
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        return f"{self.action}: {', '.join(names[:4])}{more}."
+        return f"{self.action}: {self.differences.names()}."
 
     def _compare(self) -> tuple[Differences, str]:
         found, action = all_differences(self.live)
@@ -305,7 +299,7 @@ class RayNode:
             self.unit.enable()
         before = self.live.raylet.pid if self.live.raylet else 0
         if self.action == "restart" and self.node_type == "worker":
-            drain_if_possible(self._cluster(), self.live, self._drain_timeout())
+            _node_drain.drain_if_possible(self._cluster(), self.live, self._drain_timeout())
         if self.action == "restart" or not (self.unit.stopped or self.unit.active):
             self.unit.restart(self._stop_timeout())
             self._wait_alive(before)
@@ -343,17 +337,18 @@ class RayNode:
         """Empty the node; if its work does not end in time, and force is not set, put it back to work and fail."""
         before, seconds = self.live.raylet.pid, self.params["drain_timeout"]
         if self.params["force"]:
-            drain_if_possible(self._cluster(), self.live, seconds, lose=True)
+            _node_drain.drain_if_possible(self._cluster(), self.live, seconds, lose=True)
             return
-        answer = drain(self._cluster(), self.live, seconds, lose=False)
+        answer = _node_drain.drain(self._cluster(), self.live, seconds, lose=False)
         if answer["drained"]:
             return
         self.unit.restart(self._stop_timeout())
         self._wait_alive(before)
-        raise NotEmptyError(
-            f"The node at {self.live.address} still had {unfinished(answer['held'])} after {seconds} s, and was not "
-            "stopped. Ray cannot take a drain back, so it was restarted and takes work again: wait longer "
-            "(drain_timeout), or end its work (force: true).", answer["held"]
+        left = _node_drain.unfinished(answer["held"])
+        raise _node_drain.NotEmptyError(
+            f"The node at {self.live.address} still had {left} after {seconds} s, and was not stopped. Ray "
+            "cannot take a drain back, so it was restarted and takes work again: wait longer (drain_timeout), or "
+            "end its work (force: true).", answer["held"]
         )
 
     def _drain_timeout(self) -> int:
@@ -368,11 +363,7 @@ def main() -> None:
     module = UnloggedModule(
         argument_spec={
             "node_type": {"type": "str", "choices": ["head", "worker"], "required": True},
-            "state": {
-                "type": "str",
-                "choices": ["started", "restarted", "drained", "stopped", "absent"],
-                "default": "started",
-            },
+            "state": {"choices": ["started", "restarted", "drained", "stopped", "absent"], "default": "started"},
             "config": {"type": "dict"},
             "config_file": {"type": "path"},
             "check_accelerators": {"type": "bool", "default": True},
@@ -396,7 +387,7 @@ def main() -> None:
         module.exit_json(**node.result())
     except RayConfigError as error:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
-    except NotEmptyError as error:
+    except _node_drain.NotEmptyError as error:
         module.fail_json(msg=str(error), held=error.held)
     except NodeError as error:
         module.fail_json(msg="\n".join(filter(None, (str(error), node.unit.journal()))))

@@ -29,7 +29,8 @@ SITE = {
     "redis": "apt-get update -qq && apt-get install -qq -y redis-server < /dev/null > /dev/null 2>&1"
     " && redis-cli set theirs 1 > /dev/null",
     "monitor": "mkdir -p /usr/local/libexec && touch /usr/local/libexec/theirs",
-    "worker-1": "mkdir /data && touch /data/theirs && echo 10.9.9.9 theirs >> /etc/hosts",
+    "worker-1": "mkdir -p /var/lib/ray/data && mount -t tmpfs data /var/lib/ray/data && touch /var/lib/ray/data/theirs"
+    " && echo 10.9.9.9 theirs >> /etc/hosts",
 }
 
 
