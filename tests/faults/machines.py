@@ -80,7 +80,7 @@ MACHINES = [
           "small results do not need it; the node goes on", DISK_SECONDS,
           command(WORKER, FILL.format("/dev/shm") + "; true"), command(WORKER, "rm -f /dev/shm/filler*"), hold=10),
     Fault("clock", "worker: clock an hour ahead, its node started anew, and right again",
-          "nothing: Ray compares no clocks of two hosts", BOOT_SECONDS,
+          "nothing: Ray compares no clocks of two hosts", 2 * BOOT_SECONDS,
           command(WORKER, f"{WRONG_CLOCK} && {RESTART}"),
           command(WORKER, f"rm -f /etc/ld.so.preload; {RESTART}"), hold=15, renewed=(WORKER,),
           prepare=command(WORKER, f"test -e {FAKETIME} || {{ apt-get update; apt-get install -y libfaketime; }}"),
