@@ -10,7 +10,7 @@ short_description: Only these keys of each dictionary in a list
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
-  - Nothing but these keys is looked at: templates in the others, such as the content of files, are not rendered.
+  - Nothing but these keys is looked at. Templates in the others, such as the content of files, are not rendered.
 positional: keys
 options:
   _input:

@@ -293,7 +293,7 @@ class RayNode:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
             stop_others(self.live, self._stop_timeout())
         # systemd does not notice a file whose time is older than that of the one it has loaded, as after a rollback.
-        if self.unit.stale or self.action == "restart":
+        if self.unit.stale or self.action in ("start", "restart"):
             self.unit.reload()
         if not self.unit.enabled:
             self.unit.enable()

@@ -29,4 +29,7 @@ def test_the_workers_tag_finds_the_other(grown):
     grown.wait_whole()
     after = grown.pids()
     assert {name for name in before if before[name] != after[name]} == {"worker-4"}
+    # The exporter on the head learns of them from a whole run.
+    whole = grown.site().must_succeed()
+    assert {host for host, count in whole.hosts.items() if count} == {"head"}, whole.hosts
     assert grown.site().must_succeed().changed == 0

@@ -22,7 +22,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 (node,) = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeName"] == "worker-4"]
-there = NodeAffinitySchedulingStrategy(node, soft=True)
+there = NodeAffinitySchedulingStrategy(node, soft=False)
 actor = ray.remote(type("Held", (), {"ready": lambda self: 1}))
 held = {
     "actor": lambda: actor.options(num_cpus=0, scheduling_strategy=there).remote(),
