@@ -102,7 +102,8 @@ def test_many_faults_at_once(healthy):
 
     checked = cluster.play(VERB, "--check").must_succeed()
     assert wrong <= table(checked), checked.output
-    assert cluster.pids() == before
+    # A sick node may end by itself meanwhile; nothing was started.
+    assert all(set(now.split()) <= set(before[name].split()) for name, now in cluster.pids().items())
     assert cluster.sh(cluster.workers[0], "systemctl is-enabled ray-worker || true") == "disabled"
     assert cluster.sh(cluster.workers[1], "cat /etc/ray/auth_token") == "wrong"
 
