@@ -8,6 +8,7 @@ Each line is ``[time, nodes]`` in JSON: the ids of the ALIVE nodes by name, or n
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -70,7 +71,7 @@ def asked_to_end(seconds: float) -> bool:
 
 def main() -> None:
     # Once, for all the children. It takes a second.
-    import ray._raylet  # noqa: F401
+    importlib.import_module("ray._raylet")
 
     address = sys.argv[1]
     while not asked_to_end(PAUSE):

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,36 +205,42 @@ def test_a_node_whose_port_was_taken_over_is_dead():
     assert nodes[3]["state_message"] == "Replaced by node newest."
 
 
-def test_a_busy_node_drains_until_the_deadline(local_ray):
-    cluster = local_ray.cluster()
-    process = local_ray.start_worker("worker-3", 70, "--num-cpus=0", '--resources={"slot":1}')
-    source = (
-        "import time\n"
-        "task = ray.remote(num_cpus=0, resources={'slot': 1})(lambda: time.sleep(60))\n"
-        "running = task.remote()\n"
-        "time.sleep(60)\n"
-    )
+@contextmanager
+def busy_worker(local_ray, source, *options):
+    """The id of a worker with no CPU, while a driver runs."""
+    process = local_ray.start_worker("worker-3", 70, "--num-cpus=0", *options)
     try:
-        worker = node(local_ray.wait_for("worker-3"), "worker-3")
+        worker = node(local_ray.wait_for("worker-3"), "worker-3")["node_id"]
         with local_ray.run_driver(source) as driver:
             try:
-                until(lambda: cluster.status()["resources"]["used"]["slot"] == 1)
-                drained = cluster.drain(worker["node_id"], 4, "a test")
-                assert not drained["drained"] and drained["node"]["state"] == "DRAINING"
-                assert drained["node"]["drain_deadline"] and drained["node"]["activity"]
-                assert drained["held"]["tasks"] == 1 and drained["held"]["actors"] == []
-                status = cluster.status()
-                assert "slot" not in status["resources"]["total"]
-                assert status["summary"].startswith("2 ALIVE, 1 DRAINING")
+                yield worker
             finally:
                 driver.kill()
     finally:
         local_ray.stop_worker("worker-3", process)
 
 
+def test_a_busy_node_drains_until_the_deadline(local_ray):
+    cluster = local_ray.cluster()
+    source = (
+        "import time\n"
+        "task = ray.remote(num_cpus=0, resources={'slot': 1})(lambda: time.sleep(60))\n"
+        "running = task.remote()\n"
+        "time.sleep(60)\n"
+    )
+    with busy_worker(local_ray, source, '--resources={"slot":1}') as worker:
+        until(lambda: cluster.status()["resources"]["used"]["slot"] == 1)
+        drained = cluster.drain(worker, 4, "a test")
+        assert not drained["drained"] and drained["node"]["state"] == "DRAINING"
+        assert drained["node"]["drain_deadline"] and drained["node"]["activity"]
+        assert drained["held"]["tasks"] == 1 and drained["held"]["actors"] == []
+        status = cluster.status()
+        assert "slot" not in status["resources"]["total"]
+        assert status["summary"].startswith("2 ALIVE, 1 DRAINING")
+
+
 def test_a_node_is_drained_when_only_what_ray_restarts_is_left(local_ray):
     cluster = local_ray.cluster()
-    process = local_ray.start_worker("worker-3", 70, "--num-cpus=0", '--resources={"slot":3}')
     source = (
         "import time\n"
         "kind = ray.remote(num_cpus=0, resources={'slot': 1})(type('Held', (), {'ready': lambda self: 1}))\n"
@@ -244,22 +251,15 @@ def test_a_node_is_drained_when_only_what_ray_restarts_is_left(local_ray):
         "ray.wait([made], fetch_local=False)\n"
         "time.sleep(60)\n"
     )
-    try:
-        worker = node(local_ray.wait_for("worker-3"), "worker-3")["node_id"]
-        with local_ray.run_driver(source) as driver:
-            try:
-                until(lambda: cluster.held(worker)["objects"] == 1)
-                held = cluster.held(worker)
-                assert sorted((actor["name"], actor["restarts"]) for actor in held["actors"]) == [
-                    ("moves", True), ("stays", False)]
-                assert held["object_bytes"] >= 3000000 and (held["tasks"], held["drivers"]) == (0, 0)
-                assert not cluster.drain(worker, 2, "a test")["drained"]
-                given_up = cluster.drain(worker, 20, "a test", lose=True)
-                assert given_up["drained"] and given_up["seconds"] < 10 and len(given_up["held"]["actors"]) == 2
-            finally:
-                driver.kill()
-    finally:
-        local_ray.stop_worker("worker-3", process)
+    with busy_worker(local_ray, source, '--resources={"slot":3}') as worker:
+        until(lambda: cluster.held(worker)["objects"] == 1)
+        held = cluster.held(worker)
+        assert sorted((actor["name"], actor["restarts"]) for actor in held["actors"]) == [
+            ("moves", True), ("stays", False)]
+        assert held["object_bytes"] >= 3000000 and (held["tasks"], held["drivers"]) == (0, 0)
+        assert not cluster.drain(worker, 2, "a test")["drained"]
+        given_up = cluster.drain(worker, 20, "a test", lose=True)
+        assert given_up["drained"] and given_up["seconds"] < 10 and len(given_up["held"]["actors"]) == 2
 
 
 def test_drain_of_an_unknown_node_fails(local_ray):
