@@ -80,8 +80,10 @@ class Cluster:
         """What the user of the bed has in the environment: the simulator's keys and addresses."""
         text = (self.bed.state / "environment").read_text(encoding="utf-8")
         own = dict(line.split("=", 1) for line in text.splitlines())
-        # Without the last one, an inventory that cannot be read is a success without hosts.
-        return {**os.environ, **own, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
+        # Without the last one, an inventory that cannot be read is a success without hosts. Molecule forces colours
+        # upon all that it starts, and that goes before the wish for none.
+        plain = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+        return {**os.environ, **own, **plain, "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
 
     def command(self, playbook: str, *arguments: str) -> list[str]:
         program = Path(sys.executable).with_name("ansible-playbook")
