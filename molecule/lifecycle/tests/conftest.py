@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.bed.bed import Bed
+from tests.bed.bed import ROOT, Bed
 from tests.bench.cluster import Cluster
 from tests.workload.workload import Workload
 
@@ -40,7 +40,8 @@ def remade() -> Callable[..., Cluster]:
         command += [f"--wheel={wheel}" for wheel in wish.pop("wheels")]
         command += ["--monitor"] if wish.pop("monitor") else []
         command += [f"--{name.replace('_', '-')}={value}" for name, value in wish.items()]
-        subprocess.run(command, check=True, timeout=300)
+        # Molecule runs the tests in the scenario's folder.
+        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
         return Cluster(bed())
 
     return make

@@ -23,7 +23,8 @@ RESOURCES = (
 @pytest.fixture
 def unreachable(cluster):
     """A worker whose sshd is down."""
-    cluster.sh("worker-2", "systemctl stop ssh")
+    # Ansible keeps its connections open: they end, too.
+    cluster.sh("worker-2", "systemctl stop ssh; pkill sshd || true")
     yield "worker-2"
     cluster.sh("worker-2", "systemctl start ssh")
 
