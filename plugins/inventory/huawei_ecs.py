@@ -15,124 +15,90 @@ description:
   - All hosts are in the group C(huawei_ecs). The tag C(ray-node-type) puts a host into C(ray_head) (V(head)),
     C(ray_workers) (V(worker)), C(ray_redis) (V(redis)) or C(ray_monitor) (V(monitor)). The tag C(ray-user-node-type)
     puts a worker into C(ray_pool_<name>), a child of C(ray_workers). The first five groups always exist, even empty.
-  - Host variables are C(ecs_id), C(ecs_name), C(ecs_hostname), C(ecs_status), C(ecs_region), C(ecs_availability_zone),
-    C(ecs_project_id), C(ecs_enterprise_project_id), C(ecs_vpc_id), C(ecs_flavor), C(ecs_vcpus), C(ecs_ram) in MiB,
-    C(ecs_gpu_count), C(ecs_gpu_name), C(ecs_npu_count), C(ecs_npu_name), C(ecs_accelerator) (gpu, npu or none),
-    C(ecs_image_id), C(ecs_image_name), C(ecs_os_type), C(ecs_charging_mode) (on_demand, prepaid or spot),
-    C(ecs_key_name), C(ecs_security_groups), C(ecs_created), C(ecs_tags), C(ecs_private_ips), C(ecs_public_ips), and
-    only where there is one C(ecs_private_ip), C(ecs_public_ip) and C(ecs_ipv6).
+  - The host variables are those of the return values below, and C(ansible_host).
   - Options may hold templates, except switches, numbers and choices. Extra variables are available in them.
 requirements:
   - huaweicloudsdkecs >= 3.1.189 (Python library, on the controller)
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
+  - rayops.cluster.huawei_cloud
 options:
   plugin:
     description: Marks the file as a configuration of this plugin.
     type: str
     required: true
     choices: [rayops.cluster.huawei_ecs]
-  access_key:
-    description:
-      - Access key ID (AK). Together with O(secret_key) it goes before O(credentials_file).
-    type: raw
-    env:
-      - name: HUAWEICLOUD_SDK_AK
-  secret_key:
-    description:
-      - Secret access key (SK). Better kept in the environment, in O(credentials_file) or in a vault than in this file.
-    type: raw
-    env:
-      - name: HUAWEICLOUD_SDK_SK
-  security_token:
-    description:
-      - Security token of a temporary access key.
-      - A token from the environment is not used with an O(access_key) that stands in this file.
-    type: raw
-    env:
-      - name: HUAWEICLOUD_SDK_SECURITY_TOKEN
-  credentials_file:
-    description:
-      - Credentials file of the SDK, read when no access key is given. Its section C([basic]) holds C(ak) and C(sk),
-        and if needed C(security_token), C(project_id) and C(iam_endpoint).
-      - Without this option C(~/.huaweicloud/credentials) is read if it exists.
-    type: str
-    env:
-      - name: HUAWEICLOUD_SDK_CREDENTIALS_FILE
-  use_instance_metadata:
-    description:
-      - Ask the instance metadata service for temporary credentials when there are no others.
-      - For a controller that is itself an ECS instance with an agency. Never asked unless this is V(true).
-    type: bool
-    default: false
-  project_id:
-    description:
-      - Project ID of the region, for one region only. Without it IAM is asked for the project named like the region.
-    type: str
-    env:
-      - name: HUAWEICLOUD_SDK_PROJECT_ID
-  project_ids:
-    description: Project IDs by region, where IAM should not be asked.
-    type: dict
-    default: {}
-  regions:
-    description: Regions to list, such as V(cn-north-4). In the environment a list with commas.
-    type: list
-    elements: str
-    default: []
-    env:
-      - name: HUAWEICLOUD_SDK_REGION
-  endpoints:
-    description:
-      - ECS endpoints by region, for a region that the SDK does not know or another cloud of the same kind.
-      - In the environment use the SDK's C(HUAWEICLOUD_SDK_REGION_ECS_<REGION>), such as
-        C(HUAWEICLOUD_SDK_REGION_ECS_CN_NORTH_4).
-    type: dict
-    default: {}
-  iam_endpoint:
-    description: Endpoint of IAM, which knows the project IDs. The SDK has one for each region of the public cloud.
-    type: str
-    env:
-      - name: HUAWEICLOUD_SDK_IAM_ENDPOINT
   cluster_name:
     description:
-      - Name of one Ray cluster. Only instances whose tag C(ray-cluster-name) has this value become hosts.
-      - Without it all instances become hosts, and it is an error if they are nodes of more than one cluster.
+      - Name of one Ray cluster, such as V(deepseek). Only instances whose tag C(ray-cluster-name) has this value become
+        hosts.
+      - Without it all instances become hosts, and it is an error if they are nodes of more than one cluster, unless
+        O(several_clusters) is set.
     type: str
     env:
       - name: RAY_CLUSTER_NAME
+  several_clusters:
+    description:
+      - Whether the instances may be nodes of more than one cluster. Where they are, the groups of their roles are
+        C(ray_cluster_<name>_head), C(ray_cluster_<name>_workers), C(ray_cluster_<name>_redis),
+        C(ray_cluster_<name>_monitor) and C(ray_cluster_<name>_pool_<pool>), children of C(ray_cluster_<name>).
+      - C(ray_head) and the like are empty then, so that no play of this collection takes two clusters for one. Give
+        O(cluster_name) to work on one of them.
+    type: bool
+    default: false
   status:
-    description: Only instances in one of these states. An empty list admits all.
+    description: Only instances in one of these states, such as V([ACTIVE, SHUTOFF]). An empty list admits all.
     type: list
     elements: str
     default: [ACTIVE]
   tags:
     description:
-      - Only instances that have all these tags. The value is a string, a list of strings of which one must match,
-        or nothing if the key alone counts.
+      - >-
+        Only instances that have all these tags. The value is a string, a list of strings of which one must match, or
+        nothing if the key alone counts, such as V({env: [staging, production], team: }).
     type: dict
     default: {}
-  enterprise_project_id:
+  server_filters:
     description:
-      - Only instances of this enterprise project, or V(all_granted_eps).
-      - Needed when the credentials have rights in one enterprise project only.
-    type: str
-    env:
-      - name: HUAWEICLOUD_SDK_ENTERPRISE_PROJECT_ID
+      - What the ECS API is to filter by, which saves time where an account is large. V(name) and V(ip) match parts,
+        V(ip_eq) the whole private IPv4 address, V(flavor), V(reservation_id) and V(server_id) an ID, and V(not_tags)
+        leaves instances with a tag away. A list becomes a list with commas.
+      - >-
+        Such as V({name: gpu-, not_tags: __type_baremetal}). With V(server_id) the API ignores the others.
+    type: dict
+    default: {}
+  include_filters:
+    description:
+      - Only instances that match one of these filters. A filter is a mapping of host variables without their prefix
+        C(ecs_), or of V(tag:KEY), to a pattern or a list of patterns with C(*), C(?) and C([]), and all of its
+        variables must match. Of a variable that is a list, one element must.
+      - >-
+        Such as V([{flavor: 'p2s.*', availability_zone: [cn-north-4a, cn-north-4b]}, {'tag:team': ml}]).
+    type: list
+    elements: dict
+    default: []
+  exclude_filters:
+    description: >-
+      No instances that match one of these filters, as in O(include_filters), such as V([{spot: true}]).
+    type: list
+    elements: dict
+    default: []
   hostnames:
     description:
-      - What a host is called, in order of preference. V(name), V(id), V(hostname), V(private_ip), V(public_ip), or
-        V(tag:KEY) for the value of a tag. The ID serves if an instance has none of them.
+      - What a host is called, in order of preference. V(name), V(id), V(hostname), V(private_ip), V(public_ip),
+        V(ipv6), V(tag:KEY) for the value of a tag, or a template such as V({{ ecs_name }}.{{ ecs_region }}). The ID
+        serves if an instance has none of them. A template that uses something undefined gives none, unless O(strict).
       - Characters other than letters, digits and C(_-.) become C(_). A name that means something else to Ansible,
-        such as C(localhost) or the name of a group above, gets the ID appended.
+        such as C(localhost) or the name of a group, gets the ID appended.
     type: list
-    elements: str
+    elements: raw
     default: [name]
   on_duplicate_name:
-    description: What to do with instances of the same name. V(suffix) appends its ID to each of them.
+    description:
+      - What to do with instances of the same name. V(suffix) appends its ID to each of them, V(warn) says so as well.
     type: str
-    choices: [suffix, fail]
+    choices: [suffix, warn, fail]
     default: suffix
   connect_with:
     description:
@@ -140,7 +106,42 @@ options:
       - A host that has none of them stays without C(ansible_host).
     type: list
     elements: str
-    default: [private_ip, public_ip]
+    default: [private_ip, public_ip, ipv6]
+  group_by:
+    description:
+      - Groups to make without the time that O(keyed_groups) takes. V(region), V(availability_zone) (C(az_...)),
+        V(vpc), V(status), V(flavor), V(accelerator), V(account), or V(tag:KEY) for C(tag_<KEY>_<value>).
+      - Such as V([region, 'tag:env']) for C(region_cn_north_4) and C(tag_env_prod).
+    type: list
+    elements: str
+    default: []
+  expiry:
+    description:
+      - Ask a further API for the time when an instance that was paid for in advance ends, C(ecs_expires). It has small
+        pages, so this takes some five times as many requests.
+    type: bool
+    default: false
+  flavor_details:
+    description:
+      - Ask the API of flavors as well. It is sure of C(ecs_arch), and knows GPUs and NPUs where the list of the region
+        does not.
+    type: bool
+    default: false
+  ray_checks:
+    description:
+      - What to look for in the Ray clusters, each with V(warn) or V(fail). V(two_heads) in one cluster, V(no_head)
+        beside workers, V(not_active) for nodes with another status than C(ACTIVE), and V(security_groups) that do not
+        let the nodes reach each other, which takes a request for each combination of security groups.
+      - >-
+        Such as V({two_heads: fail, no_head: warn}).
+    type: dict
+    default: {}
+  ray_ports:
+    description:
+      - >-
+        For O(ray_checks), the ports that the variable C(ray_ports) of the role changes, such as V({gcs: 6400}).
+    type: dict
+    default: {}
   on_region_error:
     description:
       - What to do when a region cannot be listed. V(warn) and V(ignore) go on with the others.
@@ -148,16 +149,8 @@ options:
     type: str
     choices: [fail, warn, ignore]
     default: fail
-  timeout:
-    description: Seconds to wait for one answer.
-    type: int
-    default: 30
-  retries:
-    description: How often a request is tried again after a rate limit, an error of the server or a dropped connection.
-    type: int
-    default: 4
   page_size:
-    description: Instances per request, 1 to 1000. Huawei advises 200.
+    description: Instances per request, 1 to 1000, such as V(500). Huawei advises 200.
     type: int
     default: 200
 notes:
@@ -167,9 +160,10 @@ notes:
     given.
   - Proxies and private certificate authorities are those of the environment, E(HTTPS_PROXY), E(NO_PROXY) and
     E(REQUESTS_CA_BUNDLE).
+  - Values from the cloud are never templates. A template in a tag stays the text that it is.
   - Numbers such as C(ecs_vcpus) need C(| string) as the key of O(keyed_groups).
   - The cache never holds credentials or user data, but names, addresses and tags. Ansible writes it readable for
-    everyone, so keep it in a directory of mode 0700. Its key covers account, regions and filters.
+    everyone, so keep it in a directory of mode 0700. Its key covers accounts, regions and filters.
 seealso:
   - name: ECS API, querying details about ECSs
     description: The call behind this plugin.
@@ -183,10 +177,12 @@ plugin: rayops.cluster.huawei_ecs
 ---
 # production.huawei_ecs.yml: one cluster in two regions, with a cache
 plugin: rayops.cluster.huawei_ecs
+profile: production
 regions: [cn-north-4, cn-east-3]
 cluster_name: deepseek
 connect_with: [public_ip, private_ip]
 on_region_error: warn
+ray_checks: {two_heads: fail, no_head: fail, not_active: warn}
 cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/ansible/huawei_ecs
@@ -202,27 +198,160 @@ status: [ACTIVE, SHUTOFF]
 tags:
   env: [staging, production]
   team:
+exclude_filters:
+  - {flavor: "t*"}
+hostnames: ["tag:fqdn", "{{ ecs_name }}.{{ ecs_region }}.example.com"]
+group_by: [availability_zone, "tag:env"]
 keyed_groups:
-  - key: ecs_accelerator
-    prefix: accel
   - key: ecs_vcpus | string
     prefix: vcpus
 groups:
   windows: ecs_os_type == 'Windows'
 compose:
   ansible_user: "'root' if ecs_os_type == 'Linux' else 'Administrator'"
+
+---
+# All clusters of two accounts
+plugin: rayops.cluster.huawei_ecs
+accounts:
+  - {profile: production, regions: [cn-north-4, cn-east-3]}
+  - {profile: research, regions: [cn-southwest-2]}
+several_clusters: true
+group_by: [account]
 """
 
-from collections.abc import Iterator
+RETURN = r"""
+# An unknown value is an empty string, 0, false, an empty list or an empty dictionary.
+ecs_id: {type: str, returned: always, sample: 4b1f0f0e-6b7c-4f0b-9f4a-1f6d7a0c2e11, description: ID of the instance.}
+ecs_name: {type: str, returned: always, sample: gpu-1,
+  description: 'Name of the instance, as the cloud has it. It need not be unique.'}
+ecs_hostname: {type: str, returned: always, sample: gpu-1,
+  description: Host name that the instance was given when it was made.}
+ecs_description: {type: str, returned: always, sample: 'DeepSeek, second rack', description: Description.}
+ecs_status: {type: str, returned: always, sample: ACTIVE, description: 'Status, as the option O(status) names them.'}
+ecs_vm_state: {type: str, returned: always, sample: active, description: State of the virtual machine.}
+ecs_task_state: {type: str, returned: always, sample: powering-off,
+  description: What is being done to the instance at the moment.}
+ecs_power_state: {type: str, returned: always, sample: running,
+  description: 'One of pending, running, paused, shutdown, crashed and suspended.'}
+ecs_fault: {type: str, returned: always, sample: No valid host was found.,
+  description: Why the instance is in the status C(ERROR).}
+ecs_locked: {type: bool, returned: always, sample: false, description: Whether the instance is locked against changes.}
+ecs_frozen: {type: bool, returned: always, sample: false,
+  description: 'Whether the instance is frozen, for arrears or by the provider.'}
+ecs_account: {type: str, returned: always, sample: default,
+  description: 'Name of the account in O(accounts), or V(default).'}
+ecs_region: {type: str, returned: always, sample: cn-north-4, description: Region.}
+ecs_availability_zone: {type: str, returned: always, sample: cn-north-4a, description: Availability zone.}
+ecs_project_id: {type: str, returned: always, sample: 0123456789abcdef0123456789abcdef, description: ID of the project.}
+ecs_enterprise_project_id: {type: str, returned: always, sample: 0,
+  description: ID of the enterprise project; V(0) is the default one.}
+ecs_vpc_id: {type: str, returned: always, sample: 5f0e7b1c-8d2a-4c3b-9e1f-2a3b4c5d6e7f, description: ID of the VPC.}
+ecs_subnet_id: {type: str, returned: always, sample: aa11bb22-8d2a-4c3b-9e1f-2a3b4c5d6e7f,
+  description: 'ID of the subnet of the first network interface, where the region tells it.'}
+ecs_private_ip: {type: str, returned: when it has one, sample: 192.168.0.10,
+  description: Private IPv4 address of the primary network interface.}
+ecs_public_ip: {type: str, returned: when it has one, sample: 203.0.113.10,
+  description: Public address (EIP) of the first network interface that has one.}
+ecs_ipv6: {type: str, returned: when it has one, sample: '2001:db8::10',
+  description: IPv6 address of the first network interface that has one.}
+ecs_private_ips: {type: list, elements: str, returned: always, sample: [192.168.0.10],
+  description: 'All private IPv4 addresses, those of the primary network interface first.'}
+ecs_public_ips: {type: list, elements: str, returned: always, sample: [203.0.113.10],
+  description: 'All public IPv4 addresses (EIPs), likewise.'}
+ecs_ipv6_addresses: {type: list, elements: str, returned: always, sample: ['2001:db8::10'],
+  description: 'All IPv6 addresses, likewise.'}
+ecs_network_interfaces: {type: list, elements: dict, returned: always,
+  description: 'The network interfaces, the primary one first, each with its addresses and EIPs.',
+  contains: {
+    port_id: {type: str, returned: always, description: ID of the port.},
+    mac: {type: str, returned: always, description: MAC address.},
+    primary: {type: bool, returned: always, description: Whether it is the primary one.},
+    vpc_id: {type: str, returned: always, description: ID of the VPC.},
+    subnet_id: {type: str, returned: always, description: 'ID of the subnet, where the region tells it.'},
+    private_ips: {type: list, elements: str, returned: always, description: Private IPv4 addresses.},
+    public_ips: {type: list, elements: str, returned: always, description: EIPs that are bound to it.},
+    ipv6_addresses: {type: list, elements: str, returned: always, description: IPv6 addresses.},
+  }}
+ecs_flavor: {type: str, returned: always, sample: p2s.2xlarge.8, description: ID of the flavor.}
+ecs_vcpus: {type: int, returned: always, sample: 8, description: Number of virtual CPUs.}
+ecs_ram: {type: int, returned: always, sample: 65536, description: Memory in MiB.}
+ecs_arch: {type: str, returned: always, sample: x86_64,
+  description: 'Architecture, V(x86_64) or V(aarch64); from the name of the flavor unless O(flavor_details) is
+  set.'}
+ecs_accelerator: {type: str, returned: always, sample: gpu, description: 'One of V(gpu), V(npu) and V(none).'}
+ecs_gpu_count: {type: int, returned: always, sample: 1, description: Number of GPUs.}
+ecs_gpu_name: {type: str, returned: always, sample: Nvidia Tesla V100S 32GB,
+  description: Name of the GPUs; of different ones a list with commas.}
+ecs_gpu_memory: {type: int, returned: always, sample: 32768,
+  description: Memory of one GPU in MiB; of different ones the smallest.}
+ecs_npu_count: {type: int, returned: always, sample: 0, description: Number of Ascend NPUs.}
+ecs_npu_name: {type: str, returned: always, sample: '', description: 'Name of the NPUs, likewise.'}
+ecs_npu_memory: {type: int, returned: always, sample: 0, description: 'Memory of one NPU in MiB, likewise.'}
+ecs_charging_mode: {type: str, returned: always, sample: on_demand,
+  description: 'One of V(on_demand), V(prepaid) and V(spot).'}
+ecs_spot: {type: bool, returned: always, sample: false, description: Whether the cloud may take the instance back.}
+ecs_expires: {type: str, returned: 'when paid for in advance, with O(expiry)', sample: '2026-12-31T15:59:59Z',
+  description: When the instance ends.}
+ecs_auto_terminate_time: {type: str, returned: always, sample: '2026-12-01T08:00:00Z',
+  description: 'When the instance will be deleted, if that was scheduled.'}
+ecs_image_id: {type: str, returned: always, sample: 5c8b6f5e-0000-4000-8000-000000000001, description: ID of the image.}
+ecs_image_name: {type: str, returned: always, sample: Debian 12.0.0 64bit, description: Name of the image.}
+ecs_os_type: {type: str, returned: always, sample: Linux, description: V(Linux) or V(Windows).}
+ecs_os_version: {type: str, returned: always, sample: Debian 12.0.0 64bit,
+  description: Version of the operating system.}
+ecs_key_name: {type: str, returned: always, sample: ops, description: Name of the key pair.}
+ecs_agency_name: {type: str, returned: always, sample: ray-nodes,
+  description: Name of the agency that gives the instance rights.}
+ecs_security_groups: {type: list, elements: str, returned: always, sample: [default],
+  description: Names of the security groups.}
+ecs_security_group_ids: {type: list, elements: str, returned: always, sample: [b2c3d4e5-8d2a-4c3b-9e1f-2a3b4c5d6e7f],
+  description: 'IDs of the security groups, where the region tells them.'}
+ecs_volume_ids: {type: list, elements: str, returned: always, sample: [c3d4e5f6-8d2a-4c3b-9e1f-2a3b4c5d6e7f],
+  description: IDs of the disks.}
+ecs_root_device: {type: str, returned: always, sample: /dev/vda, description: Device of the system disk.}
+ecs_server_groups: {type: list, elements: str, returned: always, sample: [d4e5f6a7-8d2a-4c3b-9e1f-2a3b4c5d6e7f],
+  description: 'IDs of the ECS groups, which keep instances apart or together.'}
+ecs_dedicated_host_ids: {type: list, elements: str, returned: always, sample: [],
+  description: IDs of the dedicated hosts.}
+ecs_host_id: {type: str, returned: always, sample: 9f1c3e,
+  description: Hash of the physical host; two instances with the same one share it.}
+ecs_reservation_id: {type: str, returned: always, sample: r-2q7w9e,
+  description: 'ID of the request that made the instance, perhaps with others.'}
+ecs_user_id: {type: str, returned: always, sample: fedcba9876543210fedcba9876543210,
+  description: ID of the user who made the instance.}
+ecs_created: {type: str, returned: always, sample: '2026-11-01T08:00:00Z', description: When the instance was made.}
+ecs_updated: {type: str, returned: always, sample: '2026-11-01T08:01:00Z', description: When it was last changed.}
+ecs_launched: {type: str, returned: always, sample: '2026-11-01T08:00:30.000000',
+  description: When it was started first.}
+ecs_tags: {type: dict, returned: always, sample: {ray-node-type: worker},
+  description: Tags. The value of a tag that is a bare key is empty.}
+ecs_system_tags: {type: dict, returned: always, sample: {_sys_enterprise_project_id: '0'},
+  description: Tags that the cloud itself sets.}
+"""
+
+import functools
+import os
+from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
+from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_checks as huawei_checks
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_hosts as huawei_hosts
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError, from_metadata
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import RegionResult, list_servers
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import list_servers
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filters
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_options import Options
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Query, RegionResult
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, all_variables
+
+# The ports of the role, which has the only list of them.
+ROLE_VARIABLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "ray", "vars", "main.yml")
+SHOWN = 5
+
+Groups = list[tuple[str, str]]
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -239,47 +368,63 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         config = self._read_config_data(path)
         self.templar.available_variables = self._vars
-        options = Options(self)
         try:
-            options.reject_unknown(config)
-            hostnames, connect_with = options.hostnames(), options.connect_with()
-            hosts = self._hosts(options, path, cache)
-            huawei_hosts.check_one_cluster(hosts)
-            names = huawei_hosts.host_names(hosts, hostnames, self.get_option("on_duplicate_name"))
+            options = Options(self, config)
+            connect_with, group_by = options.connect_with(), options.group_by()
+            hostnames, checks = options.hostnames(), options.checks()
+            answer = self._answer(options, path, cache)
+            hosts = answer["hosts"]
+            several = self.get_option("several_clusters")
+            clusters = huawei_hosts.check_clusters(hosts, several, self._sanitize_group_name)
+            self._report(answer["findings"], checks)
+            groups = [self._groups(variables, len(clusters) > 1, group_by) for variables in hosts]
+            names = self._names(hosts, hostnames, {group for each in groups for group, _parent in each})
         except HuaweiError as exc:
             # Not chained: the cause may quote what a sentence must not.
             raise AnsibleParserError(str(exc)) from None
         before = set(inventory.hosts)
         try:
-            self._populate(dict(zip(names, hosts)), connect_with)
+            self._populate(names, hosts, groups, connect_with)
         except Exception:
             for name in set(inventory.hosts) - before:
                 inventory.remove_host(inventory.hosts[name])
             raise
 
-    def _hosts(self, options: Options, path: str, use_cache: bool) -> list[dict[str, Any]]:
-        """The variables of all hosts that pass the filters, from the cache if it may be used and has them."""
-        credentials = options.credentials()
-        query = options.query(credentials)
+    def _answer(self, options: Options, path: str, use_cache: bool) -> dict[str, Any]:
+        """The variables of the hosts that pass the filters, and what the checks found; perhaps from the cache."""
         filters = options.filters()
-        identity = credentials.access_key if credentials else "instance metadata"
+        query = options.query(filters)
+        ports = options.ports(self.loader.load_from_file(ROLE_VARIABLES)["_ray_default_ports"])
         caching = self.get_option("cache")
-        key = f"{self.get_cache_key(path)}_{query.digest(identity, filters)}"
-        hosts = self.cache.get(key) if caching and use_cache else None
-        if hosts is None:
-            results = list_servers(query, credentials or from_metadata())
-            complete = self._judge(results)
-            hosts = [variables for result in results for variables in _variables(result) if filters.match(variables)]
+        key = f"{self.get_cache_key(path)}_{query.digest(filters, ports)}"
+        answer = self.cache.get(key) if caching and use_cache else None
+        if answer is None:
+            answer, complete = self._ask(query, filters, ports)
             if caching and complete:
-                self.cache[key] = hosts
-        return hosts
+                self.cache[key] = answer
+        return answer
+
+    def _ask(self, query: Query, filters: Filters, ports: dict[str, int]) -> tuple[dict[str, Any], bool]:
+        results = list_servers(query)
+        complete = self._judge(results)
+        rows: dict[tuple[str, str], Variables] = {}
+        for result in results:
+            for row in all_variables(result):
+                # Two accounts may see the same instance: the first one's row counts.
+                rows.setdefault((row["ecs_region"], row["ecs_id"]), row)
+        wanted = [row for row in rows.values() if filters.match_rest(row)]
+        hosts = [row for row in wanted if filters.match_status(row)]
+        absent = [row for row in wanted if not filters.match_status(row)]
+        return {"hosts": hosts, "findings": huawei_checks.findings(hosts, absent, results, ports)}, complete
 
     def _judge(self, results: list[RegionResult]) -> bool:
         """Act on failed regions as on_region_error says. True when none failed."""
         reasons: dict[str, list[str]] = {}
         for result in results:
             if result.error:
-                reasons.setdefault(result.error, []).append(result.region)
+                reasons.setdefault(result.error, []).append(result.job.name)
+            if result.unusable:
+                self.display.warning(f"Region {result.job.name} lists {result.unusable} instances without an id.")
         sentence = "; ".join(f"{', '.join(regions)}: {reason}" for reason, regions in reasons.items())
         policy = self.get_option("on_region_error")
         if reasons and (policy == "fail" or all(result.error for result in results)):
@@ -288,12 +433,65 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"The inventory lacks region {sentence}.")
         return not reasons
 
-    def _populate(self, hosts: dict[str, dict[str, Any]], connect_with: list[str]) -> None:
+    def _report(self, findings: dict[str, list[str]], checks: dict[str, str]) -> None:
+        fatal = [each for check, level in checks.items() if level == "fail" for each in findings[check]]
+        if fatal:
+            raise HuaweiError(f"The Ray clusters are not as they should be: {'; '.join(fatal)}.")
+        for check in checks:
+            for each in findings[check]:
+                self.display.warning(f"{each}.")
+
+    def _groups(self, variables: Variables, several: bool, group_by: list[str]) -> Groups:
+        """The groups of a host, each with its parent, as Ansible may call them."""
+        wanted = huawei_hosts.ray_groups(variables, several)
+        wanted += [(group, "") for group in huawei_hosts.plain_groups(variables, group_by)]
+        return [(self._group_name(group), parent and self._group_name(parent)) for group, parent in wanted]
+
+    @functools.cached_property
+    def _group_name(self) -> Callable[[str], str]:
+        """Makes the name of a group safe, and warns once where two groups become one by that."""
+        known: dict[str, str] = {}
+
+        @functools.cache
+        def safe(group: str) -> str:
+            name = self._sanitize_group_name(group)
+            if known.setdefault(name, group) != group:
+                self.display.warning(f"{known[name]!r} and {group!r} share the group {name}.")
+            return name
+
+        return safe
+
+    def _names(self, hosts: list[Variables], hostnames: list[str], groups: set[str]) -> list[str]:
+        names = huawei_hosts.wanted_names(hosts, hostnames, self._render)
+        policy = self.get_option("on_duplicate_name")
+        shared = huawei_hosts.shared_names(names)
+        if shared and policy != "suffix":
+            listed = ", ".join(f"{count} instances are called {name}" for name, count in list(shared.items())[:SHOWN])
+            listed += f" and {len(shared) - SHOWN} more names are shared" if len(shared) > SHOWN else ""
+            if policy == "fail":
+                raise HuaweiError(f"{listed}: rename them, or set on_duplicate_name to suffix.")
+            self.display.warning(f"{listed}: their IDs are appended.")
+        return huawei_hosts.unique_names(names, hosts, groups)
+
+    def _render(self, template: str, variables: Variables) -> str:
+        """A template of hostnames. Its variables come from the cloud, so they are never templates themselves."""
+        self.templar.available_variables = {**self._vars, **variables}
+        try:
+            return str(self.templar.template(template))
+        except Exception:
+            if not self.get_option("strict"):
+                return ""
+            raise HuaweiError(
+                f"The template in hostnames cannot be rendered for {variables['ecs_id']}: check the variables it uses."
+            ) from None
+
+    def _populate(
+        self, names: list[str], hosts: list[Variables], groups: list[Groups], connect_with: list[str]
+    ) -> None:
         for group in (huawei_hosts.GROUP_ALL, *huawei_hosts.NODE_GROUPS.values()):
             self.inventory.add_group(group)
-        pools: dict[str, str] = {}
         constructed = any(self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
-        for name, variables in hosts.items():
+        for name, variables, own in zip(names, hosts, groups):
             self.inventory.add_host(name, group=huawei_hosts.GROUP_ALL)
             address = huawei_hosts.connect_address(variables, connect_with)
             if address:
@@ -304,34 +502,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             host = self.inventory.get_host(name)
             for key, value in variables.items():
                 host.set_variable(key, value)
-            self._add_to_ray_groups(name, variables, pools)
+            self._add_to_groups(name, variables, own)
             if constructed:
                 self._construct(name, variables)
 
-    def _add_to_ray_groups(self, name: str, variables: dict[str, Any], pools: dict[str, str]) -> None:
-        group, pool = huawei_hosts.ray_groups(variables)
-        node_type = variables["ecs_tags"].get(huawei_hosts.TAG_NODE_TYPE)
-        if group:
+    def _add_to_groups(self, name: str, variables: Variables, groups: Groups) -> None:
+        for group, parent in groups:
+            self.inventory.add_group(group)
+            if parent:
+                self.inventory.add_child(parent, group)
             self.inventory.add_child(group, name)
-        elif node_type is not None:
+        node_type = variables["ecs_tags"].get(huawei_hosts.TAG_NODE_TYPE)
+        if node_type is not None and node_type not in huawei_hosts.NODE_GROUPS:
             known = ", ".join(huawei_hosts.NODE_GROUPS)
             self.display.warning(f"{name} is in no Ray group: its ray-node-type is {node_type!r}, not one of {known}.")
-        if pool:
-            pool_group = self._sanitize_group_name(huawei_hosts.POOL_PREFIX + pool)
-            if pools.setdefault(pool_group, pool) != pool:
-                self.display.warning(f"The pools {pools[pool_group]!r} and {pool!r} share the group {pool_group}.")
-            self.inventory.add_group(pool_group)
-            # A child, so that the variables of a pool win over those of all workers.
-            self.inventory.add_child(huawei_hosts.GROUP_WORKERS, pool_group)
-            self.inventory.add_child(pool_group, name)
 
-    def _construct(self, name: str, variables: dict[str, Any]) -> None:
+    def _construct(self, name: str, variables: Variables) -> None:
         strict = self.get_option("strict")
         variables = {**variables, "inventory_hostname": name}
         self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
-
-
-def _variables(result: RegionResult) -> Iterator[dict[str, Any]]:
-    return (huawei_hosts.host_variables(server, result.region, result.project_id) for server in result.servers)

@@ -1,265 +1,240 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists the ECS instances of several regions through huaweicloudsdkecs.
-
-Regions run side by side, the pages of a region one after another by ``marker``. Replies are read as JSON, not as the
-SDK's models, which cost five times as much and lose a page to one odd field.
-"""
+"""Lists the ECS instances of several accounts and regions: projects side by side, the pages of one in order."""
 
 from __future__ import annotations
 
-import difflib
 import functools
-import hashlib
 import json
-import logging
-import os
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from collections.abc import Callable, Iterable
+from multiprocessing import TimeoutError as LateError
+from multiprocessing.pool import ThreadPool
+from typing import Any, Optional
+from urllib.parse import quote
 
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import (
-    MISSING_SDK,
-    Credentials,
-    HuaweiError,
-)
+from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_variables as rows_of
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import explain, retry_after
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import Filters
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import (
+    Account,
+    Job,
+    Query,
+    RegionResult,
+    group_key,
+    jobs,
+)
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_sdk import region as sdk_region
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_sdk import sdk
 
-SCHEMA = 1  # of the cached data: raise it when the host variables change
-PARALLEL_REGIONS = 6
+# ECS limits the requests of an account; its limit is not published.
+PARALLEL = 6
 CONNECT_TIMEOUT = 5
 LONGEST_WAIT = 60
 USER_AGENT = "rayops.cluster/1.0.0"
+SERVERS = "/v1/{project_id}/cloudservers/detail"
+FLAVORS = "/v1/{project_id}/cloudservers/flavors"
+# The only list that knows when an instance ends, in pages of at most 100.
+SERVERS_WITH_MARKET = "/v1.1/{project_id}/cloudservers/detail"
+MARKET_PAGE = 100
+FLAVOR_PAGE = 1000
+SECURITY_GROUPS = "/v2.1/{project_id}/servers/%s/os-security-groups"
+TAG_OF_NODES = "ray-node-type="
+
+Pages = tuple[dict[str, dict[str, Any]], int]
 
 
-@dataclass(frozen=True)
-class Query:
-    """What to ask for. status and tags are what the server filters by; the caller checks every row again.
-
-    timeout is in seconds, for one answer; retries counts the attempts after the first one.
-    """
-
-    regions: tuple[str, ...]
-    project_ids: dict[str, str] = field(default_factory=dict)
-    endpoints: dict[str, str] = field(default_factory=dict)
-    iam_endpoint: Optional[str] = None
-    status: Optional[str] = None
-    tag: Optional[str] = None
-    enterprise_project_id: Optional[str] = None
-    page_size: int = 200
-    timeout: float = 30
-    retries: int = 4
-
-    def digest(self, identity: str, filters: Filters) -> str:
-        """A short hash of all that decides the answer, for the cache key: another account never gets these hosts."""
-        variables = [endpoint_variable(region) for region in self.regions]
-        variables += ["HUAWEICLOUD_SDK_REGIONS_FILE", "HUAWEICLOUD_SDK_IAM_ENDPOINT"]
-        parts = asdict(self)
-        for key in ("timeout", "retries", "page_size"):
-            del parts[key]
-        parts.update(schema=SCHEMA, filters=asdict(filters), env=[os.environ.get(name) for name in variables])
-        parts["identity"] = hashlib.sha256(identity.encode()).hexdigest()
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+class MarkerGone(HuaweiError):
+    """No instance at which the list can be continued exists any more."""
 
 
-@dataclass(frozen=True)
-class RegionResult:
-    """The rows of one region as the API gives them, or the sentence that says why there are none."""
-
-    region: str
-    project_id: str = ""
-    servers: tuple[dict[str, Any], ...] = ()
-    error: str = ""
-
-
-def endpoint_variable(region: str) -> str:
-    """The environment variable in which the SDK looks for the ECS endpoint of a region."""
-    return f"HUAWEICLOUD_SDK_REGION_ECS_{region.replace('-', '_').upper()}"
-
-
-@functools.cache
-def _sdk() -> SimpleNamespace:
-    """The SDK, imported when it is first needed: that costs 0.15 s, and a cached inventory does without it."""
-    try:
-        from huaweicloudsdkcore.auth.credentials import BasicCredentials
-        from huaweicloudsdkcore.client import ClientBuilder
-        from huaweicloudsdkcore.exceptions.exception_handler import DefaultExceptionHandler
-        from huaweicloudsdkcore.http.http_config import HttpConfig
-        from huaweicloudsdkcore.region.region import Region
-        from huaweicloudsdkcore.sdk_stream_response import SdkStreamResponse
-        from huaweicloudsdkecs.v2 import EcsClient
-        from huaweicloudsdkecs.v2.region.ecs_region import EcsRegion
-        from requests.adapters import HTTPAdapter
-    except ImportError:
-        raise HuaweiError(MISSING_SDK) from None
-    return SimpleNamespace(
-        Client=_client_class(EcsClient, SdkStreamResponse, HTTPAdapter),
-        ClientBuilder=ClientBuilder,
-        Credentials=BasicCredentials,
-        EcsRegion=EcsRegion,
-        ErrorHandler=_error_handler_class(DefaultExceptionHandler),
-        HttpConfig=HttpConfig,
-        Region=Region,
-    )
-
-
-def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> Any:
-    """The SDK's client with a list call that returns bytes, and without its habit of hiding rate limits."""
-
-    class Reply(stream_response):
-        """Takes the body as it is, before the SDK decodes it (and guesses its character set)."""
-
-        def __init__(self, response: Any) -> None:
-            super().__init__(response)
-            self.body = response.content
-
-    class RayopsEcsClient(ecs_client):
-        def init_http_client(self) -> None:
-            super().init_http_client()
-            # The SDK's adapter swallows a 429 with its body and its Retry-After; requests' own one does not.
-            session = getattr(self.get_http_client(), "_session", None)
-            if session is not None:
-                session.mount("https://", http_adapter())
-                session.mount("http://", http_adapter())
-
-        def list_servers_body(self, parameters: list[tuple[str, Any]]) -> bytes:
-            """ListServersDetails, as the SDK's own method sends it, but without the models."""
-            self.model_package = SimpleNamespace(Reply=Reply)
-            return self.do_http_request(
-                method="GET",
-                resource_path="/v1/{project_id}/cloudservers/detail",
-                query_params=parameters,
-                header_params={"Content-Type": "application/json"},
-                response_type="Reply",
-            ).body
-
-    # Without a handler, the SDK's logger prints its errors to stderr.
-    logging.getLogger(f"HuaweiCloud-SDK-{RayopsEcsClient.__name__}").addHandler(logging.NullHandler())
-    return RayopsEcsClient
-
-
-def _error_handler_class(default_handler: Any) -> Any:
-    class KeepRetryAfter(default_handler):
-        """The SDK's errors, with the one header that they forget."""
-
-        def handle_exception(self, request: Any, response: Any) -> None:
-            try:
-                super().handle_exception(request, response)
-            except Exception as exc:
-                exc.retry_after = response.headers.get("Retry-After")
-                raise
-
-    return KeepRetryAfter
-
-
-def list_servers(query: Query, credentials: Credentials) -> list[RegionResult]:
-    """Ask every region of the query, in parallel. One result per region, in the query's order.
+def list_servers(query: Query) -> list[RegionResult]:
+    """Ask for all that the query wants, in parallel. One result per project, in the query's order.
 
     Raises HuaweiError for what no region can mend: a missing SDK or an unknown region.
     """
-    sdk = _sdk()
-    regions = [_region(sdk, query, name) for name in query.regions]
-    with ThreadPoolExecutor(max_workers=min(PARALLEL_REGIONS, len(regions))) as pool:
-        return list(pool.map(lambda region: _RegionLister(sdk, query, credentials, region).run(), regions))
+    until = time.monotonic() + query.deadline
+    wanted = jobs(query)
+    regions = {(job.account.name, job.region): sdk_region(job.region, job.account.endpoints) for job in wanted}
+    accounts = {account.name: _with_credentials(account) for account in query.accounts}
+    # Its threads do not hold up the end of Ansible, whatever a server does to them.
+    with ThreadPool(min(PARALLEL, len(wanted))) as pool:
+        running = []
+        for job in wanted:
+            arguments = (query, job, accounts[job.account.name], regions[job.account.name, job.region], until)
+            running.append((job, pool.apply_async(_list, arguments)))
+        return [_result(job, each, until, query.deadline) for job, each in running]
 
 
-def _region(sdk: SimpleNamespace, query: Query, name: str) -> Any:
-    if name in query.endpoints:
-        return sdk.Region(name, query.endpoints[name])
+def _with_credentials(account: Account) -> Any:
+    """The account, or the error that each of its regions has."""
     try:
-        return sdk.EcsRegion.value_of(name)
-    except KeyError:
-        near = difflib.get_close_matches(name, list(sdk.EcsRegion.static_fields), 1)
-        hint = f"did you mean {near[0]}? If not, " if near else ""
-        raise HuaweiError(
-            f"Unknown region '{name}': {hint}give its address in endpoints or in {endpoint_variable(name)}."
-        ) from None
+        return account.with_credentials()
+    except HuaweiError as exc:
+        return exc
 
 
-class _RegionLister:
-    """Lists one region: finds the project, walks the pages, retries what may pass."""
+def _list(query: Query, job: Job, account: Any, region: Any, until: float) -> RegionResult:
+    if isinstance(account, HuaweiError):
+        return RegionResult(job, error=str(account).rstrip("."))
+    return _Lister(query, job, account, region, until).run()
 
-    def __init__(self, sdk: SimpleNamespace, query: Query, credentials: Credentials, region: Any) -> None:
-        self.sdk = sdk
+
+def _result(job: Job, running: Any, until: float, deadline: float) -> RegionResult:
+    try:
+        return running.get(max(0, until - time.monotonic()))
+    except LateError:
+        return RegionResult(job, error=f"the list was not complete after {deadline:g} s: raise deadline, or list less")
+
+
+class _Lister:
+    """Lists one project: finds its id, walks the pages, retries what may pass."""
+
+    def __init__(self, query: Query, job: Job, account: Account, region: Any, until: float) -> None:
         self.query = query
-        self.credentials = credentials
+        self.job = job
+        self.account = account
         self.region = region
+        self.until = until
         self.client: Any = None
-        self.keys = sdk.Credentials(
-            credentials.access_key, credentials.secret_key, query.project_ids.get(region.id)
-        ).with_security_token(credentials.security_token)
-        if query.iam_endpoint:
-            self.keys.with_iam_endpoint(query.iam_endpoint)
+        self.service = "IAM"
+        self.credentials = account.credentials
+        self.keys = (
+            sdk()
+            .Credentials(self.credentials.access_key, self.credentials.secret_key, job.project)
+            .with_security_token(self.credentials.security_token)
+        )
+        if account.iam_endpoint:
+            self.keys.with_iam_endpoint(account.iam_endpoint)
 
     def run(self) -> RegionResult:
-        address = ""
+        result = RegionResult(self.job)
         try:
             # Building the client asks IAM for the project, so that is tried again as well.
             self.client = self._retry(self._build)
-            address = self.region.endpoints[0]
-            servers = self._pages()
-            return RegionResult(self.region.id, self.keys.project_id or "", tuple(servers))
+            self.service, result.project_id = "ECS", self.keys.project_id or ""
+            self._fill(result)
+            return result
         except Exception as exc:
-            service = "ECS" if self.client else "IAM"
-            sentence = explain(exc, service, address or self.keys.iam_endpoint or "", self.credentials.secrets)
-            return RegionResult(self.region.id, error=sentence)
+            return RegionResult(self.job, error=self._explain(exc))
         finally:
             if self.client:
                 self.client.get_http_client().close()
                 # The SDK leaves its threads behind, and Ansible forks after this.
                 self.client.get_http_client().executor.shutdown(wait=False)
 
-    def _build(self) -> Any:
-        config = self.sdk.HttpConfig(timeout=(CONNECT_TIMEOUT, self.query.timeout), user_agent=USER_AGENT)
-        builder = self.sdk.ClientBuilder(self.sdk.Client)
-        builder = builder.with_http_config(config).with_credentials(self.keys).with_region(self.region)
-        return builder.with_exception_handler(self.sdk.ErrorHandler()).build()
-
-    def _pages(self) -> list[dict[str, Any]]:
-        """All rows. Stops on a short page only when the server's count agrees: some regions cap the page size."""
+    def _fill(self, result: RegionResult) -> None:
         servers: dict[str, dict[str, Any]] = {}
+        for project in self.account.enterprise_projects or (None,):
+            filters = {**self.query.server_filters, "enterprise_project_id": project}
+            found, unusable = self._pages(SERVERS, "servers", self.query.page_size, filters)
+            servers.update(found)
+            result.unusable += unusable
+        result.servers = list(servers.values())
+        if servers and self.query.flavor_details:
+            self.service = "ECS (flavors)"
+            result.flavors = self._pages(FLAVORS, "flavors", FLAVOR_PAGE, {})[0]
+        if self.query.expiry and any(_is_prepaid(server) for server in result.servers):
+            self.service = "ECS (expiry)"
+            result.expires = self._expires()
+        if self.query.security_groups:
+            self.service = "ECS (security groups)"
+            try:
+                result.rules = self._rules(result.servers)
+            except Exception as exc:
+                result.rules_error = self._explain(exc)
+
+    def _expires(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for project in self.account.enterprise_projects or (None,):
+            parameters = {"expect-fields": "market_info", "enterprise_project_id": project}
+            servers, _unusable = self._pages(SERVERS_WITH_MARKET, "servers", MARKET_PAGE, parameters)
+            for server_id, server in servers.items():
+                prepaid = rows_of.mapping(rows_of.mapping(server.get("market_info")).get("prepaid_info"))
+                found[server_id] = rows_of.text(prepaid.get("expired_time"))
+        return found
+
+    def _rules(self, servers: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+        """The security groups of the Ray nodes, asked once for all that have the same ones."""
+        found: dict[str, list[Any]] = {}
+        for server in servers:
+            tags = rows_of.as_list(server.get("tags"))
+            if not any(isinstance(tag, str) and tag.startswith(TAG_OF_NODES) for tag in tags):
+                continue
+            ids, names = rows_of.security_groups(server)
+            key = group_key(ids, names)
+            if key not in found:
+                reply = self._retry(functools.partial(self._ask, SECURITY_GROUPS % quote(server["id"], safe=""), {}))
+                found[key] = rows_of.as_list(reply.get("security_groups"))
+        return found
+
+    def _explain(self, exc: BaseException) -> str:
+        address = self.region.endpoints[0] if self.client else self.keys.iam_endpoint or ""
+        return explain(exc, self.service, address, self.credentials)
+
+    def _build(self) -> Any:
+        config = sdk().HttpConfig(timeout=(CONNECT_TIMEOUT, self.query.timeout), user_agent=USER_AGENT)
+        builder = sdk().ClientBuilder(sdk().Client)
+        builder = builder.with_http_config(config).with_credentials(self.keys).with_region(self.region)
+        return builder.with_exception_handler(sdk().ErrorHandler()).build()
+
+    def _pages(self, path: str, key: str, page_size: int, parameters: dict[str, Any]) -> Pages:
+        """All rows of a list. It is read anew, once, when so much was deleted meanwhile that the place is lost."""
+        walk = functools.partial(self._walk, path, key, page_size, parameters)
+        try:
+            return walk()
+        except MarkerGone:
+            return walk()
+
+    def _walk(self, path: str, key: str, page_size: int, parameters: dict[str, Any]) -> Pages:
+        """All rows by their ids, and how many had none.
+
+        Stops on a short page only when the server's count agrees: some regions cap the page size. A row that is seen
+        twice, because the list grew meanwhile, counts once.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        unusable = 0
         marker: Optional[str] = None
         while True:
-            reply = self._page(marker, list(servers))
-            rows = [row for row in reply["servers"] if isinstance(row, dict) and row.get("id")]
-            known = len(servers)
-            servers.update((row["id"], row) for row in rows)
+            reply = self._page(path, {**parameters, "limit": page_size}, marker, list(found)[-4:-1])
+            rows = reply.get(key)
+            if not isinstance(rows, list):
+                raise ValueError(f"no list of {key}")
+            usable = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
+            unusable += len(rows) - len(usable)
+            known = len(found)
+            found.update((row["id"], row) for row in usable)
             count = reply.get("count")
-            complete = not isinstance(count, int) or len(servers) >= count
-            if not rows or (len(rows) < self.query.page_size and complete):
-                return list(servers.values())
-            if len(servers) == known:
+            complete = not isinstance(count, int) or len(found) + unusable >= count
+            if not rows or (len(rows) < page_size and complete):
+                return found, unusable
+            if len(found) == known:
                 raise HuaweiError("the pages of the list do not advance: the endpoint ignores marker")
-            marker = rows[-1]["id"]
+            marker = usable[-1]["id"]
 
-    def _page(self, marker: Optional[str], seen: list[str]) -> dict[str, Any]:
-        """One page. An instance deleted meanwhile is no valid marker any more: then the one before it is tried."""
-        for candidate in [marker, *reversed(seen[-4:-1])] if marker else [None]:
+    def _page(self, path: str, parameters: dict[str, Any], marker: Optional[str], before: list[str]) -> dict[str, Any]:
+        """One page. An instance deleted meanwhile is no valid marker any more: then one of those before it is."""
+        if marker is None:
+            return self._retry(functools.partial(self._ask, path, parameters))
+        for candidate in [marker, *reversed(before)]:
             try:
-                return self._retry(functools.partial(self._ask, candidate))
+                return self._retry(functools.partial(self._ask, path, {**parameters, "marker": candidate}))
             except Exception as exc:
-                if marker is None or getattr(exc, "status_code", None) not in (400, 404):
+                if getattr(exc, "status_code", None) not in (400, 404):
                     raise
-                failure = exc
-        raise failure
+        raise MarkerGone("the list changes faster than it can be read: try again")
 
-    def _ask(self, marker: Optional[str]) -> dict[str, Any]:
-        parameters = {
-            "limit": self.query.page_size,
-            "marker": marker,
-            "status": self.query.status,
-            "tags": self.query.tag,
-            "enterprise_project_id": self.query.enterprise_project_id,
-        }
-        body = self.client.list_servers_body([(name, value) for name, value in parameters.items() if value is not None])
-        reply = json.loads(body)
-        if not isinstance(reply, dict) or not isinstance(reply.get("servers"), list):
-            raise ValueError("no list of servers")
+    def _ask(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        given = [(name, value) for name, value in parameters.items() if value is not None]
+        body = self.client.get_body(path, given)
+        try:
+            reply = json.loads(body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(reply, dict):
+            raise ValueError("not an object")
         return reply
 
     def _retry(self, call: Callable[[], Any]) -> Any:
@@ -272,5 +247,13 @@ class _RegionLister:
                 if wait is None:
                     raise
                 backoff = min(2**attempt * 0.5, 20) * random.uniform(0.5, 1)
-                time.sleep(min(max(wait, backoff), LONGEST_WAIT))
+                wait = min(max(wait, backoff), LONGEST_WAIT)
+                if time.monotonic() + wait > self.until:
+                    raise
+                time.sleep(wait)
         return call()
+
+
+def _is_prepaid(server: dict[str, Any]) -> bool:
+    metadata = rows_of.mapping(server.get("metadata"))
+    return rows_of.CHARGING.get(rows_of.text(metadata.get("charging_mode"))) == "prepaid"

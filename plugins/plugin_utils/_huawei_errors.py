@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Optional
 
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 
 RETRIED_STATUS = (429, 500, 502, 503, 504)
 LONGEST_QUOTE = 160
-CHECK_KEYS = "check the access key, the secret key, the security token of temporary keys, and this machine's clock"
+CHECK_KEYS = "check the access key, the secret key, and this machine's clock"
+CHECK_TOKEN = "their security token has perhaps expired: get new ones, and check this machine's clock"
 RIGHTS = {
     "IAM": "iam:projects:listProjects, or set project_id",
-    "ECS": "ecs:cloudServers:listServersDetails, or set enterprise_project_id if they cover only one such project",
+    "ECS": "ecs:cloudServers:listServersDetails, or set enterprise_project_ids if they cover only some such projects",
+    "ECS (flavors)": "ecs:cloudServerFlavors:get, or set flavor_details to false",
+    "ECS (expiry)": "the right to list instances by API version 1.1, or set expiry to false",
+    "ECS (security groups)": "the right to list the security groups of an instance, or leave that check away",
 }
 BAD_URL = frozenset(("InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError"))
 NOT_THERE = frozenset(("NewConnectionError", "NameResolutionError", "ConnectTimeout", "SSLError", "ProxyError"))
@@ -29,30 +35,40 @@ def retry_after(exc: BaseException) -> Optional[float]:
         if status not in RETRIED_STATUS:
             return None
         given = next((getattr(each, "retry_after", None) for each in _chain(exc) if _status_of(each)), None)
-        return float(given) if given and re.fullmatch(r"\d+", str(given)) else 0.0
+        return _seconds(str(given or ""))
     names = _names(exc)
     if names & (BAD_URL | NOT_THERE):
         return None
     return 0.0 if names & {"ConnectionException", "RequestException", "RequestTimeoutException"} else None
 
 
-def explain(exc: BaseException, service: str, address: str, secrets: Iterable[str]) -> str:
+def _seconds(text: str) -> float:
+    """The header Retry-After, which is a number of seconds or a date."""
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
+def explain(exc: BaseException, service: str, address: str, credentials: Credentials) -> str:
     """What went wrong and how to mend it, in one sentence without a secret.
 
-    service: IAM or ECS, whichever was asked. address: its URL, if known.
+    service: whichever was asked, a key of RIGHTS. address: its URL, if known.
     """
-    sentence = _sentence(exc, service, f"{service} at {address}" if address else service)
-    for secret in secrets:
+    sentence = _sentence(exc, service, f"{service} at {address}" if address else service, credentials)
+    for secret in credentials.secrets:
         sentence = sentence.replace(secret, "***")
     return sentence
 
 
-def _sentence(exc: BaseException, service: str, where: str) -> str:
+def _sentence(exc: BaseException, service: str, where: str, credentials: Credentials) -> str:
     if isinstance(exc, HuaweiError):
         return str(exc).rstrip(".")
     status = _status(exc)
     if status:
-        return _status_sentence(exc, status, service, where)
+        return _status_sentence(exc, status, service, where, credentials)
     names = _names(exc)
     if names & BAD_URL:
         return f"{where} is not a URL: write the endpoint as https://host"
@@ -73,7 +89,7 @@ def _sentence(exc: BaseException, service: str, where: str) -> str:
     return f"{where} failed ({text or type(exc).__name__})"
 
 
-def _status_sentence(exc: BaseException, status: int, service: str, where: str) -> str:
+def _status_sentence(exc: BaseException, status: int, service: str, where: str, credentials: Credentials) -> str:
     error = next(each for each in _chain(exc) if _status_of(each))
     code = str(getattr(error, "error_code", None) or "")
     text = _quote(str(getattr(error, "error_msg", None) or ""))
@@ -82,9 +98,11 @@ def _status_sentence(exc: BaseException, status: int, service: str, where: str) 
     detail += f": {text}" if text else ""
     detail += f", request {_quote(str(request_id))}" if request_id else ""
     if status == 401:
-        return f"{service} refused the credentials ({detail}): {CHECK_KEYS}"
+        advice = CHECK_TOKEN if credentials.security_token else CHECK_KEYS
+        return f"{service} refused the credentials from {credentials.source} ({detail}): {advice}"
     if status == 403:
-        return f"{service} does not allow this ({detail}): grant the credentials {RIGHTS[service]}"
+        right = RIGHTS[service]
+        return f"{service} does not allow this ({detail}): grant the credentials from {credentials.source} {right}"
     if status == 404:
         return f"{where} does not know this API ({detail}): check the endpoint"
     if status == 429:

@@ -20,9 +20,16 @@ NPU_910 = {"name": "Ascend 910", "count": 8, "memory_mb": 32768}
 FLAVORS: dict[str, dict[str, Any]] = {
     "s7.large.2": {"vcpus": "2", "ram": "4096"},
     "c7.2xlarge.4": {"vcpus": "8", "ram": "32768"},
+    "kc1.large.2": {"vcpus": "2", "ram": "4096"},
     "p2s.2xlarge.8": {"vcpus": "8", "ram": "65536", "gpus": [GPU_V100]},
     "p2s.16xlarge.8": {"vcpus": "64", "ram": "524288", "gpus": [{**GPU_V100, "count": 8}]},
     "kat2.48xlarge.8": {"vcpus": "192", "ram": "1572864", "asic_accelerators": [NPU_910]},
+}
+# What the API of flavors says beyond that. Some regions say it only there.
+EXTRA_SPECS: dict[str, dict[str, str]] = {
+    "kc1.large.2": {"ecs:instance_architecture": "arm64"},
+    "kat2.48xlarge.8": {"ecs:instance_architecture": "arm64", "info:asic_accelerators": json.dumps([NPU_910])},
+    "p2s.2xlarge.8": {"ecs:instance_architecture": "x86", "info:gpus": json.dumps([GPU_V100])},
 }
 # What real instances carry: the simulator must tempt the plugin to leak it.
 USER_DATA = base64.b64encode(b"#!/bin/bash\necho 'root:$6$salt$notapassword' | chpasswd -e\n").decode()
@@ -66,23 +73,24 @@ def server_row(short: dict[str, Any]) -> dict[str, Any]:
     name = short.get("name", "server")
     region = short.get("region", DEFAULT_REGION)
     vpc = short.get("vpc_id") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"vpc.{region}"))
+    nics = short.get("nics", [short])
     row = {
         "id": short.get("id") or str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{region}.{name}")),
         "name": name,
         "status": short.get("status", "ACTIVE"),
-        "addresses": {vpc: _addresses(short)},
+        "addresses": {vpc: [address for number, nic in enumerate(nics) for address in _addresses(nic, number)]},
         "flavor": _flavor(short.get("flavor", DEFAULT_FLAVOR)),
         "metadata": {
             "vpc_id": vpc,
             "image_name": "Debian 12.0.0 64bit",
             "os_type": short.get("os_type", "Linux"),
             "os_bit": "64",
-            "charging_mode": "0",
+            "charging_mode": short.get("charging_mode", "0"),
             "metering.imagetype": "gold",
         },
         "tags": [f"{key}={value}" for key, value in short.get("tags", {}).items()] + ["_sys_root_resource_id=0"],
         "image": {"id": "5c8b6f5e-0000-4000-8000-000000000001"},
-        "security_groups": [{"name": "default"}],
+        "security_groups": [{"name": group} for group in short.get("security_groups", ["default"])],
         "tenant_id": project_id(region),
         "enterprise_project_id": short.get("enterprise_project_id", "0"),
         "key_name": "ops",
@@ -97,8 +105,19 @@ def server_row(short: dict[str, Any]) -> dict[str, Any]:
         "OS-EXT-SRV-ATTR:hostname": short.get("hostname", name),
         "OS-EXT-SRV-ATTR:user_data": USER_DATA,
     }
+    if "expires" in short:
+        # Only API version 1.1 tells it.
+        row["market_info"] = {"charge_mode": "prePaid", "prepaid_info": {"expired_time": short["expires"]}}
     row.update(short.get("raw", {}))
     return row
+
+
+def flavor_rows() -> list[dict[str, Any]]:
+    """The flavors as ListFlavors gives them."""
+    return [
+        {**_flavor(name), "gpus": None, "asic_accelerators": None, "os_extra_specs": EXTRA_SPECS.get(name, {})}
+        for name in FLAVORS
+    ]
 
 
 def _flavor(name: str) -> dict[str, Any]:
@@ -106,17 +125,18 @@ def _flavor(name: str) -> dict[str, Any]:
     return {**plain, **FLAVORS.get(name, {})}
 
 
-def _addresses(short: dict[str, Any]) -> list[dict[str, Any]]:
-    wanted = [("fixed", "4", short.get("private_ip", "192.168.0.10")), ("floating", "4", short.get("public_ip"))]
-    wanted.append(("fixed", "6", short.get("ipv6")))
+def _addresses(nic: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """The rows of a network interface. That of an EIP names the port of its private address, and says primary, too."""
+    wanted = [("fixed", "4", nic.get("private_ip", "192.168.0.10")), ("floating", "4", nic.get("public_ip"))]
+    wanted.append(("fixed", "6", nic.get("ipv6")))
     return [
         {
             "version": version,
             "addr": address,
-            "primary": True,
+            "primary": nic.get("primary", True),
             "OS-EXT-IPS:type": kind,
-            "OS-EXT-IPS-MAC:mac_addr": "fa:16:3e:00:00:01",
-            "OS-EXT-IPS:port_id": "0f1e2d3c-0000-4000-8000-000000000002",
+            "OS-EXT-IPS-MAC:mac_addr": f"fa:16:3e:00:00:{number + 1:02}",
+            "OS-EXT-IPS:port_id": nic.get("port_id", f"0f1e2d3c-0000-4000-8000-{number + 2:012}"),
         }
         for kind, version, address in wanted
         if address

@@ -16,7 +16,7 @@ from typing import Any, Optional, Protocol
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from tests.ecs_simulator import signature
-from tests.ecs_simulator.instances import project_id
+from tests.ecs_simulator.instances import flavor_rows, project_id
 
 LARGEST_LIMIT = 1000
 DEFAULT_LIMIT = 25
@@ -26,6 +26,10 @@ WIDENED = {
     "SHUTOFF": ("SHUTOFF", "RESIZE", "REBUILD"),
     "ERROR": ("ERROR", "REBUILD"),
 }
+# As the cloud makes it: the instances of the group reach each other.
+DEFAULT_RULES = [
+    {"ip_protocol": None, "from_port": None, "to_port": None, "ip_range": {}, "group": {"name": "default"}}
+]
 MESSAGES = {
     401: ("APIGW.0301", "Incorrect IAM authentication information: Unauthorized"),
     403: ("Ecs.0003", "Policy doesn't allow ecs:cloudServers:listServersDetails to be performed."),
@@ -93,6 +97,9 @@ class Simulator(ThreadingHTTPServer):
         self.secret_key = secret_key
         self.security_token = security_token
         self.projects = {project_id(region): region for region in regions}
+        self.security_groups: dict[str, list[dict[str, Any]]] = {"default": DEFAULT_RULES}
+        # With it, the metadata service answers only those who have asked for a token first.
+        self.metadata_token: Optional[str] = None
         self.page_cap = page_cap
         self.lock = threading.Lock()
         self.failures: list[Failure] = []
@@ -149,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
     # Small writes must not wait for the client's delayed ACK.
     disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:  # noqa: N802 (the name is the standard library's)
+    def do_GET(self) -> None:
         if self.path == "/_simulate":
             self._json(200, {"requests": self.server.requests})
             return
@@ -166,16 +173,17 @@ class Handler(BaseHTTPRequestHandler):
             self._error(401, *problem)
         elif path == "/v3/projects":
             self._projects()
-        elif path.startswith("/v1/") and path.endswith("/cloudservers/detail"):
-            self._servers(path.split("/")[2])
         else:
-            self._error(404, *MESSAGES[404])
+            self._project_call(path.split("/"))
 
-    def do_PUT(self) -> None:  # noqa: N802
-        """The metadata service's session token, which the simulator does without."""
-        self._error(404, "404", "Not Found")
+    def do_PUT(self) -> None:
+        """The metadata service's session token, which only some instances want."""
+        if self.path == "/meta-data/latest/api/token" and self.server.metadata_token:
+            self._send(200, self.server.metadata_token.encode(), "text/plain")
+        else:
+            self._error(404, "404", "Not Found")
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path != "/_simulate":
             self._error(404, *MESSAGES[404])
@@ -187,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self._json(200, {})
 
-    def do_DELETE(self) -> None:  # noqa: N802
+    def do_DELETE(self) -> None:
         with self.server.lock:
             self.server.failures.clear()
             self.server.requests.clear()
@@ -218,6 +226,9 @@ class Handler(BaseHTTPRequestHandler):
         return signature.check("GET", self.path, headers, b"", self.server.access_key, self.server.secret_key)
 
     def _metadata(self) -> None:
+        if self.headers.get("X-Metadata-Token") != self.server.metadata_token:
+            self._error(401, "401", "Unauthorized")
+            return
         self._json(
             200,
             {
@@ -236,12 +247,26 @@ class Handler(BaseHTTPRequestHandler):
         projects = [{"id": project, "name": self.server.projects[project], "enabled": True} for project in found]
         self._json(200, {"projects": projects, "links": {}})
 
-    def _servers(self, project: str) -> None:
+    def _project_call(self, path: list[str]) -> None:
+        """A call that names a project: /VERSION/PROJECT/..."""
+        version, project, call = path[1], path[2] if len(path) > 2 else "", "/".join(path[3:])
         region = self.server.projects.get(project)
         if region is None or self.headers.get("X-Project-Id") != project:
             self._error(401, *MESSAGES[401])
-            return
-        rows = [row for row in self.server.source.rows(region) if self._matches(row)]
+        elif (version, call) == ("v1", "cloudservers/detail"):
+            rows = [row for row in self.server.source.rows(region) if self._matches(row)]
+            self._page([_without_market(row) for row in rows], "servers", LARGEST_LIMIT, len(rows))
+        elif (version, call) == ("v1.1", "cloudservers/detail"):
+            rows = [row for row in self.server.source.rows(region) if self._matches(row)]
+            self._page([{key: row.get(key) for key in ("id", "market_info")} for row in rows], "servers", 100)
+        elif (version, call) == ("v1", "cloudservers/flavors"):
+            self._page(flavor_rows(), "flavors", LARGEST_LIMIT)
+        elif version == "v2.1" and call.endswith("/os-security-groups"):
+            self._security_groups(self.server.source.rows(region), path[4])
+        else:
+            self._error(404, *MESSAGES[404])
+
+    def _page(self, rows: list[dict[str, Any]], key: str, largest: int, count: Optional[int] = None) -> None:
         start = 0
         marker = self.query.get("marker")
         if marker:
@@ -249,17 +274,33 @@ class Handler(BaseHTTPRequestHandler):
             if start < 0:
                 self._error(400, "Ecs.0005", "The request parameter marker is invalid")
                 return
-        limit = min(int(self.query.get("limit") or DEFAULT_LIMIT), LARGEST_LIMIT, self.server.page_cap)
-        self._json(200, {"count": len(rows), "servers": rows[start : start + limit]})
+        limit = min(int(self.query.get("limit") or DEFAULT_LIMIT), largest, self.server.page_cap)
+        counted = {} if count is None else {"count": count}
+        self._json(200, {**counted, key: rows[start : start + limit]})
+
+    def _security_groups(self, rows: list[dict[str, Any]], server_id: str) -> None:
+        own = next((row["security_groups"] for row in rows if row["id"] == server_id), [])
+        rules = self.server.security_groups
+        self._json(200, {"security_groups": [{**group, "rules": rules.get(group["name"], [])} for group in own]})
 
     def _matches(self, row: dict[str, Any]) -> bool:
-        status, tag = self.query.get("status"), self.query.get("tags")
-        project = self.query.get("enterprise_project_id")
-        if status and row["status"] not in WIDENED.get(status, (status,)):
-            return False
-        if tag and not any(tag in each for each in row["tags"]):
-            return False
-        return project in (None, "all_granted_eps", row["enterprise_project_id"])
+        """The filters of the list. Several tags, statuses in lists and the like are not in its documentation."""
+        query, fixed = self.query, _fixed_addresses(row)
+        ids = query.get("server_id")
+        if ids:
+            return row["id"] in ids.split(",")
+        status, project = query.get("status"), query.get("enterprise_project_id")
+        return all((
+            not status or row["status"] in WIDENED.get(status, (status,)),
+            "tags" not in query or any(query["tags"] in each for each in row["tags"]),
+            "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
+            query.get("name", "") in row["name"],
+            query.get("flavor") in (None, row["flavor"]["id"]),
+            any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
+            query.get("ip_eq") in (None, *fixed),
+            query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),
+            project in (None, "all_granted_eps", row["enterprise_project_id"]),
+        ))
 
     def _error(self, status: int, code: str, message: str, retry_after: Optional[int] = None) -> None:
         body = {"error_code": code, "error_msg": message, "request_id": "5f0d9d5cbb7b4c0f"}
@@ -278,3 +319,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(retry_after))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _without_market(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "market_info"} if "market_info" in row else row
+
+
+def _fixed_addresses(row: dict[str, Any]) -> list[str]:
+    listed = [address for addresses in row["addresses"].values() for address in addresses]
+    return [address["addr"] for address in listed if address.get("OS-EXT-IPS:type") == "fixed"]

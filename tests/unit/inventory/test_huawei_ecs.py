@@ -179,7 +179,7 @@ def test_typo_in_a_node_type_and_pools_of_one_group_are_warned_of(bed: Bed, simu
     assert (
         "w1 is in no Ray group: its ray-node-type is 'wroker', not one of head, worker, redis, monitor." in done.stderr
     )
-    assert "The pools 'a-b' and 'a.b' share the group ray_pool_a_b." in done.stderr
+    assert "'ray_pool_a-b' and 'ray_pool_a.b' share the group ray_pool_a_b." in done.stderr
 
 
 def test_root_configuration_and_documentation(bed: Bed) -> None:

@@ -19,7 +19,7 @@ from tests.unit.inventory.bed import A, B, Bed, hosts_of
 @pytest.mark.parametrize(
     ("failure", "sentence"),
     [
-        ({"status": 401}, "IAM refused the credentials (401 APIGW.0301"),
+        ({"status": 401}, "IAM refused the credentials from HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK (401 APIGW.0301"),
         ({"status": 403, "path": "/v1/"}, "ECS does not allow this (403 Ecs.0003"),
         ({"body": "<html>login</html>", "content_type": "text/html", "path": "/v1/"}, "did not answer with JSON"),
         ({"status": 429}, "still limits the rate"),
@@ -41,7 +41,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"accesskeyy": "AK"}, "Unknown option 'accesskeyy': did you mean access_key?"),
     ({"status": ["activ"]}, "Unknown value 'ACTIV' in status: did you mean ACTIVE?"),
     ({"connect_with": ["private"]}, "Unknown value 'private' in connect_with: did you mean private_ip?"),
-    ({"hostnames": ["tag:a", "ip"]}, "Unknown value 'ip' in hostnames: use name, id, hostname, private_ip, public_ip."),
+    ({"hostnames": ["tag:a", "ip"]}, "Unknown value 'ip' in hostnames: did you mean ipv6?"),
     ({"project_id": "p"}, "project_id is set for several regions"),
     (
         {"endpoints": {"x": "https://x"}},
@@ -73,7 +73,8 @@ def test_unknown_region_bad_template_and_closed_port_are_one_sentence(bed: Bed) 
 
 
 def test_wrong_or_missing_credentials_are_one_sentence(bed: Bed) -> None:
-    assert "IAM refused the credentials (401 APIGW.0301" in bed.failure("-vvv", secret_key="sk-wrong")
+    found = bed.failure("-vvv", secret_key="sk-wrong")
+    assert "IAM refused the credentials from HUAWEICLOUD_SDK_AK and secret_key (401 APIGW.0301" in found
     del bed.env["HUAWEICLOUD_SDK_SK"]
     assert "access_key is set but secret_key is not" in bed.failure()
     del bed.env["HUAWEICLOUD_SDK_AK"]

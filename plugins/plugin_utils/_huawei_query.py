@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to ask the cloud for, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Optional
+
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, from_metadata
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_sdk import endpoint_variable
+
+SCHEMA = 2  # of the cached data: raise it when the host variables change
+
+
+@dataclass(frozen=True)
+class Account:
+    """One identity, and where it is to look.
+
+    credentials: None where the instance metadata service is to be asked for them.
+    projects: project ids by region; for a region without any, IAM is asked for the project that is called like it.
+    enterprise_projects: ids, each a query of its own; empty for what the credentials show without.
+    """
+
+    name: str
+    credentials: Optional[Credentials]
+    regions: tuple[str, ...]
+    projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    iam_endpoint: Optional[str] = None
+    enterprise_projects: tuple[str, ...] = ()
+    metadata_endpoint: str = ""
+
+    def with_credentials(self) -> Account:
+        """The account with its credentials, fetched if need be. Raises HuaweiError."""
+        return self if self.credentials else replace(self, credentials=from_metadata(self.metadata_endpoint))
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides whose instances are seen, without a secret."""
+        # Who an agency is cannot be known without asking; it belongs to this machine.
+        key = self.credentials.access_key if self.credentials else f"{self.metadata_endpoint} {platform.node()}"
+        parts = asdict(replace(self, credentials=None))
+        variables = [endpoint_variable(region) for region in self.regions]
+        variables += ["HUAWEICLOUD_SDK_REGIONS_FILE", "HUAWEICLOUD_SDK_IAM_ENDPOINT"]
+        return {**parts, "key": sha256(key), "env": [os.environ.get(name) for name in variables]}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to ask every region of every account.
+
+    server_filters: parameters of the list call; the caller checks every row again. timeout: seconds for one answer;
+    retries: attempts after the first one; deadline: seconds for all of it.
+    expiry, flavor_details, security_groups: whether to ask the further calls that know these.
+    """
+
+    accounts: tuple[Account, ...]
+    server_filters: Mapping[str, str] = field(default_factory=dict)
+    page_size: int = 200
+    timeout: float = 30
+    retries: int = 4
+    deadline: float = 300
+    expiry: bool = False
+    flavor_details: bool = False
+    security_groups: bool = False
+
+    def digest(self, *more: Any) -> str:
+        """A short hash of all that decides the answer, for the cache key: another account never gets these hosts."""
+        parts = {
+            "schema": SCHEMA,
+            "accounts": [account.identity() for account in self.accounts],
+            "filters": dict(self.server_filters),
+            "calls": [self.expiry, self.flavor_details, self.security_groups],
+            "more": more,
+        }
+        return sha256(json.dumps(parts, sort_keys=True, default=asdict))[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A project of a region of an account; project None is the one that is called like the region."""
+
+    account: Account
+    region: str
+    project: Optional[str] = None
+    name: str = ""
+
+
+@dataclass
+class RegionResult:
+    """What a project has, as the API gives it, or the sentence that says why there is nothing.
+
+    unusable: rows without an id. flavors: by their ids; expires: times by instance id; rules: the security groups
+    with their rules, by the key of group_key, and rules_error: why there are none.
+    """
+
+    job: Job
+    project_id: str = ""
+    servers: list[dict[str, Any]] = field(default_factory=list)
+    unusable: int = 0
+    flavors: dict[str, Any] = field(default_factory=dict)
+    expires: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, list[Any]] = field(default_factory=dict)
+    rules_error: str = ""
+    error: str = ""
+
+
+def jobs(query: Query) -> list[Job]:
+    """One job for each project, with a name that tells it from the others in a message."""
+    found = []
+    for account in query.accounts:
+        for region in account.regions:
+            projects = account.projects.get(region) or (None,)
+            for project in projects:
+                name = region + (f" project {project}" if len(projects) > 1 else "")
+                name += f" of account {account.name}" if len(query.accounts) > 1 else ""
+                found.append(Job(account, region, project, name))
+    return found
+
+
+def group_key(ids: list[str], names: list[str]) -> str:
+    """What two instances with the same security groups have in common. Not every region gives the ids."""
+    return ",".join(sorted(ids or names))
+
+
+def sha256(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
