@@ -244,7 +244,7 @@ ecs_account: {type: str, returned: always, sample: default,
 ecs_region: {type: str, returned: always, sample: cn-north-4, description: Region.}
 ecs_availability_zone: {type: str, returned: always, sample: cn-north-4a, description: Availability zone.}
 ecs_project_id: {type: str, returned: always, sample: 0123456789abcdef0123456789abcdef, description: ID of the project.}
-ecs_enterprise_project_id: {type: str, returned: always, sample: 0,
+ecs_enterprise_project_id: {type: str, returned: always, sample: '0',
   description: ID of the enterprise project; V(0) is the default one.}
 ecs_vpc_id: {type: str, returned: always, sample: 5f0e7b1c-8d2a-4c3b-9e1f-2a3b4c5d6e7f, description: ID of the VPC.}
 ecs_subnet_id: {type: str, returned: always, sample: aa11bb22-8d2a-4c3b-9e1f-2a3b4c5d6e7f,
@@ -288,7 +288,7 @@ ecs_gpu_memory: {type: int, returned: always, sample: 32768,
 ecs_npu_count: {type: int, returned: always, sample: 0, description: Number of Ascend NPUs.}
 ecs_npu_name: {type: str, returned: always, sample: '', description: 'Name of the NPUs, likewise.'}
 ecs_npu_memory: {type: int, returned: always, sample: 0, description: 'Memory of one NPU in MiB, likewise.'}
-ecs_charging_mode: {type: str, returned: always, sample: on_demand,
+ecs_charging_mode: {type: str, returned: always, sample: prepaid,
   description: 'One of V(on_demand), V(prepaid) and V(spot).'}
 ecs_spot: {type: bool, returned: always, sample: false, description: Whether the cloud may take the instance back.}
 ecs_expires: {type: str, returned: 'when paid for in advance, with O(expiry)', sample: '2026-12-31T15:59:59Z',

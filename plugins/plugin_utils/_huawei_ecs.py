@@ -202,7 +202,7 @@ class _Lister:
             rows = reply.get(key)
             if not isinstance(rows, list):
                 raise ValueError(f"no list of {key}")
-            usable = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"]]
+            usable = [row for row in rows if isinstance(row, dict) and _is_id(row.get("id"))]
             unusable += len(rows) - len(usable)
             known = len(found)
             found.update((row["id"], row) for row in usable)
@@ -252,6 +252,11 @@ class _Lister:
                     raise
                 time.sleep(wait)
         return call()
+
+
+def _is_id(value: Any) -> bool:
+    """Whether it can be sent back to continue after it."""
+    return isinstance(value, str) and value != "" and rows_of.text(value) == value
 
 
 def _is_prepaid(server: dict[str, Any]) -> bool:

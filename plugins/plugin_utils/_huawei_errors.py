@@ -44,7 +44,7 @@ def retry_after(exc: BaseException) -> Optional[float]:
 
 def _seconds(text: str) -> float:
     """The header Retry-After, which is a number of seconds or a date."""
-    if re.fullmatch(r"\d{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())

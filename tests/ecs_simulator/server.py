@@ -295,7 +295,7 @@ class Handler(BaseHTTPRequestHandler):
             "tags" not in query or any(query["tags"] in each for each in row["tags"]),
             "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
             query.get("name", "") in row["name"],
-            query.get("flavor") in (None, row["flavor"]["id"]),
+            query.get("flavor") in (None, row["flavor"].get("id")),
             any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
             query.get("ip_eq") in (None, *fixed),
             query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),

@@ -46,9 +46,13 @@ import json, sys, time
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader, inventory_loader
+from ansible.utils.display import Display
 init_plugin_loader([])
+warnings = []
+Display.warning = lambda self, text, *more, **others: warnings.append(text)
 for path in sys.argv[1:]:
     inventory, error = InventoryData(), ""
+    warnings.clear()
     plugin = inventory_loader.get("rayops.cluster.huawei_ecs")
     wall, cpu = time.monotonic(), time.process_time()
     try:
@@ -59,7 +63,8 @@ for path in sys.argv[1:]:
         error = f"{type(exc).__name__}: {exc}"
     times = {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu}
     addresses = {name: host.vars.get("ansible_host") for name, host in inventory.hosts.items()}
-    print(json.dumps({"hosts": addresses, "error": error, **times}))
+    groups = {name: sorted(host.name for host in group.get_hosts()) for name, group in inventory.groups.items()}
+    print(json.dumps({"hosts": addresses, "groups": groups, "error": error, "warnings": warnings, **times}))
 """
 
 
@@ -96,7 +101,7 @@ class Bed:
         )
 
     def parse(self, *settings: dict[str, Any]) -> list[dict[str, Any]]:
-        """What the plugin makes of each of the settings: hosts with their ansible_host, error, and seconds."""
+        """What the plugin makes of each of the settings: hosts with ansible_host, groups, error, warnings, seconds."""
         files = []
         for number, options in enumerate(settings):
             files.append(self.folder / f"{number}.huawei_ecs.yml")

@@ -89,6 +89,46 @@ def test_failed_inventory_can_be_made_fatal(bed: Bed, simulator: Simulator) -> N
     assert bed.run("inventory", "--list").returncode != 0
 
 
+# Every failure of the simulator, with what is said of the region.
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "400": ({"status": 400, "path": "/v1/"}, "refused the request (400"),
+    "401": ({"status": 401, "path": "/v1/"}, "ECS refused the credentials from HUAWEICLOUD_SDK_AK and"),
+    "403": ({"status": 403, "path": "/v1/"}, "ECS does not allow this (403 Ecs.0003"),
+    "404": ({"status": 404, "path": "/v1/"}, "does not know this API (404"),
+    "429": ({"status": 429, "retry_after": 0, "path": "/v1/"}, "ECS still limits the rate after several tries"),
+    "500": ({"status": 500, "path": "/v1/"}, "failed on its side (500 Ecs.0000"),
+    "503": ({"status": 503, "path": "/v1/"}, "failed on its side (503"),
+    "iam 403": ({"status": 403, "path": "/v3/"}, "IAM does not allow this"),
+    "dropped": ({"drop": True, "path": "/v1/"}, "cannot be reached (the connection was dropped)"),
+    "slow": ({"delay": 1.5, "path": "/v1/"}, "did not answer in time: try again, or raise timeout"),
+    "html": ({"body": "<html>", "content_type": "text/html", "path": "/v1/"}, "did not answer with JSON"),
+    "no list": ({"body": "{}", "path": "/v1/"}, "did not answer with JSON"),
+    "second page": ({"status": 403, "path": "marker="}, "ECS does not allow this"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_failure_with_each_policy(bed: Bed, simulator: Simulator, name: str) -> None:
+    """In one region and in both. What is listed of a region that fails later does not count."""
+    failure, sentence = FAILURES[name]
+    policies = ("fail", "warn", "ignore")
+    settings = [{"on_region_error": policy, "retries": 0, "timeout": 1, "page_size": 2} for policy in policies]
+    simulator.source.shorts += [{"name": f"b{number}", "region": B} for number in range(4)]
+    simulator.add_failure({**failure, "region": B, "times": -1})
+    fail, warn, ignore = bed.parse(*settings)
+    assert f"Region {B}: " in fail["error"] and sentence in fail["error"] and fail["hosts"] == {}
+    assert warn["error"] == ignore["error"] == ""
+    assert sorted(warn["hosts"]) == sorted(ignore["hosts"]) == ["gpu-1", "head", "plain"]
+    (warning,) = warn["warnings"]
+    assert warning.startswith(f"The inventory lacks region {B}: ") and sentence in warning
+    assert ignore["warnings"] == []
+    simulator.failures.clear()
+    if name != "second page":
+        simulator.add_failure({**failure, "times": -1})
+        for each in bed.parse(*settings):
+            assert sentence in each["error"] and each["hosts"] == {}
+
+
 def test_one_region_may_fail(bed: Bed, simulator: Simulator) -> None:
     simulator.add_failure({"status": 403, "region": B, "times": -1})
     assert f"Region {B}: IAM does not allow this" in bed.failure()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -19,15 +20,15 @@ def write(path: Path, text: str) -> str:
 
 
 def test_options_give_credentials_or_none() -> None:
-    assert credentials.from_options(None, None, None) is None
-    found = credentials.from_options("a", "s", "t")
-    assert (found.access_key, found.secret_key, found.security_token) == ("a", "s", "t")
+    assert credentials.from_options(None, None, None, "x") is None
+    found = credentials.from_options("a", "s", "t", "access_key and secret_key")
+    assert found == credentials.Credentials("a", "s", "t", source="access_key and secret_key")
 
 
 @pytest.mark.parametrize(("ak", "sk", "lacks"), [("x", None, "secret_key"), (None, "x", "access_key")])
 def test_half_a_key_pair_names_the_other_half(ak: str, sk: str, lacks: str) -> None:
     with pytest.raises(HuaweiError, match=f"{lacks} is not: set {lacks} or HUAWEICLOUD_SDK_"):
-        credentials.from_options(ak, sk, None)
+        credentials.from_options(ak, sk, None, "x")
 
 
 def test_repr_shows_no_secret() -> None:
@@ -40,9 +41,19 @@ def test_file_is_read_with_percent_signs() -> None:
         Path.home() / ".huaweicloud" / "credentials",
         "[basic]\nak = A\nsk = 5%2B%\nsecurity_token = T\nproject_id = P\niam_endpoint = https://iam.example.com\n",
     )
-    expected = credentials.Credentials("A", "5%2B%", "T", "P", "https://iam.example.com")
+    expected = credentials.Credentials("A", "5%2B%", "T", "P", "https://iam.example.com", f"section [basic] of {path}")
     assert credentials.from_file(None) == expected
     assert credentials.from_file(path) == expected
+
+
+def test_profiles_are_sections_and_a_missing_one_names_those_that_exist(tmp_path: Path) -> None:
+    path = write(tmp_path / "credentials", "[prod]\nak = A\nsk = S\n[test]\nak = B\nsk = T\n")
+    found = credentials.from_file(path, "test")
+    assert (found.access_key, found.secret_key, found.source) == ("B", "T", f"section [test] of {path}")
+    with pytest.raises(HuaweiError, match=r"has no section \[dev\]: set profile to one of its prod, test\."):
+        credentials.from_file(path, "dev")
+    with pytest.raises(HuaweiError, match="cannot be read: No such file"):
+        credentials.from_file(None, "prod")
 
 
 def test_default_file_may_be_absent_but_a_named_one_may_not(tmp_path: Path) -> None:
@@ -67,21 +78,30 @@ def test_bad_file_is_one_sentence_without_its_content(tmp_path: Path, text: str,
     assert "sk-top-secret" not in str(caught.value)
 
 
-def point_metadata_service_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    accessor = pytest.importorskip("huaweicloudsdkcore.auth.internal").MetadataAccessor
-    # Its name differs between versions of the SDK; without it, the test must not go on to the real address.
-    (name,) = (each for each in vars(accessor) if each.endswith("METADATA_ENDPOINT"))
-    monkeypatch.setattr(accessor, name, url)
-
-
-def test_metadata_service_gives_temporary_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("token", [None, "SESSION"])
+def test_metadata_service_gives_temporary_keys(token: Optional[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # A proxy would get the keys of its own machine, and see ours.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
     with running([], security_token="TEMP") as simulator:
-        point_metadata_service_to(simulator.url, monkeypatch)
-        assert credentials.from_metadata() == credentials.Credentials(ACCESS_KEY, SECRET_KEY, "TEMP")
+        simulator.metadata_token = token
+        found = credentials.from_metadata(simulator.url)
+        assert found == credentials.Credentials(
+            ACCESS_KEY, SECRET_KEY, "TEMP", source="the agency of this ECS instance"
+        )
         assert simulator.requests == ["/openstack/latest/securitykey"]
 
 
-def test_metadata_service_out_of_reach_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    point_metadata_service_to("http://127.0.0.1:9", monkeypatch)
-    with pytest.raises(HuaweiError, match="metadata service gave no credentials"):
-        credentials.from_metadata()
+@pytest.mark.parametrize(
+    "answer", ["no JSON", "[]", '{"credential": {}}', '{"credential": {"access": 1, "secret": 2, "securitytoken": 3}}']
+)
+def test_metadata_service_that_knows_no_keys_is_one_sentence(answer: str) -> None:
+    with running([]) as simulator:
+        simulator.add_failure({"body": answer, "times": -1})
+        with pytest.raises(HuaweiError, match="metadata service at http.* gave no credentials: run on an ECS instance"):
+            credentials.from_metadata(simulator.url)
+
+
+def test_metadata_service_out_of_reach_is_one_sentence() -> None:
+    with pytest.raises(HuaweiError, match="metadata service at http://127.0.0.1:9 gave no credentials"):
+        credentials.from_metadata("http://127.0.0.1:9")

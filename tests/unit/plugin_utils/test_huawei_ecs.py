@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any, Optional
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,8 +24,9 @@ pytest.importorskip("huaweicloudsdkecs")
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_ecs as huawei_ecs
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import Query, RegionResult
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import Filters
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import retry_after
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filters
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Query, RegionResult
 from tests.ecs_simulator.instances import project_id
 from tests.ecs_simulator.server import Simulator
 from tests.ecs_simulator.testing import running
@@ -38,14 +45,20 @@ def simulator_fixture() -> Iterator[Simulator]:
 
 
 def keys(simulator: Simulator) -> Credentials:
-    return Credentials(simulator.access_key, simulator.secret_key)
+    return Credentials(simulator.access_key, simulator.secret_key, source="the test")
 
 
-def ask(simulator: Simulator, credentials: Optional[Credentials] = None, **changes: Any) -> list[RegionResult]:
-    query = Query(
-        regions=(A,), endpoints={A: simulator.url, B: simulator.url}, iam_endpoint=simulator.url, timeout=5, retries=2
+def ask(simulator: Simulator, query: Optional[dict[str, Any]] = None, **changes: Any) -> list[RegionResult]:
+    """The results for one account of the simulator. changes: of the account; query: of the query."""
+    account = Account(
+        name="default",
+        credentials=keys(simulator),
+        regions=(A,),
+        endpoints={A: simulator.url, B: simulator.url},
+        iam_endpoint=simulator.url,
     )
-    return huawei_ecs.list_servers(replace(query, **changes), credentials or keys(simulator))
+    account = replace(account, **changes)
+    return huawei_ecs.list_servers(Query(**{"accounts": (account,), "timeout": 5, "retries": 2, **(query or {})}))
 
 
 def names(result: RegionResult) -> list[str]:
@@ -53,9 +66,9 @@ def names(result: RegionResult) -> list[str]:
     return [server["name"] for server in result.servers]
 
 
-def error(simulator: Simulator, **changes: Any) -> str:
-    (result,) = ask(simulator, **changes)
-    assert result.servers == ()
+def error(simulator: Simulator, query: Optional[dict[str, Any]] = None, **changes: Any) -> str:
+    (result,) = ask(simulator, query, **changes)
+    assert result.servers == []
     return result.error
 
 
@@ -65,19 +78,19 @@ def listings(simulator: Simulator) -> list[dict[str, list[str]]]:
 
 def test_project_is_looked_up_and_regions_keep_their_order(simulator: Simulator) -> None:
     first, second = ask(simulator, regions=(B, A))
-    assert (first.region, second.region) == (B, A)
+    assert (first.job.region, second.job.region) == (B, A)
     assert (first.project_id, second.project_id) == (project_id(B), project_id(A))
     assert names(first) == names(second) == [f"n{number}" for number in range(7)]
 
 
 def test_given_project_spares_iam(simulator: Simulator) -> None:
-    (result,) = ask(simulator, project_ids={A: project_id(A)})
+    (result,) = ask(simulator, projects={A: (project_id(A),)})
     assert len(names(result)) == 7
     assert not any(target.startswith("/v3/") for target in simulator.requests)
 
 
 def test_pages_follow_the_marker(simulator: Simulator) -> None:
-    (result,) = ask(simulator, page_size=3)
+    (result,) = ask(simulator, {"page_size": 3})
     assert names(result) == [f"n{number}" for number in range(7)]
     pages = listings(simulator)
     assert [page["limit"] for page in pages] == [["3"]] * 3
@@ -87,32 +100,34 @@ def test_pages_follow_the_marker(simulator: Simulator) -> None:
 @pytest.mark.parametrize("count", [0, 3, 6])
 def test_number_of_instances_is_a_multiple_of_the_page(simulator: Simulator, count: int) -> None:
     simulator.source.shorts = SHORTS[:count]
-    (result,) = ask(simulator, page_size=3)
+    (result,) = ask(simulator, {"page_size": 3})
     assert len(names(result)) == count
 
 
 def test_server_that_caps_the_page_loses_nothing(simulator: Simulator) -> None:
     simulator.page_cap = 2
-    (result,) = ask(simulator, page_size=200)
+    (result,) = ask(simulator, {"page_size": 200})
     assert len(names(result)) == 7
 
 
 def test_marker_deleted_meanwhile(simulator: Simulator) -> None:
     simulator.add_failure({"status": 400, "path": "marker="})
-    (result,) = ask(simulator, page_size=3)
+    (result,) = ask(simulator, {"page_size": 3})
     assert names(result) == [f"n{number}" for number in range(7)]
 
 
 def test_endpoint_that_ignores_the_marker_is_no_endless_loop(simulator: Simulator) -> None:
     page = '{"servers": [{"id": "1"}, {"id": "2"}], "count": 9}'
     simulator.add_failure({"body": page, "times": -1, "path": LIST})
-    assert "ignores marker" in error(simulator, page_size=2)
+    assert "ignores marker" in error(simulator, {"page_size": 2})
 
 
 def test_filters_are_sent(simulator: Simulator) -> None:
-    ask(simulator, status="ACTIVE", tag="环境=a b", enterprise_project_id="0")
-    (page,) = listings(simulator)
-    assert (page["status"], page["tags"], page["enterprise_project_id"]) == (["ACTIVE"], ["环境=a b"], ["0"])
+    filters = {"status": "ACTIVE", "tags": "环境=a b", "not-tags": "x", "name": "gpu"}
+    ask(simulator, {"server_filters": filters}, enterprise_projects=("0", "ep"))
+    first, second = listings(simulator)
+    assert {name: first[name] for name in filters} == {name: [value] for name, value in filters.items()}
+    assert (first["enterprise_project_id"], second["enterprise_project_id"]) == (["0"], ["ep"])
 
 
 def test_security_token_is_sent(simulator: Simulator) -> None:
@@ -135,7 +150,7 @@ def test_what_passes_is_tried_again(simulator: Simulator, failure: dict[str, Any
 
 def test_failure_in_the_middle_of_the_pages(simulator: Simulator) -> None:
     simulator.add_failure({"status": 500, "path": "marker="})
-    (result,) = ask(simulator, page_size=2)
+    (result,) = ask(simulator, {"page_size": 2})
     assert len(names(result)) == 7
 
 
@@ -156,9 +171,9 @@ def test_slow_answer_is_no_failure_within_the_timeout(simulator: Simulator) -> N
 @pytest.mark.parametrize(
     ("failure", "sentence"),
     [
-        ({"status": 401, "path": LIST}, "ECS refused the credentials (401 APIGW.0301: Incorrect IAM"),
+        ({"status": 401, "path": LIST}, "ECS refused the credentials from the test (401 APIGW.0301: Incorrect IAM"),
         ({"status": 403, "path": LIST}, "ECS does not allow this (403 Ecs.0003: Policy doesn't allow"),
-        ({"status": 403, "path": "/v3/"}, "grant the credentials iam:projects:listProjects, or set project_id"),
+        ({"status": 403, "path": "/v3/"}, "from the test iam:projects:listProjects, or set project_id"),
         ({"status": 404, "path": LIST}, "does not know this API (404 APIGW.0101"),
         ({"status": 429}, "IAM still limits the rate after several tries (429 APIGW.0308"),
         ({"status": 500, "path": LIST}, "failed on its side (500 Ecs.0000"),
@@ -176,7 +191,7 @@ def test_slow_answer_is_no_failure_within_the_timeout(simulator: Simulator) -> N
 )
 def test_each_failure_is_one_sentence(simulator: Simulator, failure: dict[str, Any], sentence: str) -> None:
     simulator.add_failure({"times": -1, **failure})
-    found = error(simulator, timeout=1, retries=1)
+    found = error(simulator, {"timeout": 1, "retries": 1})
     assert sentence in found
     assert "\n" not in found and "Traceback" not in found and "Exception" not in found
 
@@ -191,14 +206,14 @@ def test_each_failure_is_one_sentence(simulator: Simulator, failure: dict[str, A
 )
 def test_unreachable_endpoint_fails_at_once(simulator: Simulator, endpoint: str, sentence: str) -> None:
     start = time.monotonic()
-    assert sentence in error(simulator, iam_endpoint=endpoint, retries=9)
-    assert sentence in error(simulator, endpoints={A: endpoint}, retries=9)
+    assert sentence in error(simulator, {"retries": 9}, iam_endpoint=endpoint)
+    assert sentence in error(simulator, {"retries": 9}, endpoints={A: endpoint})
     assert time.monotonic() - start < 4
 
 
 def test_no_https_there(simulator: Simulator) -> None:
     endpoint = simulator.url.replace("http:", "https:")
-    assert "has no valid TLS certificate" in error(simulator, endpoints={A: endpoint}, retries=0)
+    assert "has no valid TLS certificate" in error(simulator, {"retries": 0}, endpoints={A: endpoint})
 
 
 def test_wrong_secret_and_unknown_key_show_neither(simulator: Simulator) -> None:
@@ -207,21 +222,20 @@ def test_wrong_secret_and_unknown_key_show_neither(simulator: Simulator) -> None
         replace(keys(simulator), access_key="AKUNKNOWN0001"),
     ):
         found = error(simulator, credentials=wrong)
-        assert "IAM refused the credentials (401 APIGW.0301" in found
+        assert "IAM refused the credentials from the test (401 APIGW.0301" in found
         assert not any(secret in found for secret in ("sk-wrong-0001", "AKUNKNOWN0001"))
 
 
 def test_unknown_region_names_the_nearest(simulator: Simulator) -> None:
-    query = Query(regions=("cn-nort-4",))
     with pytest.raises(HuaweiError, match="Unknown region 'cn-nort-4': did you mean cn-north-4"):
-        huawei_ecs.list_servers(query, keys(simulator))
+        ask(simulator, regions=("cn-nort-4",), endpoints={})
 
 
 def test_one_region_fails_and_the_other_does_not(simulator: Simulator) -> None:
     simulator.add_failure({"status": 403, "region": B, "times": -1})
     good, bad = ask(simulator, regions=(A, B))
     assert len(names(good)) == 7
-    assert bad.region == B and bad.error.startswith("IAM does not allow this")
+    assert bad.job.region == B and bad.error.startswith("IAM does not allow this")
 
 
 def test_regions_run_side_by_side(simulator: Simulator) -> None:
@@ -238,19 +252,145 @@ def test_nothing_on_stderr(simulator: Simulator, capfd: pytest.CaptureFixture[st
 
 
 def test_digest_knows_all_that_decides_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = Query(regions=(A,))
-    filters = Filters(["ACTIVE"], {})
-    digests = [base.digest("ak", filters), base.digest("ak2", filters), base.digest("ak", Filters([], {}))]
-    digests.append(base.digest("ak", Filters(["ACTIVE"], {"ray-cluster-name": ["x"]})))
+    account = Account("default", Credentials("ak", "sk"), (A,))
+    base, filters = Query((account,)), Filters(["ACTIVE"], {})
+    digests = [base.digest(filters), base.digest(Filters([], {}))]
+    digests.append(base.digest(Filters(["ACTIVE"], {"ray-cluster-name": ["x"]})))
+    digests.append(base.digest(Filters(["ACTIVE"], {}, include=[{"flavor": ["p*"]}])))
+    digests.append(base.digest(Filters(["ACTIVE"], {}, exclude=[{"flavor": ["p*"]}])))
+    digests.append(Query((account, replace(account, name="b"))).digest(filters))
+    for query in ({"server_filters": {"name": "x"}}, {"expiry": True}, {"flavor_details": True}):
+        digests.append(replace(base, **query).digest(filters))
     for change in (
+        {"credentials": Credentials("ak2", "sk")},
+        {"credentials": None, "metadata_endpoint": "http://127.0.0.1:1"},
         {"regions": (A, B)},
-        {"project_ids": {A: "p"}},
+        {"projects": {A: ("p",)}},
         {"endpoints": {A: "https://x"}},
         {"iam_endpoint": "https://x"},
-        {"enterprise_project_id": "0"},
+        {"enterprise_projects": ("0",)},
     ):
-        digests.append(replace(base, **change).digest("ak", filters))
+        digests.append(Query((replace(account, **change),)).digest(filters))
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_ECS_CN_NORTH_4", "https://other")
-    digests.append(base.digest("ak", filters))
+    digests.append(base.digest(filters))
     assert len(set(digests)) == len(digests)
-    assert replace(base, timeout=1, retries=1, page_size=1).digest("ak", filters) == digests[-1]
+    assert replace(base, timeout=1, retries=1, page_size=1, deadline=9).digest(filters) == digests[-1]
+    assert "sk" not in json.dumps(account.identity())
+
+
+def test_place_in_the_list_is_lost_and_found(simulator: Simulator) -> None:
+    """None of the instances that were seen last exists any more: the list is read anew, once."""
+    simulator.add_failure({"status": 400, "path": "marker=", "times": 3})
+    (result,) = ask(simulator, {"page_size": 3})
+    assert names(result) == [f"n{number}" for number in range(7)]
+    simulator.add_failure({"status": 400, "path": "marker=", "times": -1})
+    assert "changes faster than it can be read: try again" in error(simulator, {"page_size": 3})
+
+
+def test_rows_seen_twice_count_once_and_rows_without_an_id_are_counted(simulator: Simulator) -> None:
+    page = {"servers": [{"id": "1", "name": "a"}, {"id": "1", "name": "b"}, {"name": "c"}, None], "count": 3}
+    simulator.add_failure({"body": json.dumps(page), "path": LIST})
+    (result,) = ask(simulator)
+    assert (names(result), result.unusable) == (["b"], 2)
+
+
+def test_retry_after_may_be_a_date(simulator: Simulator) -> None:
+    error_with_date = type("E", (Exception,), {"status_code": 429, "retry_after": formatdate(time.time() + 30)})
+    assert 28 < retry_after(error_with_date()) <= 30
+    for odd in ("soon", "-3", "Fri, 31 Dec 9999 99:99:99", "٣"):
+        assert retry_after(type("E", (Exception,), {"status_code": 503, "retry_after": odd})()) == 0
+
+
+def test_4xx_is_never_tried_again(simulator: Simulator) -> None:
+    for status in (400, 401, 403, 404, 409):
+        simulator.requests.clear()
+        simulator.add_failure({"status": status, "path": LIST})
+        assert error(simulator, {"retries": 5})
+        assert len(listings(simulator)) == 1
+
+
+@pytest.mark.parametrize("failure", [{"delay": 3, "path": LIST}, {"status": 429, "retry_after": 50, "path": LIST}])
+def test_deadline_ends_a_region_and_not_the_other(simulator: Simulator, failure: dict[str, Any]) -> None:
+    simulator.add_failure({**failure, "region": B, "times": -1})
+    start = time.monotonic()
+    good, bad = ask(simulator, {"deadline": 1.5, "retries": 9}, regions=(A, B))
+    assert time.monotonic() - start < 2.5
+    assert len(names(good)) == 7
+    assert re.search("not complete after 1.5 s: raise deadline|still limits the rate", bad.error)
+
+
+def test_a_reply_that_drips_ends_at_the_deadline(simulator: Simulator) -> None:
+    """Each byte comes in time, so no timeout of the connection helps."""
+    with dripping() as url:
+        start = time.monotonic()
+        assert "not complete after 1 s" in error(simulator, {"deadline": 1, "timeout": 5}, endpoints={A: url})
+        assert time.monotonic() - start < 2
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server that sends a byte every 50 ms."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _address = listener.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not ended.wait(0.05):
+                connection.sendall(b" ")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        ended.set()
+        thread.join(5)
+        listener.close()
+
+
+def test_several_projects_of_a_region_and_several_accounts_are_told_apart(simulator: Simulator) -> None:
+    first, second = ask(simulator, projects={A: (project_id(A), "f" * 32)})
+    assert len(names(first)) == 7 and "refused the credentials" in second.error
+    assert (first.job.name, second.job.name) == (f"{A} project {project_id(A)}", f"{A} project {'f' * 32}")
+    here = {"regions": (A,), "endpoints": {A: simulator.url}, "iam_endpoint": simulator.url}
+    accounts = (Account("one", keys(simulator), **here), Account("two", Credentials("x", "y", source="two"), **here))
+    first, second = huawei_ecs.list_servers(Query(accounts, retries=0))
+    assert (first.job.name, second.job.name) == (f"{A} of account one", f"{A} of account two")
+    assert len(names(first)) == 7 and second.error.startswith("IAM refused the credentials from two")
+
+
+def test_further_calls_are_made_on_request_only(simulator: Simulator) -> None:
+    simulator.source.shorts = [
+        {"name": "k", "id": "k", "flavor": "kc1.large.2", "charging_mode": "1", "expires": "2026-12-31T15:59:59Z"},
+        {"name": "n", "id": "n", "tags": {"ray-node-type": "worker"}},
+    ]
+    ask(simulator)
+    assert len(listings(simulator)) == 1
+    (result,) = ask(simulator, {"expiry": True, "flavor_details": True, "security_groups": True})
+    assert result.expires == {"k": "2026-12-31T15:59:59Z", "n": ""}
+    assert result.flavors["kc1.large.2"]["os_extra_specs"]["ecs:instance_architecture"] == "arm64"
+    assert list(result.rules) == ["default"] and result.rules["default"][0]["rules"]
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "sentence"),
+    [
+        ("expiry", "/v1.1/", "grant the credentials from the test the right to list instances by API version 1.1"),
+        ("flavor_details", "flavors", "ecs:cloudServerFlavors:get, or set flavor_details to false"),
+    ],
+)
+def test_a_further_call_that_is_not_allowed_says_how_to_do_without(
+    simulator: Simulator, option: str, path: str, sentence: str
+) -> None:
+    simulator.source.shorts = [{"name": "n", "charging_mode": "1"}]
+    simulator.add_failure({"status": 403, "path": path})
+    assert sentence in error(simulator, {option: True})
+
+
+def test_rules_that_cannot_be_read_do_not_cost_the_instances(simulator: Simulator) -> None:
+    simulator.source.shorts = [{"name": "n", "tags": {"ray-node-type": "worker"}}]
+    simulator.add_failure({"status": 403, "path": "os-security-groups"})
+    (result,) = ask(simulator, {"security_groups": True})
+    assert names(result) == ["n"] and "the right to list the security groups" in result.rules_error
