@@ -42,6 +42,15 @@ $(CACHE)/ray/.done: $(VENV)/.done roles/ray/defaults/main.yml
 	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray/defaults/main.yml)"
 	@touch $@
 
+# The oldest SDK that the inventory plugin supports. The newest one is in .cache/venv.
+OLDEST_SDK = $(shell sed -n 's/^huaweicloudsdkecs>=//p' meta/ee-requirements.txt)
+$(CACHE)/sdk/.done: $(VENV)/.done meta/ee-requirements.txt
+	@echo "make: preparing .cache/sdk (once)"
+	@rm -rf $(CACHE)/sdk
+	@uv pip install --quiet --python $(VENV)/bin/python --target $(CACHE)/sdk \
+	  huaweicloudsdkecs==$(OLDEST_SDK) huaweicloudsdkcore==$(OLDEST_SDK)
+	@touch $@
+
 demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
@@ -71,9 +80,13 @@ sanity: $(VENV)/.done
 	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 
-unit: $(CACHE)/ray/.done
+unit: $(CACHE)/ray/.done $(CACHE)/sdk/.done
 	@echo "make: unit tests"
 	@RAYOPS_TEST_RAY_ENVIRONMENT=$(CURDIR)/$(CACHE)/ray python -m pytest -q tests/unit
+	@echo "make: unit tests of the inventory plugin with huaweicloudsdkecs $(OLDEST_SDK)"
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/sdk RAYOPS_TEST_SDK=$(OLDEST_SDK) python -m pytest -q \
+	  tests/unit/plugin_utils/test_huawei_ecs.py \
+	  tests/unit/inventory/test_huawei_ecs_kinds.py tests/unit/inventory/test_huawei_ecs_accounts.py
 
 integration: $(VENV)/.done
 	@echo "make: integration tests"

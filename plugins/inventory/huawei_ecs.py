@@ -394,7 +394,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """The variables of the hosts that pass the filters, and what the checks found; perhaps from the cache."""
         filters = options.filters()
         query = options.query(filters)
-        ports = options.ports(self.loader.load_from_file(ROLE_VARIABLES)["_ray_default_ports"])
+        # Ansible would give the role what this has read, without its trust in the templates there.
+        role = self.loader.load_from_file(ROLE_VARIABLES, cache="none")
+        ports = options.ports(role["_ray_default_ports"])
         caching = self.get_option("cache")
         key = f"{self.get_cache_key(path)}_{query.digest(filters, ports)}"
         answer = self.cache.get(key) if caching and use_cache else None

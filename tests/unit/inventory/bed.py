@@ -74,7 +74,7 @@ class Bed:
     def __init__(self, folder: Path, simulator: Simulator) -> None:
         self.folder = folder
         self.file = folder / "test.huawei_ecs.yml"
-        self.env = {name: os.environ[name] for name in ("HOME", "NO_PROXY", "PATH")}
+        self.env = {name: os.environ[name] for name in ("HOME", "NO_PROXY", "PATH", "PYTHONPATH") if name in os.environ}
         self.env.update(simulator.environment())
         self.env.update(
             ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".ansible" / "collections"),

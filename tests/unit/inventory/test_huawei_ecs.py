@@ -52,6 +52,18 @@ def test_a_play_reads_groups_and_variables_without_a_warning(bed: Bed) -> None:
     assert "10.0.0.2 worker 1" in done.stdout
 
 
+def test_the_role_keeps_its_templates(bed: Bed) -> None:
+    """The plugin reads the role's ports from a file that Ansible reads again, with trust in its templates."""
+    play = bed.folder / "play.yml"
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "variables"}},
+        {"ansible.builtin.debug": {"var": "_ray_is_head"}},
+    ]
+    play.write_text(json.dumps([{"hosts": "ray_head", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+    done = bed.run("playbook", str(play))
+    assert (done.returncode, done.stderr) == (0, "") and '"_ray_is_head": true' in done.stdout
+
+
 def test_options_templates_and_extra_variables(bed: Bed, simulator: Simulator) -> None:
     for name in list(bed.env):
         if name.startswith("HUAWEICLOUD_"):

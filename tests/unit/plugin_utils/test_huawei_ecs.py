@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
+from importlib.metadata import version
 from typing import Any, Optional
 from urllib.parse import parse_qs, urlsplit
 
@@ -74,6 +76,11 @@ def error(simulator: Simulator, query: Optional[dict[str, Any]] = None, **change
 
 def listings(simulator: Simulator) -> list[dict[str, list[str]]]:
     return [parse_qs(urlsplit(target).query) for target in simulator.requests if target.startswith(LIST)]
+
+
+def test_the_sdk_is_the_one_that_is_meant() -> None:
+    """`make unit` runs this file with the oldest one, too."""
+    assert version("huaweicloudsdkecs") == os.environ.get("RAYOPS_TEST_SDK", version("huaweicloudsdkecs"))
 
 
 def test_project_is_looked_up_and_regions_keep_their_order(simulator: Simulator) -> None:
