@@ -12,32 +12,34 @@ options:
   access_key:
     description:
       - Access key ID (AK). It needs O(secret_key).
+      - Of two environment variables for one option the one named first counts only where the other is not set.
       - What stands in the configuration goes before the environment, and of each of them keys go before a credentials
         file. O(access_key) and O(profile) in one configuration are refused.
     type: raw
     env:
-      - name: HUAWEICLOUD_SDK_AK
       - name: HW_ACCESS_KEY
+      - name: HUAWEICLOUD_SDK_AK
   secret_key:
     description:
       - Secret access key (SK). Better kept in the environment, in O(credentials_file) or in a vault than in this file.
     type: raw
     env:
-      - name: HUAWEICLOUD_SDK_SK
       - name: HW_SECRET_KEY
+      - name: HUAWEICLOUD_SDK_SK
   security_token:
     description:
       - Security token of a temporary access key.
       - A token from the environment is not used with an O(access_key) that stands in this file.
     type: raw
     env:
-      - name: HUAWEICLOUD_SDK_SECURITY_TOKEN
       - name: HW_SECURITY_TOKEN
+      - name: HUAWEICLOUD_SDK_SECURITY_TOKEN
   credentials_file:
     description:
       - Credentials file of the SDK, an INI file. Each of its sections is a profile with C(ak) and C(sk), and if needed
         C(security_token), C(project_id) and C(iam_endpoint).
-      - Without this option C(~/.huaweicloud/credentials) is read if it exists.
+      - Without this option C(~/.huaweicloud/credentials) is read if it exists. Another one is for example
+        V(~/.huaweicloud/production).
     type: str
     env:
       - name: HUAWEICLOUD_SDK_CREDENTIALS_FILE
@@ -50,7 +52,7 @@ options:
       - name: HUAWEICLOUD_SDK_PROFILE
   use_instance_metadata:
     description:
-      - Ask the instance metadata service for temporary credentials when there are no others.
+      - Ask the instance metadata service for temporary credentials when there are no others, with V(true).
       - For a controller that is itself an ECS instance with an agency. Never asked unless this is V(true).
     type: bool
     default: false
@@ -59,11 +61,13 @@ options:
     type: str
     default: http://169.254.169.254
   project_id:
-    description: Project ID of the region, for one region only. Without it IAM is asked for the one called like that.
+    description:
+      - Project ID of the region, for one region only, such as V(0123456789abcdef0123456789abcdef). Without it IAM is
+        asked for the project that is called like the region.
     type: str
     env:
-      - name: HUAWEICLOUD_SDK_PROJECT_ID
       - name: HW_PROJECT_ID
+      - name: HUAWEICLOUD_SDK_PROJECT_ID
   project_ids:
     description:
       - >-
@@ -77,8 +81,8 @@ options:
     elements: str
     default: []
     env:
-      - name: HUAWEICLOUD_SDK_REGION
       - name: HW_REGION_NAME
+      - name: HUAWEICLOUD_SDK_REGION
   endpoints:
     description:
       - >-
@@ -97,14 +101,15 @@ options:
       - name: HUAWEICLOUD_SDK_IAM_ENDPOINT
   enterprise_project_ids:
     description:
-      - Only instances of these enterprise projects, or V(all_granted_eps) for up to 100 that the credentials have.
+      - Only instances of these enterprise projects, such as V([0123abcd-0123-4567-89ab-0123456789ab]), or
+        V(all_granted_eps) for up to 100 that the credentials have.
       - Needed when the credentials have rights in some enterprise projects only. In the environment a list with commas.
     type: list
     elements: str
     default: []
     env:
-      - name: HUAWEICLOUD_SDK_ENTERPRISE_PROJECT_ID
       - name: HW_ENTERPRISE_PROJECT_ID
+      - name: HUAWEICLOUD_SDK_ENTERPRISE_PROJECT_ID
   accounts:
     description:
       - >-

@@ -102,7 +102,8 @@ options:
     default: suffix
   connect_with:
     description:
-      - Which address becomes C(ansible_host), in order of preference. V(private_ip), V(public_ip) or V(ipv6).
+      - Which address becomes C(ansible_host), in order of preference. V(private_ip), V(public_ip) or V(ipv6), such as
+        V([public_ip, private_ip]) for a controller outside of the VPC.
       - A host that has none of them stays without C(ansible_host).
     type: list
     elements: str
@@ -342,7 +343,9 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_chec
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_hosts as huawei_hosts
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_ecs import list_servers
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import one_line
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filters
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import Groups
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_options import Options
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Query, RegionResult
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, all_variables
@@ -351,13 +354,12 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables i
 ROLE_VARIABLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "ray", "vars", "main.yml")
 SHOWN = 5
 
-Groups = list[tuple[str, str]]
-
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """Reads the configuration, asks the cloud (or the cache), and only then touches the inventory."""
 
     NAME = "rayops.cluster.huawei_ecs"
+    _host_names: frozenset[str] = frozenset()
 
     def verify_file(self, path: str) -> bool:
         """Whether the path is a configuration file of this plugin, by its name."""
@@ -374,14 +376,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             hostnames, checks = options.hostnames(), options.checks()
             answer = self._answer(options, path, cache)
             hosts = answer["hosts"]
-            several = self.get_option("several_clusters")
-            clusters = huawei_hosts.check_clusters(hosts, several, self._sanitize_group_name)
+            clusters = huawei_hosts.check_clusters(hosts, self.get_option("several_clusters"))
             self._report(answer["findings"], checks)
             groups = [self._groups(variables, len(clusters) > 1, group_by) for variables in hosts]
-            names = self._names(hosts, hostnames, {group for each in groups for group, _parent in each})
+            huawei_hosts.check_cluster_groups(hosts, groups)
+            names = self._names(hosts, hostnames, groups)
         except HuaweiError as exc:
             # Not chained: the cause may quote what a sentence must not.
-            raise AnsibleParserError(str(exc)) from None
+            raise AnsibleParserError(one_line(str(exc))) from None
         before = set(inventory.hosts)
         try:
             self._populate(names, hosts, groups, connect_with)
@@ -441,7 +443,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise HuaweiError(f"The Ray clusters are not as they should be: {'; '.join(fatal)}.")
         for check in checks:
             for each in findings[check]:
-                self.display.warning(f"{each}.")
+                self.display.warning(one_line(f"{each}."))
 
     def _groups(self, variables: Variables, several: bool, group_by: list[str]) -> Groups:
         """The groups of a host, each with its parent, as Ansible may call them."""
@@ -456,14 +458,26 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
         @functools.cache
         def safe(group: str) -> str:
-            name = self._sanitize_group_name(group)
+            name = super(InventoryModule, self)._sanitize_group_name(group)
             if known.setdefault(name, group) != group:
                 self.display.warning(f"{known[name]!r} and {group!r} share the group {name}.")
             return name
 
         return safe
 
-    def _names(self, hosts: list[Variables], hostnames: list[str], groups: set[str]) -> list[str]:
+    def _sanitize_group_name(self, name: str) -> str:
+        """Also called for the groups of compose's kind, which are known only when the hosts have their names.
+
+        To Ansible a group and a host of one name are the same, and the host would be in what the group is in.
+        """
+        safe = super()._sanitize_group_name(name)
+        while safe in self._host_names:
+            safe += "_"
+        return safe
+
+    def _names(self, hosts: list[Variables], hostnames: list[str], groups: list[Groups]) -> list[str]:
+        taken = {group for each in groups for group, _parent in each}
+        taken.update(map(self._sanitize_group_name, self.get_option("groups")), self.inventory.groups)
         names = huawei_hosts.wanted_names(hosts, hostnames, self._render)
         policy = self.get_option("on_duplicate_name")
         shared = huawei_hosts.shared_names(names)
@@ -473,7 +487,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if policy == "fail":
                 raise HuaweiError(f"{listed}: rename them, or set on_duplicate_name to suffix.")
             self.display.warning(f"{listed}: their IDs are appended.")
-        return huawei_hosts.unique_names(names, hosts, groups)
+        return huawei_hosts.unique_names(names, hosts, taken)
 
     def _render(self, template: str, variables: Variables) -> str:
         """A template of hostnames. Its variables come from the cloud, so they are never templates themselves."""
@@ -490,6 +504,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _populate(
         self, names: list[str], hosts: list[Variables], groups: list[Groups], connect_with: list[str]
     ) -> None:
+        self._host_names = frozenset(names)
         for group in (huawei_hosts.GROUP_ALL, *huawei_hosts.NODE_GROUPS.values()):
             self.inventory.add_group(group)
         constructed = any(self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
@@ -509,11 +524,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._construct(name, variables)
 
     def _add_to_groups(self, name: str, variables: Variables, groups: Groups) -> None:
+        parents = {parent for _group, parent in groups}
         for group, parent in groups:
             self.inventory.add_group(group)
             if parent:
                 self.inventory.add_child(parent, group)
-            self.inventory.add_child(group, name)
+            if group not in parents:
+                self.inventory.add_child(group, name)
         node_type = variables["ecs_tags"].get(huawei_hosts.TAG_NODE_TYPE)
         if node_type is not None and node_type not in huawei_hosts.NODE_GROUPS:
             known = ", ".join(huawei_hosts.NODE_GROUPS)

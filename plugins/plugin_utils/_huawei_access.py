@@ -118,6 +118,9 @@ def _credentials(access: Access) -> Optional[Credentials]:
     if written and files_written:
         raise HuaweiError(f"{written[0]} and {files_written[0]} are both set: leave one of them away.")
     found = None
+    variables = [access.variable(option) for option in keys]
+    if all(variables) and len({_family(variable) for variable in variables}) > 1:
+        raise HuaweiError(f"{' and '.join(variables)} are not a pair: set both by the names of one kind.")
     if not files_written:
         source = " and ".join(access.variable(option) or option for option in keys)
         found = huawei_credentials.from_options(
@@ -125,16 +128,26 @@ def _credentials(access: Access) -> Optional[Credentials]:
         )
     asks_metadata = access.flag("use_instance_metadata")
     if not found and (files_written or "use_instance_metadata" not in access.own):
-        found = huawei_credentials.from_file(access.text("credentials_file"), access.text("profile"))
+        try:
+            found = huawei_credentials.from_file(access.text("credentials_file"), access.text("profile"))
+        except HuaweiError:
+            # Only a file or a profile that somebody named must be of use.
+            if file_options or not asks_metadata:
+                raise
     if not found and not asks_metadata:
         raise HuaweiError(huawei_credentials.NO_CREDENTIALS)
     return found
 
 
+def _family(variable: str) -> str:
+    """HUAWEICLOUD, the SDK's, or HW, Terraform's."""
+    return variable.partition("_")[0]
+
+
 def _security_token(access: Access) -> Optional[str]:
     """The token, unless it is from another place than the key: it would spoil that one."""
     token, key = access.variable("security_token"), access.variable("access_key")
-    strange = token and token.partition("_")[0] != key.partition("_")[0]
+    strange = token and _family(token) != _family(key)
     return None if strange else access.text("security_token")
 
 

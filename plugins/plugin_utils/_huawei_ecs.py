@@ -227,6 +227,9 @@ class _Lister:
         raise MarkerGone("the list changes faster than it can be read: try again")
 
     def _ask(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        # Nobody waits for the answer any more.
+        if time.monotonic() > self.until:
+            raise HuaweiError("the list was not complete in time: raise deadline, or list less")
         given = [(name, value) for name, value in parameters.items() if value is not None]
         body = self.client.get_body(path, given)
         try:

@@ -28,6 +28,11 @@ BAD_URL = frozenset(("InvalidURL", "InvalidSchema", "MissingSchema", "LocationPa
 NOT_THERE = frozenset(("NewConnectionError", "NameResolutionError", "ConnectTimeout", "SSLError", "ProxyError"))
 
 
+def one_line(text: str) -> str:
+    """Text of others on one line, and without what would tell a terminal to do something."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def retry_after(exc: BaseException) -> Optional[float]:
     """Seconds that the server asks to wait (0 when it does not say), or None when a new try cannot help."""
     status = _status(exc)
@@ -85,13 +90,13 @@ def _sentence(exc: BaseException, service: str, where: str, credentials: Credent
     if text.startswith("Failed to get project id"):
         return "IAM knows no project of this name: check the region, or set project_id"
     if text.startswith("Multiple project ids"):
-        return "IAM knows several projects of this name: set project_id to one of them"
+        return "IAM knows several projects of this name: set project_ids for this region"
     return f"{where} failed ({text or type(exc).__name__})"
 
 
 def _status_sentence(exc: BaseException, status: int, service: str, where: str, credentials: Credentials) -> str:
     error = next(each for each in _chain(exc) if _status_of(each))
-    code = str(getattr(error, "error_code", None) or "")
+    code = _quote(str(getattr(error, "error_code", None) or ""))
     text = _quote(str(getattr(error, "error_msg", None) or ""))
     request_id = getattr(error, "request_id", None)
     detail = f"{status} {code}" if code and code != str(status) else str(status)
@@ -106,7 +111,7 @@ def _status_sentence(exc: BaseException, status: int, service: str, where: str, 
     if status == 404:
         return f"{where} does not know this API ({detail}): check the endpoint"
     if status == 429:
-        return f"{service} still limits the rate after several tries ({detail}): try again later, or raise retries"
+        return f"{service} limits the rate ({detail}): try again later, or raise retries and deadline"
     if status >= 500:
         return f"{where} failed on its side ({detail}): try again later"
     return f"{where} refused the request ({detail})"
@@ -153,6 +158,5 @@ def _status(exc: BaseException) -> int:
 
 def _quote(text: str) -> str:
     """Words of the server for our sentence: one line, no markup, not long."""
-    plain = re.sub(r"<[^>]*>", " ", text)
-    plain = " ".join("".join(char if char.isprintable() else " " for char in plain).split())
+    plain = one_line(re.sub(r"<[^>]*>", " ", text))
     return plain if len(plain) <= LONGEST_QUOTE else plain[: LONGEST_QUOTE - 3] + "..."

@@ -36,6 +36,8 @@ TAKEN_NAMES = frozenset(("localhost", "127.0.0.1", "::1", "all", "ungrouped", GR
 
 Variables = dict[str, Any]
 Render = Callable[[str, Variables], str]
+# Each with its parent, "" for none.
+Groups = list[tuple[str, str]]
 
 
 def clusters(hosts: Iterable[Variables]) -> list[str]:
@@ -44,28 +46,37 @@ def clusters(hosts: Iterable[Variables]) -> list[str]:
     return sorted({each.get(TAG_CLUSTER, "") for each in tags if TAG_NODE_TYPE in each})
 
 
-def check_clusters(hosts: Iterable[Variables], several: bool, group_name: Callable[[str], str]) -> list[str]:
+def check_clusters(hosts: Iterable[Variables], several: bool) -> list[str]:
     """The clusters of the instances. Refuses those whose heads and workers would melt into one.
 
-    several: whether one inventory may hold more than one. group_name: makes a name of a group safe.
-    Raises HuaweiError that names the clusters.
+    several: whether one inventory may hold more than one. Raises HuaweiError that names the clusters.
     """
     found = clusters(hosts)
-    names = ", ".join(cluster or f"(no tag {TAG_CLUSTER})" for cluster in found)
     if len(found) > 1 and not several:
+        names = ", ".join(cluster or f"(no tag {TAG_CLUSTER})" for cluster in found)
         raise HuaweiError(
             f"The instances belong to {len(found)} Ray clusters ({names}): set cluster_name, or the variable "
             "RAY_CLUSTER_NAME, to the one that is meant, or several_clusters to true."
         )
-    groups = Counter(group_name(CLUSTER_PREFIX + cluster) for cluster in found)
-    for group, count in groups.items():
-        if count > 1:
-            raise HuaweiError(f"{count} of the Ray clusters {names} would share the group {group}: rename one of them.")
     return found
 
 
-def ray_groups(variables: Variables, several: bool) -> list[tuple[str, str]]:
-    """The Ray groups of an instance, before their names are made safe, each with its parent ("" for none).
+def check_cluster_groups(hosts: Iterable[Variables], groups: Iterable[Groups]) -> None:
+    """Refuse clusters of which one's group is another's too, once their names are safe.
+
+    groups: those of each host. Raises HuaweiError that names both.
+    """
+    owners: dict[str, str] = {}
+    for variables, own in zip(hosts, groups):
+        cluster = variables["ecs_tags"].get(TAG_CLUSTER, "")
+        for group, _parent in own:
+            if group.startswith(CLUSTER_PREFIX) and owners.setdefault(group, cluster) != cluster:
+                both = " and ".join(each or f"(no tag {TAG_CLUSTER})" for each in sorted((owners[group], cluster)))
+                raise HuaweiError(f"The Ray clusters {both} would share the group {group}: rename one of them.")
+
+
+def ray_groups(variables: Variables, several: bool) -> Groups:
+    """The Ray groups of an instance, before their names are made safe.
 
     several: there is more than one cluster, so a group of its role is its cluster's, and no play can mix them.
     """

@@ -34,7 +34,8 @@ def other_fixture() -> Iterator[Simulator]:
 def profiles(bed: Bed) -> Path:
     """A credentials file in the user's home with both accounts, and a wrong one."""
     path = Path(bed.env["HOME"]) / ".huaweicloud" / "credentials"
-    path.parent.mkdir()
+    # The SDK makes it, too, for a file of its own.
+    path.parent.mkdir(exist_ok=True)
     path.write_text(
         f"[basic]\nak = {ACCESS_KEY}\nsk = {SECRET_KEY}\n[research]\nak = {OTHER_KEY}\nsk = {OTHER_SECRET}\n"
         f"[wrong]\nak = {OTHER_KEY}\nsk = sk-wrong\n",
@@ -78,6 +79,15 @@ def test_terraforms_variables_serve_too(bed: Bed) -> None:
     assert found["error"] == "" and "head" in found["hosts"]
 
 
+def test_variables_of_two_kinds_are_not_mixed(bed: Bed) -> None:
+    """The SDK's own go before Terraform's, and half a pair of each is none."""
+    bed.env.update(HW_ACCESS_KEY=OTHER_KEY, HW_SECRET_KEY="sk-wrong", HW_REGION_NAME="cn-south-1")
+    (found,) = bed.parse({})
+    assert found["error"] == "" and "npu-1" in found["hosts"]
+    del bed.env["HUAWEICLOUD_SDK_SK"]
+    assert "HUAWEICLOUD_SDK_AK and HW_SECRET_KEY are not a pair: set both by the names of one kind." in bed.failure()
+
+
 def test_wrong_profile_is_named_with_its_file(bed: Bed) -> None:
     path = profiles(bed)
     found = bed.failure("-vvvv", profile="wrong")
@@ -101,6 +111,11 @@ def test_metadata_service_is_asked_only_on_request(bed: Bed, simulator: Simulato
     assert "No Huawei Cloud credentials: set HUAWEICLOUD_SDK_AK" in bed.failure(**at)
     assert simulator.requests == []
     assert "head" in bed.inventory(use_instance_metadata=True, **at)["_meta"]["hostvars"]
+    # A file that holds other profiles only does not keep it from that.
+    path = profiles(bed)
+    path.write_text(path.read_text("utf-8").partition("[research]")[2].replace("ak", "[research]\nak", 1), "utf-8")
+    assert "head" in bed.inventory(use_instance_metadata=True, **at)["_meta"]["hostvars"]
+    assert "has no section [basic]" in bed.failure(**at)
     assert "gave no credentials: run on an ECS instance that has an agency" in bed.failure(
         use_instance_metadata=True, metadata_endpoint="http://127.0.0.1:9"
     )

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 from typing import Any, Optional
 
 import pytest
@@ -101,7 +102,7 @@ def test_two_clusters_are_refused_by_name_unless_they_are_wanted() -> None:
         return variables(tags={"ray-cluster-name": cluster, "ray-node-type": "head"})
 
     def check(*instances: dict[str, Any], several: bool = False) -> list[str]:
-        return hosts.check_clusters(instances, several, lambda group: group.replace("-", "_"))
+        return hosts.check_clusters(instances, several)
 
     assert check(node("a"), node("a"), variables(tags={"ray-cluster-name": "b"}), variables()) == ["a"]
     with pytest.raises(HuaweiError, match=r"2 Ray clusters \(a, b\): set cluster_name, or .* several_clusters to true"):
@@ -109,8 +110,22 @@ def test_two_clusters_are_refused_by_name_unless_they_are_wanted() -> None:
     with pytest.raises(HuaweiError, match=r"\(no tag ray-cluster-name\), a"):
         check(node("a"), variables(tags={"ray-node-type": "worker"}))
     assert check(node("a"), node("b"), several=True) == ["a", "b"]
-    with pytest.raises(HuaweiError, match="2 of the Ray clusters a-b, a_b would share the group ray_cluster_a_b"):
-        check(node("a-b"), node("a_b"), several=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "group"),
+    [("a-b", "a.b", "ray_cluster_a_b"), ("a", "a_head", "ray_cluster_a_head"), ("", "_head", "ray_cluster__head")],
+)
+def test_clusters_that_would_share_a_group_are_refused(first: str, second: str, group: str) -> None:
+    tags = [{"ray-cluster-name": cluster, "ray-node-type": "head"} for cluster in (first, second)]
+    instances = [variables(tags=each if each["ray-cluster-name"] else {"ray-node-type": "head"}) for each in tags]
+    groups = [
+        [(re.sub(r"\W", "_", group), re.sub(r"\W", "_", parent)) for group, parent in hosts.ray_groups(each, True)]
+        for each in instances
+    ]
+    hosts.check_cluster_groups(instances[:1] * 2, groups[:1] * 2)
+    with pytest.raises(HuaweiError, match=f"would share the group {group}: rename one of them"):
+        hosts.check_cluster_groups(instances, groups)
 
 
 def test_plain_groups() -> None:
