@@ -26,8 +26,7 @@ WRITABLE = "mount -o remount,rw,bind /proc/sys"
 # What the site has on its hosts, and what of it the collection changes.
 SITE = {
     "head": "cd /etc/sysctl.d; echo net.ipv4.ip_local_reserved_ports=9999 > 50-site.conf; sysctl -qp 50-site.conf",
-    "redis": "apt-get update -qq && apt-get install -qq -y redis-server < /dev/null > /dev/null 2>&1"
-    " && redis-cli set theirs 1 > /dev/null",
+    "redis": "apt-get update -qq && apt-get install -qq -y redis-server < /dev/null > /dev/null 2>&1",
     "monitor": "mkdir -p /usr/local/libexec && touch /usr/local/libexec/theirs",
     "worker-1": "mkdir -p /var/lib/ray/data && mount -t tmpfs data /var/lib/ray/data && touch /var/lib/ray/data/theirs"
     " && echo 10.9.9.9 theirs >> /etc/hosts",
@@ -38,6 +37,7 @@ SITE = {
 class Story:
     """The hosts before and after, and what the runs said."""
 
+    with_data: Run
     before: dict[str, dict]
     check_on_bare_hosts: Run
     check: Run
@@ -66,6 +66,9 @@ def story() -> Iterator[Story]:
         cluster = Cluster(bed)
         for name in HOSTS:
             cluster.sh(name, f"{WRITABLE} && {SITE[name]}")
+        cluster.sh("redis", "redis-cli set theirs 1")
+        with_data = cluster.site("--tags", "redis")
+        cluster.sh("redis", "redis-cli getdel theirs")
         before = snapshots(cluster)
         bare = cluster.play("rayops.cluster.teardown", "--check", "--diff")
         cluster.site().must_succeed()
@@ -75,7 +78,7 @@ def story() -> Iterator[Story]:
         cluster.play("rayops.cluster.teardown", *CONFIRMED).must_succeed()
         after = snapshots(cluster)
         again = cluster.play("rayops.cluster.teardown", *CONFIRMED)
-        yield Story(before, bare, check, after_check, deployed, after, again)
+        yield Story(with_data, before, bare, check, after_check, deployed, after, again)
     finally:
         down(bed)
 
@@ -96,6 +99,11 @@ def differences(before: dict, after: dict) -> list[str]:
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_host_is_as_it_was(story, host):
     assert differences(story.before[host], story.after[host]) == []
+
+
+def test_a_redis_with_data_of_the_site_is_refused(story):
+    assert story.with_data.status != 0 and story.with_data.changed == 0
+    assert "The memory of the server on port 6379 on redis has data of a Redis" in story.with_data.output
 
 
 def test_bare_hosts_have_nothing_to_remove(story):

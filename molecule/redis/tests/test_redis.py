@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.bed import Bed
+from tests.bench.cluster import Cluster
+
 testinfra_hosts = ["ansible://ray_redis"]
 
 CONFIG = "/etc/redis/redis.conf"
@@ -80,3 +83,17 @@ def test_state_outlives_a_crash_of_the_gcs(host, head):
     crash = head.run("timeout 90 /opt/ray/current/bin/python -c %s demo-head:6379", CRASH)
     assert crash.rc == 0, crash.stderr
     assert int(host.check_output(f"{CLI} dbsize")) >= before
+
+
+def test_a_redis_of_somebody_else_is_not_taken_over(host):
+    """Without the record of what was there before us, the data here could be anybody's."""
+    cluster = Cluster(Bed.load("molecule-redis"))
+    before = cluster.pids()
+    host.check_output("mv /var/lib/rayops/redis.conf /var/lib/rayops/aside")
+    try:
+        run = cluster.site("--tags", "redis")
+    finally:
+        host.check_output("mv /var/lib/rayops/aside /var/lib/rayops/redis.conf")
+    assert run.status != 0 and run.changed == 0 and cluster.pids() == before
+    assert "on redis has data of a Redis that is not this cluster's" in run.output
+    assert cluster.site("--tags", "redis").must_succeed().changed == 0
