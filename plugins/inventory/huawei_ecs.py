@@ -23,21 +23,13 @@ extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
   - rayops.cluster.huawei_cloud
+  - rayops.cluster.huawei_instances
 options:
   plugin:
     description: Marks the file as a configuration of this plugin.
     type: str
     required: true
     choices: [rayops.cluster.huawei_ecs]
-  cluster_name:
-    description:
-      - Name of one Ray cluster, such as V(deepseek). Only instances whose tag C(ray-cluster-name) has this value become
-        hosts.
-      - Without it all instances become hosts, and it is an error if they are nodes of more than one cluster, unless
-        O(several_clusters) is set.
-    type: str
-    env:
-      - name: RAY_CLUSTER_NAME
   several_clusters:
     description:
       - Whether the instances may be nodes of more than one cluster. Where they are, the groups of their roles are
@@ -47,43 +39,6 @@ options:
         O(cluster_name) to work on one of them.
     type: bool
     default: false
-  status:
-    description: Only instances in one of these states, such as V([ACTIVE, SHUTOFF]). An empty list admits all.
-    type: list
-    elements: str
-    default: [ACTIVE]
-  tags:
-    description:
-      - >-
-        Only instances that have all these tags. The value is a string, a list of strings of which one must match, or
-        nothing if the key alone counts, such as V({env: [staging, production], team: }).
-    type: dict
-    default: {}
-  server_filters:
-    description:
-      - What the ECS API is to filter by, which saves time where an account is large. V(name) and V(ip) match parts,
-        V(ip_eq) the whole private IPv4 address, V(flavor), V(reservation_id) and V(server_id) an ID, and V(not_tags)
-        leaves instances with a tag away. A list becomes a list with commas.
-      - >-
-        Such as V({name: gpu-, not_tags: __type_baremetal}). With V(server_id) the API ignores the others.
-    type: dict
-    default: {}
-  include_filters:
-    description:
-      - Only instances that match one of these filters. A filter is a mapping of host variables without their prefix
-        C(ecs_), or of V(tag:KEY), to a pattern or a list of patterns with C(*), C(?) and C([]), and all of its
-        variables must match. Of a variable that is a list, one element must.
-      - >-
-        Such as V([{flavor: 'p2s.*', availability_zone: [cn-north-4a, cn-north-4b]}, {'tag:team': ml}]).
-    type: list
-    elements: dict
-    default: []
-  exclude_filters:
-    description: >-
-      No instances that match one of these filters, as in O(include_filters), such as V([{spot: true}]).
-    type: list
-    elements: dict
-    default: []
   hostnames:
     description:
       - What a host is called, in order of preference. V(name), V(id), V(hostname), V(private_ip), V(public_ip),
@@ -116,18 +71,6 @@ options:
     type: list
     elements: str
     default: []
-  expiry:
-    description:
-      - Ask a further API for the time when an instance that was paid for in advance ends, C(ecs_expires). It has small
-        pages, so this takes some five times as many requests.
-    type: bool
-    default: false
-  flavor_details:
-    description:
-      - Ask the API of flavors as well. It is sure of C(ecs_arch), and knows GPUs and NPUs where the list of the region
-        does not.
-    type: bool
-    default: false
   ray_checks:
     description:
       - What to look for in the Ray clusters, each with V(warn) or V(fail). V(two_heads) in one cluster, V(no_head)
@@ -143,17 +86,6 @@ options:
         For O(ray_checks), the ports that the variable C(ray_ports) of the role changes, such as V({gcs: 6400}).
     type: dict
     default: {}
-  on_region_error:
-    description:
-      - What to do when a region cannot be listed. V(warn) and V(ignore) go on with the others.
-      - It is an error in any case if no region at all could be listed.
-    type: str
-    choices: [fail, warn, ignore]
-    default: fail
-  page_size:
-    description: Instances per request, 1 to 1000, such as V(500). Huawei advises 200.
-    type: int
-    default: 200
 notes:
   - Ansible only warns when an inventory fails, and runs plays on no hosts. Set
     E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=true) to make that an error.
