@@ -173,7 +173,7 @@ ecs_locked: {type: bool, returned: always, sample: false, description: Whether t
 ecs_frozen: {type: bool, returned: always, sample: false,
   description: 'Whether the instance is frozen, for arrears or by the provider.'}
 ecs_account: {type: str, returned: always, sample: default,
-  description: 'Name of the account in O(accounts), or V(default).'}
+  description: 'Name of the account in O(accounts), else the O(profile), or V(default).'}
 ecs_region: {type: str, returned: always, sample: cn-north-4, description: Region.}
 ecs_availability_zone: {type: str, returned: always, sample: cn-north-4a, description: Availability zone.}
 ecs_project_id: {type: str, returned: always, sample: 0123456789abcdef0123456789abcdef, description: ID of the project.}

@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("huaweicloudsdkecs")
 
+from tests.ecs_simulator.instances import project_id
 from tests.ecs_simulator.server import Simulator
-from tests.unit.inventory.bed import A, Bed, hosts_of
+from tests.unit.inventory.bed import A, B, Bed, hosts_of
 
 
 def node(name: str, cluster: str, role: str, **more: Any) -> dict[str, Any]:
@@ -70,6 +71,13 @@ def test_enterprise_projects(bed: Bed, simulator: Simulator) -> None:
     bed.env["HUAWEICLOUD_SDK_ENTERPRISE_PROJECT_ID"] = "ep1,ep2"
     found = bed.parse({}, {"enterprise_project_ids": ["ep2"]}, {"enterprise_project_ids": "all_granted_eps"})
     assert hosts(found) == [["gpu-1", "head"], ["gpu-1"], ["gpu-1", "head", "npu-1", "plain"]]
+
+
+def test_several_projects_of_a_region(bed: Bed, simulator: Simulator) -> None:
+    projects = [project_id(A), project_id(B)]
+    found = bed.parse({"regions": [A], "project_ids": {A: projects}}, {"regions": [A], "project_id": projects[1]})
+    assert hosts(found) == [["gpu-1", "head", "npu-1", "plain"], ["npu-1"]]
+    assert not any(target.startswith("/v3/") for target in simulator.requests)
 
 
 def test_hostnames_with_templates(bed: Bed, simulator: Simulator) -> None:
