@@ -18,9 +18,7 @@ from tests.faults.probe import Probe
 from tests.workload import Workload
 
 # A build server does one of each kind: all of them take a third of an hour, which is `make faults`'s.
-KINDS = {
-    "worker-raylet", "head-gcs", "redis-gone", "network", "head-reboot", "wrong-token", "second-head", "killed-worker",
-}
+KINDS = {"worker-raylet", "head-gcs", "redis-gone", "network", "head-reboot", "wrong-token"}
 CHOSEN = [fault for fault in FAULTS if not os.environ.get("CI") or fault.name in KINDS]
 # To which nothing is done.
 QUIET = "worker-2"
