@@ -28,7 +28,7 @@ options:
       - name: HUAWEICLOUD_SDK_SK
   security_token:
     description:
-      - Security token of a temporary access key.
+      - Security token of a temporary access key, such as V({{ lookup('ansible.builtin.env', 'TEAM_TOKEN') }}).
       - A token from the environment is not used with an O(access_key) that stands in this file.
     type: raw
     env:

@@ -9,11 +9,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("huaweicloudsdkecs")
 
+from ansible_collections.rayops.cluster.plugins.doc_fragments import huawei_cloud, huawei_instances
+from ansible_collections.rayops.cluster.plugins.inventory import huawei_ecs
 from tests.ecs_simulator.instances import USER_DATA
 from tests.ecs_simulator.server import Simulator
 from tests.ecs_simulator.testing import ACCESS_KEY, SECRET_KEY
@@ -208,3 +212,31 @@ def test_root_configuration_and_documentation(bed: Bed) -> None:
         check=False,
     )
     assert (shown.returncode, shown.stderr) == (0, "") and "HUAWEICLOUD_SDK_SECURITY_TOKEN" in shown.stdout
+
+
+def test_every_option_has_a_type_and_an_example(bed: Bed) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "doc", "--json", "-t", "inventory", "rayops.cluster.huawei_ecs"],
+        env=bed.env,
+        cwd=bed.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    shown = json.loads(done.stdout)["rayops.cluster.huawei_ecs"]
+    own = {name for fragment in (huawei_cloud, huawei_instances) for name in options_of(fragment.ModuleDocFragment)}
+    own |= set(yaml.safe_load(huawei_ecs.DOCUMENTATION)["options"])
+    without = []
+    for name in sorted(own):
+        option = shown["doc"]["options"][name]
+        text = " ".join(option["description"] if isinstance(option["description"], list) else [option["description"]])
+        told = " such as " in f" {text.lower()} " or "for example" in text or f"{name}: " in shown["examples"]
+        plain = option["type"] == "bool" or option.get("choices") or option.get("default")
+        if not option["type"] or not (told or plain):
+            without.append(name)
+    assert without == []
+
+
+def options_of(fragment: Any) -> dict[str, Any]:
+    return yaml.safe_load(fragment.DOCUMENTATION)["options"]
