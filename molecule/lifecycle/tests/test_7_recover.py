@@ -89,7 +89,10 @@ def harm(cluster) -> set[tuple[str, str]]:
     wait(cluster, second, "test $(pgrep -cx raylet) = 2")
     cluster.sh(second, "kill $(pgrep -ox raylet); printf wrong > /etc/ray/auth_token")
     wait(cluster, second, f"! {HEALTH} 2> /dev/null")
+    # The head works, and nobody keeps its state safe any more.
+    cluster.sh("head", "systemctl stop ray-backup.timer")
     return {
+        ("head", "timers_stopped"),
         (first, "unit_stopped"), (first, "unit_disabled"), (first, "head_name"), (first, "stale_files"),
         (second, "node_dead"), (second, "node_foreign"), (second, "timers_stopped"), (second, "token_mismatch"),
     }
@@ -113,7 +116,8 @@ def test_many_faults_at_once(healthy):
     assert {problem for _host, problem, _rest in ROW.findall(mended(run))} <= {"twin_nodes"}, run.output
     nodes = cluster.wait_whole()
     assert "twin" not in nodes
-    # The head was not sick, so it still is the same; and so is what the cluster knew.
+    assert cluster.sh("head", "systemctl is-active ray-backup.timer") == "active"
+    # Its node was not sick, so it still is the same; and so is what the cluster knew.
     assert cluster.pids()["head"] == before["head"]
     assert cluster.sh(cluster.workers[0], "systemctl is-enabled ray-worker") == "enabled"
     assert cluster.sh(cluster.workers[0], "getent hosts demo-head").split()[0] == cluster.gcs.partition(":")[0]
