@@ -65,7 +65,7 @@ def hosts(*names: str) -> tuple[str, str]:
     ((), "No worker is named"),
     (hosts("worker-9"), "There is no worker worker-9"),
     (("--limit", "ray_workers"), "There is no worker ray_workers"),
-    (hosts("worker-1", "worker-2", "worker-3", "worker-4"), "no worker would be left"),
+    (("--extra-vars", '{"remove_worker_hosts": "worker-1, worker-2, worker-3, worker-4"}'), "no worker would be left"),
     ((*hosts("worker-4"), "--extra-vars", json.dumps(
         {"head_config": {"worker_nodes": {"worker_node_types": {"cpu_worker": {"min_workers": 4}}}}})),
      "pool cpu_worker would have 3 of 4 (min_workers)"),
