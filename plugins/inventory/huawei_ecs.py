@@ -306,7 +306,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             options = Options(self, config)
             connect_with, group_by = options.connect_with(), options.group_by()
             hostnames, checks = options.hostnames(), options.checks()
-            answer = self._answer(options, path, cache)
+            answer = self._answer(options, checks, path, cache)
             hosts = answer["hosts"]
             clusters = huawei_hosts.check_clusters(hosts, self.get_option("several_clusters"))
             self._report(answer["findings"], checks)
@@ -324,13 +324,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 inventory.remove_host(inventory.hosts[name])
             raise
 
-    def _answer(self, options: Options, path: str, use_cache: bool) -> dict[str, Any]:
+    def _answer(self, options: Options, checks: dict[str, str], path: str, use_cache: bool) -> dict[str, Any]:
         """The variables of the hosts that pass the filters, and what the checks found; perhaps from the cache."""
         filters = options.filters()
-        query = options.query(filters)
-        # Ansible would give the role what this has read, without its trust in the templates there.
-        role = self.loader.load_from_file(ROLE_VARIABLES, cache="none")
-        ports = options.ports(role["_ray_default_ports"])
+        query = options.query(filters, checks)
+        ports = self._ports(options) if query.security_groups or self.get_option("ray_ports") else {}
         caching = self.get_option("cache")
         key = f"{self.get_cache_key(path)}_{query.digest(filters, ports)}"
         answer = self.cache.get(key) if caching and use_cache else None
@@ -339,6 +337,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if caching and complete:
                 self.cache[key] = answer
         return answer
+
+    def _ports(self, options: Options) -> dict[str, int]:
+        # Ansible would give the role what this has read, without its trust in the templates there.
+        role = self.loader.load_from_file(ROLE_VARIABLES, cache="none")
+        return options.ports(role["_ray_default_ports"])
 
     def _ask(self, query: Query, filters: Filters, ports: dict[str, int]) -> tuple[dict[str, Any], bool]:
         results = list_servers(query)

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_credentials as huawei_credentials
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import as_items
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account
 
 CREDENTIAL_OPTIONS = (
@@ -65,6 +66,13 @@ class Access:
         if value is not None and value != "" and not isinstance(value, Mapping):
             raise HuaweiError(f"{option} must be a mapping of keys to values.")
         return dict(value or {})
+
+    def mappings(self, option: str, example: str) -> list[Mapping[str, Any]]:
+        """A list of mappings, empty where nothing is set. example: one of them, for whoever wrote something else."""
+        value = self.render(option) or []
+        if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+            raise HuaweiError(f"{option} must be a list of mappings, such as - {example}.")
+        return value
 
     def variable(self, option: str) -> str:
         """The environment variable that the option's value is from, or "" when it is from the configuration."""
@@ -156,7 +164,7 @@ def _projects(
 ) -> dict[str, tuple[str, ...]]:
     projects = {}
     for region, value in _by_region(access, "project_ids", regions).items():
-        projects[region] = tuple(str(each) for each in (value if isinstance(value, list) else [value]) if each)
+        projects[region] = tuple(str(each) for each in as_items(value) if each)
     project_id = access.text("project_id") or (credentials.project_id if credentials else None)
     if project_id and set(regions) - set(projects):
         if len(regions) > 1:

@@ -17,6 +17,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts impor
     clusters,
 )
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import RegionResult, group_key
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
 
 CHECKS = ("two_heads", "no_head", "not_active", "security_groups")
 # What other nodes reach on every node, and on the head alone, by the names of the variable ray_ports.
@@ -25,7 +26,6 @@ HEAD_PORTS = ("gcs",)
 WORKER_PORTS = ("worker_min", "worker_max")
 ANY = ("", "any", "-1")
 
-Variables = dict[str, Any]
 Range = tuple[int, int]
 
 
@@ -38,9 +38,9 @@ def findings(
     the security groups, where they were asked for. ports: Ray's, by the names of the variable ray_ports.
     """
     found: dict[str, list[str]] = {check: [] for check in CHECKS}
-    nodes, absent = list(nodes), list(absent)
-    for cluster in clusters(nodes):
-        own = [each for each in nodes if _is_of(each, cluster)]
+    nodes = list(nodes)
+    by_cluster = {cluster: [each for each in nodes if _is_of(each, cluster)] for cluster in clusters(nodes)}
+    for cluster, own in by_cluster.items():
         heads = [each for each in own if _role(each) == "head"]
         name = _cluster(cluster)
         if len(heads) > 1:
@@ -51,17 +51,17 @@ def findings(
         if TAG_NODE_TYPE in each["ecs_tags"] and each["ecs_status"] != "ACTIVE":
             cluster = _cluster(each["ecs_tags"].get(TAG_CLUSTER, ""))
             found["not_active"].append(f"{_names([each])} of {cluster} is {each['ecs_status'] or 'in no known state'}")
-    found["security_groups"] = _security_group_findings(nodes, list(results), ports)
+    found["security_groups"] = _security_group_findings(by_cluster, list(results), ports)
     return found
 
 
 def _security_group_findings(
-    nodes: Sequence[Variables], results: Sequence[RegionResult], ports: Mapping[str, int]
+    by_cluster: Mapping[str, Sequence[Variables]], results: Sequence[RegionResult], ports: Mapping[str, int]
 ) -> list[str]:
     found = [f"region {each.job.name}: {each.rules_error}" for each in results if each.rules_error]
     rules = {(each.project_id, key): groups for each in results for key, groups in each.rules.items()}
-    for cluster in clusters(nodes):
-        own = [each for each in nodes if _is_of(each, cluster) and _role(each) in ("head", "worker")]
+    for cluster, nodes in by_cluster.items():
+        own = [each for each in nodes if _role(each) in ("head", "worker")]
         done: set[tuple[str, str, str]] = set()
         for target in own:
             key = group_key(target["ecs_security_group_ids"], target["ecs_security_groups"])

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_variables as rows_of
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import explain, retry_after
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import TAG_NODE_TYPE
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import (
     Account,
     Job,
@@ -41,7 +42,6 @@ SERVERS_WITH_MARKET = "/v1.1/{project_id}/cloudservers/detail"
 MARKET_PAGE = 100
 FLAVOR_PAGE = 1000
 SECURITY_GROUPS = "/v2.1/{project_id}/servers/%s/os-security-groups"
-TAG_OF_NODES = "ray-node-type="
 
 Pages = tuple[dict[str, dict[str, Any]], int]
 
@@ -136,7 +136,7 @@ class _Lister:
         if servers and self.query.flavor_details:
             self.service = "ECS (flavors)"
             result.flavors = self._pages(FLAVORS, "flavors", FLAVOR_PAGE, {})[0]
-        if self.query.expiry and any(_is_prepaid(server) for server in result.servers):
+        if self.query.expiry and any(rows_of.charging_mode(server) == "prepaid" for server in result.servers):
             self.service = "ECS (expiry)"
             result.expires = self._expires()
         if self.query.security_groups:
@@ -161,7 +161,7 @@ class _Lister:
         found: dict[str, list[Any]] = {}
         for server in servers:
             tags = rows_of.as_list(server.get("tags"))
-            if not any(isinstance(tag, str) and tag.startswith(TAG_OF_NODES) for tag in tags):
+            if not any(isinstance(tag, str) and tag.startswith(f"{TAG_NODE_TYPE}=") for tag in tags):
                 continue
             ids, names = rows_of.security_groups(server)
             key = group_key(ids, names)
@@ -260,8 +260,3 @@ class _Lister:
 def _is_id(value: Any) -> bool:
     """Whether it can be sent back to continue after it."""
     return isinstance(value, str) and value != "" and rows_of.text(value) == value
-
-
-def _is_prepaid(server: dict[str, Any]) -> bool:
-    metadata = rows_of.mapping(server.get("metadata"))
-    return rows_of.CHARGING.get(rows_of.text(metadata.get("charging_mode"))) == "prepaid"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-Variables = dict[str, Any]
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
+
 # Patterns by field: of each field one must match.
 Filter = dict[str, list[str]]
 
@@ -45,6 +46,16 @@ class Filters:
         return not any(_matches(variables, each) for each in self.exclude)
 
 
+def as_items(value: Any) -> list[Any]:
+    """What is one thing or a list of them, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def comparable(value: Any) -> str:
+    """A value as a pattern meets it, whether it is YAML's or the cloud's."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _matches(variables: Variables, wanted: Filter) -> bool:
     return all(
         any(fnmatchcase(value, pattern) for value in _values(variables, name) for pattern in patterns)
@@ -58,8 +69,4 @@ def _values(variables: Variables, name: str) -> list[str]:
         tags = variables["ecs_tags"]
         return [tags[name[4:]]] if name[4:] in tags else []
     value = variables.get(f"ecs_{name}", [])
-    return [str(each).lower() if isinstance(each, bool) else str(each) for each in _each(value)]
-
-
-def _each(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return [comparable(each) for each in as_items(value)]

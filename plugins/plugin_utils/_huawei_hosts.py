@@ -9,9 +9,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
 
 TAG_CLUSTER = "ray-cluster-name"
 TAG_NODE_TYPE = "ray-node-type"
@@ -34,7 +35,6 @@ GROUPED_BY = {
 # A host of one of these names would be the controller itself, or its variables would become a group's.
 TAKEN_NAMES = frozenset(("localhost", "127.0.0.1", "::1", "all", "ungrouped", GROUP_ALL, *NODE_GROUPS.values()))
 
-Variables = dict[str, Any]
 Render = Callable[[str, Variables], str]
 # Each with its parent, "" for none.
 Groups = list[tuple[str, str]]

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_access import ACCOUNT_OPTIONS, Access, account
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_checks import CHECKS
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filter, Filters
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import (
+    Filter,
+    Filters,
+    as_items,
+    comparable,
+)
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import GROUPED_BY, TAG_CLUSTER
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Query
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import filter_fields
@@ -64,16 +69,14 @@ class Options:
         known = sorted(self._plugin.option_definitions)
         for key in config:
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, 1)
-                hint = f"did you mean {near[0]}?" if near else "see ansible-doc -t inventory rayops.cluster.huawei_ecs."
-                raise HuaweiError(f"Unknown option '{key}': {hint}")
+                reference = "see ansible-doc -t inventory rayops.cluster.huawei_ecs."
+                raise HuaweiError(f"Unknown option '{key}': {_hint(str(key), known, reference)}")
 
-    def query(self, filters: Filters) -> Query:
-        """What to ask the cloud."""
+    def query(self, filters: Filters, checks: Collection[str]) -> Query:
+        """What to ask the cloud. checks: the names of those that are wanted."""
         # The server takes one status and one tag; the answer is filtered again in any case.
         tags = [f"{key}={values[0]}" for key, values in filters.tags.items() if len(values) == 1]
         parameters = {SERVER_FILTERS[name]: value for name, value in self._server_filters().items()}
-        checks = self.checks()
         # That check is about the instances with another status.
         if len(filters.statuses) == 1 and "not_active" not in checks:
             parameters["status"] = filters.statuses[0]
@@ -144,11 +147,8 @@ class Options:
         return ports
 
     def _accounts(self) -> tuple[Account, ...]:
-        entries = self._access.render("accounts") or []
-        if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-            raise HuaweiError("accounts must be a list of mappings, such as - {name: prod, profile: prod}.")
         found: list[Account] = []
-        for entry in entries:
+        for entry in self._access.mappings("accounts", "{name: prod, profile: prod}"):
             for key in entry:
                 self._check("accounts", [str(key)], ACCOUNT_OPTIONS)
             found.append(account(Access(self._plugin, entry)))
@@ -160,18 +160,16 @@ class Options:
         found = {}
         for name, value in self._access.mapping("server_filters").items():
             self._check("server_filters", [str(name)], list(SERVER_FILTERS))
-            found[str(name)] = ",".join(str(each) for each in (value if isinstance(value, list) else [value]))
+            found[str(name)] = ",".join(str(each) for each in as_items(value))
         return found
 
     def _client_filters(self, option: str) -> list[Filter]:
-        given = self._access.render(option) or []
-        if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
-            raise HuaweiError(f"{option} must be a list of mappings, such as - {{flavor: 'p2s.*'}}.")
+        given = self._access.mappings(option, "{flavor: 'p2s.*'}")
         fields = filter_fields()
         found = []
         for each in given:
             self._check(option, [str(name) for name in each if not str(name).startswith("tag:")], fields)
-            found.append({str(name): _patterns(value) for name, value in each.items()})
+            found.append({str(name): list(map(comparable, as_items(value))) for name, value in each.items()})
         return found
 
     def _number(self, option: str, least: int, most: int) -> int:
@@ -184,11 +182,10 @@ class Options:
     def _check(option: str, values: Collection[str], known: Collection[str]) -> None:
         for value in values:
             if value not in known:
-                near = difflib.get_close_matches(value, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"use {', '.join(known)}."
+                hint = _hint(value, known, f"use {', '.join(known)}.")
                 raise HuaweiError(f"Unknown value '{value}' in {option}: {hint}")
 
 
-def _patterns(value: Any) -> list[str]:
-    values: Optional[list[Any]] = value if isinstance(value, list) else [value]
-    return [str(each).lower() if isinstance(each, bool) else str(each) for each in values]
+def _hint(value: str, known: Collection[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(value, known, 1)
+    return f"did you mean {near[0]}?" if near else otherwise

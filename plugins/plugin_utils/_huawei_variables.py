@@ -64,7 +64,7 @@ def host_variables(
     metadata = mapping(server.get("metadata"))
     scheduler = mapping(server.get("os:scheduler_hints"))
     group_ids, group_names = security_groups(server)
-    charging = CHARGING.get(text(metadata.get("charging_mode")), "")
+    charging = charging_mode(server)
     variables = {name: text(server.get(key)) for name, key in TEXTS.items()}
     variables.update((name, text(metadata.get(key))) for name, key in METADATA_TEXTS.items())
     variables.update(
@@ -111,6 +111,11 @@ def filter_fields() -> list[str]:
     """The variables, without their prefix, whose values can be compared with a pattern."""
     names = [*host_variables({"id": ""}, "", ""), "ecs_private_ip", "ecs_public_ip", "ecs_ipv6", "ecs_expires"]
     return sorted(name[4:] for name in names if name not in NESTED)
+
+
+def charging_mode(server: Mapping[str, Any]) -> str:
+    """on_demand, prepaid or spot, or "" where the row does not say."""
+    return CHARGING.get(text(mapping(server.get("metadata")).get("charging_mode")), "")
 
 
 def security_groups(server: Mapping[str, Any]) -> tuple[list[str], list[str]]:
