@@ -19,7 +19,7 @@ ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir() if path.is
 MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("[!_]*.py"))
 PLUGINS = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "plugins").rglob("*.py"))
 GALAXY = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text(encoding="utf-8"))
-NOT_SOURCES = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__"}
+NOT_SOURCES = {".ansible", ".cache", ".git", ".hypothesis", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__"}
 # Where this collection happens to be developed is nobody's business. Written so that this file does not find itself.
 PRIVATE = re.compile(
     r"(?<![\w.}>)])/[w]ork/|/opt/[d]ev/|/opt/[r]ayenv|/tmp/[b]ash_jobs|\b[C]laude\b|\b[A]nthropic\b|\b[C]hatGPT\b"

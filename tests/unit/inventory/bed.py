@@ -90,13 +90,17 @@ class Bed:
         self.file.write_text(json.dumps({"plugin": "rayops.cluster.huawei_ecs", **options}), encoding="utf-8")
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "ansible", command, "-i", str(self.file), *arguments)
+
+    def python(self, *arguments: str, timeout: int = 60) -> subprocess.CompletedProcess[str]:
+        """A Python in the folder, with the environment and nothing else of the tests."""
         return subprocess.run(
-            [sys.executable, "-m", "ansible", command, "-i", str(self.file), *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
 
@@ -106,16 +110,8 @@ class Bed:
         for number, options in enumerate(settings):
             files.append(self.folder / f"{number}.huawei_ecs.yml")
             files[-1].write_text(json.dumps({"plugin": "rayops.cluster.huawei_ecs", **options}), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, *map(str, files)],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        assert done.stderr == ""
+        done = self.python("-c", DRIVER, *map(str, files), timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def inventory(self, *arguments: str, **options: Any) -> dict[str, Any]:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,28 +200,13 @@ def test_root_configuration_and_documentation(bed: Bed) -> None:
     bed.file = ROOT / "huawei_ecs.yml"
     done = bed.run("inventory", "--graph")
     assert (done.returncode, done.stderr) == (0, "") and "@ray_redis:" in done.stdout
-    shown = subprocess.run(
-        [sys.executable, "-m", "ansible", "doc", "-t", "inventory", "rayops.cluster.huawei_ecs"],
-        env=bed.env,
-        cwd=bed.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    shown = bed.python("-m", "ansible", "doc", "-t", "inventory", "rayops.cluster.huawei_ecs")
     assert (shown.returncode, shown.stderr) == (0, "") and "HUAWEICLOUD_SDK_SECURITY_TOKEN" in shown.stdout
 
 
 def test_every_option_has_a_type_and_an_example(bed: Bed) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "doc", "--json", "-t", "inventory", "rayops.cluster.huawei_ecs"],
-        env=bed.env,
-        cwd=bed.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = bed.python("-m", "ansible", "doc", "--json", "-t", "inventory", "rayops.cluster.huawei_ecs")
+    assert done.returncode == 0
     shown = json.loads(done.stdout)["rayops.cluster.huawei_ecs"]
     own = {name for fragment in (huawei_cloud, huawei_instances) for name in options_of(fragment.ModuleDocFragment)}
     own |= set(yaml.safe_load(huawei_ecs.DOCUMENTATION)["options"])

@@ -27,7 +27,6 @@ pytest.importorskip("huaweicloudsdkecs")
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_ecs as huawei_ecs
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import retry_after
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filters
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Query, RegionResult
 from tests.ecs_simulator.instances import project_id
 from tests.ecs_simulator.server import Simulator
@@ -256,33 +255,6 @@ def test_nothing_on_stderr(simulator: Simulator, capfd: pytest.CaptureFixture[st
     error(simulator, endpoints={A: "http://127.0.0.1:9"})
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
-
-
-def test_digest_knows_all_that_decides_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    account = Account("default", Credentials("ak", "sk"), (A,))
-    base, filters = Query((account,)), Filters(["ACTIVE"], {})
-    digests = [base.digest(filters), base.digest(Filters([], {}))]
-    digests.append(base.digest(Filters(["ACTIVE"], {"ray-cluster-name": ["x"]})))
-    digests.append(base.digest(Filters(["ACTIVE"], {}, include=[{"flavor": ["p*"]}])))
-    digests.append(base.digest(Filters(["ACTIVE"], {}, exclude=[{"flavor": ["p*"]}])))
-    digests.append(Query((account, replace(account, name="b"))).digest(filters))
-    for query in ({"server_filters": {"name": "x"}}, {"expiry": True}, {"flavor_details": True}):
-        digests.append(replace(base, **query).digest(filters))
-    for change in (
-        {"credentials": Credentials("ak2", "sk")},
-        {"credentials": None, "metadata_endpoint": "http://127.0.0.1:1"},
-        {"regions": (A, B)},
-        {"projects": {A: ("p",)}},
-        {"endpoints": {A: "https://x"}},
-        {"iam_endpoint": "https://x"},
-        {"enterprise_projects": ("0",)},
-    ):
-        digests.append(Query((replace(account, **change),)).digest(filters))
-    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_ECS_CN_NORTH_4", "https://other")
-    digests.append(base.digest(filters))
-    assert len(set(digests)) == len(digests)
-    assert replace(base, timeout=1, retries=1, page_size=1, deadline=9).digest(filters) == digests[-1]
-    assert "sk" not in json.dumps(account.identity())
 
 
 def test_place_in_the_list_is_lost_and_found(simulator: Simulator) -> None:
