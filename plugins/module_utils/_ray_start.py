@@ -59,6 +59,9 @@ _SYSTEM_CONFIG_OPTIONS = {
     "plasma_directory": "--plasma-directory",
     "object_spilling_directory": "--object-spilling-directory",
 }
+# A call to a host that vanished without a word ends after the sum of both, 420 s with Ray's own values. Any server of
+# Ray's takes one ping a minute (grpc_server.cc), and closes the connections of clients that send more.
+_SYSTEM_CONFIG = {"grpc_client_keepalive_time_ms": 65000, "grpc_client_keepalive_timeout_ms": 30000}
 
 
 @dataclass
@@ -157,9 +160,8 @@ def _compile_system_config(start: RayStart, config: dict, node_type: str) -> Non
             start.options.setdefault(option, str(system[key]))
         system.pop(key, None)
     if node_type == "head":
-        if system:
-            # The GCS hands these to every node, where they win over the environment.
-            start.options["--system-config"] = _json(system)
+        # The GCS hands these to every node and driver, where they win over the environment.
+        start.options["--system-config"] = _json({**_SYSTEM_CONFIG, **system})
     else:
         for key, value in sorted(system.items()):
             start.environment[f"RAY_{key}"] = _text(value)

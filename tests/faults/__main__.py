@@ -39,7 +39,10 @@ def outcomes(cluster: Cluster, names: list[str]) -> Iterator[Outcome]:
                 outcome = trial.run(fault)
                 say(f"  {table.line(outcome)} ({time.monotonic() - began:.0f} s)")
                 yield outcome
-        say(workload.stop().summary())
+        report = workload.stop()
+        say(report.summary())
+        if report.broken or report.lost:
+            raise BenchError("; ".join(report.broken + report.lost))
 
 
 def arguments() -> argparse.Namespace:

@@ -58,7 +58,7 @@ class Outcome:
     fault: Fault
     repaired: float | None = None
     whole: float | None = None
-    gaps: dict[str, float] = field(default_factory=dict)
+    waits: dict[str, float] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     refused: int = 0
     site: str = ""
@@ -124,8 +124,7 @@ class Trial:
 
     def _judge(self, outcome: Outcome, before: dict[str, str], caused: float, repaired: float) -> None:
         report = self.workload.wait_for_answers(repaired)
-        kinds = ("counter", "task")
-        outcome.gaps = {kind: report.longest_gap(kind, caused) for kind in kinds}
+        outcome.waits = {kind: report.longest_wait(kind, caused) for kind in ("counter", "task")}
         report = report.since(caused)
         outcome.lost, outcome.refused = report.lost, len(report.refused)
         outcome.failed += [f"lost: {what}" for what in report.lost] + [f"broken: {what}" for what in report.broken]

@@ -14,7 +14,7 @@ from tests.faults.fault import Outcome
 JSON = CACHE / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
 TEMPLATE = Path(__file__).parent / "faults.md"
-COLUMNS = ["fault", "what the cluster does", "serves again", "promise", "no twin left", "longest gap: counter, tasks",
+COLUMNS = ["fault", "what the cluster does", "serves again", "promise", "no twin left", "longest wait: counter, task",
            "answers lost", "what `site.yml` then says"]
 
 
@@ -24,8 +24,8 @@ def seconds(value: float | None) -> str:
 
 def line(outcome: Outcome) -> str:
     """One line of progress."""
-    gaps = ", ".join(f"{kind} {gap:.1f} s" for kind, gap in outcome.gaps.items())
-    text = f"again {seconds(outcome.repaired)}, whole {seconds(outcome.whole)}, gaps {gaps}; site.yml: {outcome.site}"
+    waits = ", ".join(f"{kind} {wait:.1f} s" for kind, wait in outcome.waits.items())
+    text = f"again {seconds(outcome.repaired)}, whole {seconds(outcome.whole)}, waits {waits}; site.yml: {outcome.site}"
     return "; ".join([text, *(f"FAILED: {what}" for what in outcome.failed)])
 
 
@@ -33,7 +33,7 @@ def row(outcome: Outcome) -> list[str]:
     fault = outcome.fault
     return [
         fault.title, fault.does, seconds(outcome.repaired), f"{fault.promise:g} s", seconds(outcome.whole),
-        ", ".join(f"{gap:.1f} s" for gap in outcome.gaps.values()), str(len(outcome.lost)), outcome.site,
+        ", ".join(f"{wait:.1f} s" for wait in outcome.waits.values()), str(len(outcome.lost)), outcome.site,
     ]
 
 
@@ -46,7 +46,7 @@ def write_json(outcomes: list[Outcome]) -> None:
     found = [
         {
             "name": outcome.fault.name, "promise": outcome.fault.promise, "repaired": outcome.repaired,
-            "whole": outcome.whole, "gaps": outcome.gaps, "lost": outcome.lost, "refused": outcome.refused,
+            "whole": outcome.whole, "waits": outcome.waits, "lost": outcome.lost, "refused": outcome.refused,
             "site": outcome.site, "failed": outcome.failed,
         }
         for outcome in outcomes

@@ -5,7 +5,8 @@
 
 ``supervise`` keeps a ``drive`` running, as a client's own supervisor would: a driver dies with its node. ``drive``
 calls a detached counter and keeps a few tasks in flight, and writes each answer to FILE before it asks for the next.
-``forget`` ends the counter. A line of FILE is ``[time, kind, value]`` in JSON; the kinds are those of report.py.
+``forget`` ends the counter. A line of FILE is ``[time, kind, value]`` in JSON, an answer's ``[time, kind, value,
+seconds]`` with what it took; the kinds are those of report.py.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ START_SECONDS, HANG_SECONDS = 25, 90
 END_SECONDS = 40
 
 
-def write(file: str, kind: str, value: object) -> None:
+def write(file: str, kind: str, value: object, *seconds: float) -> None:
     """Append a line, in one write: the reader sees all of it or nothing."""
-    line = f"{json.dumps([round(time.time(), 3), kind, value])}\n"
+    line = f"{json.dumps([round(time.time(), 3), kind, value, *(round(number, 3) for number in seconds)])}\n"
     with open(file, "a", encoding="utf-8") as stream:
         stream.write(line)
 
@@ -73,7 +74,9 @@ class Driver:
             "max_restarts": -1, "max_task_retries": -1, "num_cpus": 0, **self._pinned(pin),
         }
         self.raylet = raylet(ray.get_runtime_context().get_node_id())
+        # What is under way: a reference of Ray's and, for a task, its number. When it was asked, for both.
         self.tasks: dict = {}
+        self.asked: dict = {}
         self.call = None
         self.call_at = 0.0
         self.number = 0
@@ -105,19 +108,24 @@ class Driver:
             ready, _others = self.ray.wait(waiting, timeout=0.1) if waiting else ([], [])
             for reference in ready:
                 self.accept(reference)
-        write(self.file, "end", len(self.tasks) + bool(self.call))
+        names = {self.call: "the counter", **{reference: f"task {number}" for reference, number in self.tasks.items()}}
+        now = time.monotonic()
+        write(self.file, "end", [f"{names[reference]}, for {now - at:.0f} s" for reference, at in self.asked.items()])
 
     def ask(self, counter: object) -> None:
         while len(self.tasks) < IN_FLIGHT:
             self.number += 1
-            self.tasks[self.task.remote(self.number)] = self.number
+            reference = self.task.remote(self.number)
+            self.tasks[reference], self.asked[reference] = self.number, time.monotonic()
         if not self.call and time.monotonic() > self.call_at:
             self.call = counter.increment.remote()
+            self.asked[self.call] = time.monotonic()
 
     def accept(self, reference: object) -> None:
         """Write down what came back."""
         kind = "counter" if reference == self.call else "task"
         number = self.tasks.pop(reference, None)
+        waited = time.monotonic() - self.asked.pop(reference)
         if kind == "counter":
             self.call, self.call_at = None, time.monotonic() + PAUSE
         try:
@@ -129,7 +137,7 @@ class Driver:
         if kind == "task" and value != number * number:
             write(self.file, "task wrong", [number, value])
         else:
-            write(self.file, kind, value)
+            write(self.file, kind, value, waited)
 
 
 def raylet(node_id: str) -> str:

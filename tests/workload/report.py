@@ -13,22 +13,22 @@ from itertools import pairwise
 class Line:
     """One line of the workload's file.
 
-    Kinds: ``counter`` and ``task`` are answers; ``counter failed``, ``task failed`` and ``task wrong`` what came
-    instead of one; ``driver`` a driver that is connected; ``node gone``, ``died`` and ``hang`` its end; ``end`` the
-    number of answers that a driver still waited for when it was stopped; ``start`` the supervisor.
+    Kinds: ``counter`` and ``task`` are answers, with the seconds that they took; ``counter failed``, ``task failed``
+    and ``task wrong`` what came instead of one; ``driver`` a driver that is connected; ``node gone``, ``died`` and
+    ``hang`` its end; ``end`` the answers that a driver still waited for when it was stopped; ``start`` the supervisor.
     """
 
     time: float
     kind: str
     value: object
+    seconds: float = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """The lines, and when they were read: an answer that is overdue makes a gap as well."""
+    """The lines, in their order."""
 
     lines: list[Line]
-    read_at: float
 
     def of(self, kind: str) -> list[Line]:
         return [line for line in self.lines if line.kind == kind]
@@ -41,7 +41,7 @@ class Report:
         """What came after a moment, and the last answers before it, on which that follows."""
         before = [line for line in self.lines if line.time <= moment]
         last = [line for kind in ("counter", "task") for line in [x for x in before if x.kind == kind][-1:]]
-        return Report([*last, *(line for line in self.lines if line.time > moment)], self.read_at)
+        return Report([*last, *(line for line in self.lines if line.time > moment)])
 
     @property
     def counter_answers(self) -> int:
@@ -65,7 +65,7 @@ class Report:
         found = [f"{kind}: {line.value}" for kind in ("task wrong", "task failed", "hang") for line in self.of(kind)]
         # The driver's own node has ended, and the driver with it: Ray promises it nothing, and the next one asks again.
         found = [text for text in found if "LocalRayletDiedError" not in text]
-        return found + [f"{line.value} never answered" for line in self.of("end") if line.value]
+        return found + [f"never answered: {what}" for line in self.of("end") for what in line.value]
 
     @property
     def refused(self) -> list[str]:
@@ -76,12 +76,9 @@ class Report:
     def driver_restarts(self) -> int:
         return max(len(self.of("driver")) - 1, 0)
 
-    def longest_gap(self, kind: str, since: float = 0, until: float | None = None) -> float:
-        """The longest time without an answer of a kind that reaches into the time between two moments, in seconds."""
-        until = self.read_at if until is None else until
-        moments = self.moments(kind)
-        ends = [*moments, self.read_at]
-        return max((end - begin for begin, end in pairwise(ends) if end > since and begin < until), default=0.0)
+    def longest_wait(self, kind: str, since: float = 0) -> float:
+        """The longest that an answer of a kind took which came after a moment, in seconds."""
+        return max((line.seconds for line in self.of(kind) if line.time > since), default=0.0)
 
     def summary(self) -> str:
         return (

@@ -74,7 +74,7 @@ class Workload:
 
     def report(self) -> Report:
         """The answers so far; work that is under way counts for nothing yet."""
-        return Report(self.answers(), read_at=time.time())
+        return Report(self.answers())
 
     def wait_for_answers(self, since: float = 0, seconds: float = 60) -> Report:
         """Wait until both kinds of work were answered after a moment (time.time())."""

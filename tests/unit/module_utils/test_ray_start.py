@@ -18,6 +18,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import c
 
 DATA = Path(__file__).parents[1] / "data"
 HEAD_ADDRESS = {"network": {"head_address": "demo-head:6379"}}
+# What the head hands to every node, whatever is declared.
+KEEPALIVE = {"grpc_client_keepalive_time_ms": 65000, "grpc_client_keepalive_timeout_ms": 30000}
 # Every key that reaches the command line, with values that differ from Ray's defaults.
 COMMON = {
     "cluster_name": "demo",
@@ -78,14 +80,14 @@ def test_the_guides_head_compiles_to_what_todays_ray_accepts(ray_environment):
         "--memory=64000000000",
         "--object-store-memory=128000000000",
         "--plasma-directory=/mnt/deepseek-shared/ray-plasma",
-        '--system-config={"memory_monitor_refresh_ms":500}',
+        "--system-config=" + json.dumps({**KEEPALIVE, "memory_monitor_refresh_ms": 500}, separators=(",", ":")),
         "--port=6379",
     ]
     assert [warning.partition(" ")[0] for warning in start.warnings] == ["redis.password"]
     assert "StrongRedisPassword123!" not in repr(start)
     read = read_by_ray(ray_environment, start.argv)
     assert (read["head"], read["block"], read["num_cpus"], read["memory"]) == (True, True, 32, 64000000000)
-    assert read["system_config"] == {"memory_monitor_refresh_ms": 500}
+    assert read["system_config"] == {**KEEPALIVE, "memory_monitor_refresh_ms": 500}
 
 
 def test_the_guides_worker_compiles_to_what_todays_ray_accepts(ray_environment):
@@ -207,18 +209,23 @@ def test_labels_are_sorted_and_empty_ones_left_out():
 @pytest.mark.parametrize("value", [500, True, 0.5, "text", {"a": [1, None]}])
 def test_a_system_config_reaches_both_kinds_of_node(value):
     head = compile_start({"system_config": {"some_setting": value, "gone": None}}, "head")
-    assert json.loads(head.options["--system-config"]) == {"some_setting": value}
+    assert json.loads(head.options["--system-config"]) == {**KEEPALIVE, "some_setting": value}
     worker = compile_start({"system_config": {"some_setting": value, "gone": None}, **HEAD_ADDRESS}, "worker")
     text = worker.environment["RAY_some_setting"]
     assert (text if isinstance(value, str) else json.loads(text)) == value
     assert "RAY_gone" not in worker.environment
 
 
+def test_a_system_config_of_the_users_own_wins():
+    head = compile_start({"system_config": {"grpc_client_keepalive_time_ms": 20000}}, "head")
+    assert json.loads(head.options["--system-config"]) == {**KEEPALIVE, "grpc_client_keepalive_time_ms": 20000}
+
+
 def test_directories_in_the_guides_system_config_become_options():
     config = {"system_config": {"plasma_directory": "/a", "object_spilling_directory": "/b"}}
     head = compile_start(config, "head").options
     assert (head["--plasma-directory"], head["--object-spilling-directory"]) == ("/a", "/b")
-    assert "--system-config" not in head
+    assert json.loads(head["--system-config"]) == KEEPALIVE
     # The key of its own wins.
     head = compile_start({**config, "object_store": {"plasma_directory": "/c"}}, "head").options
     assert head["--plasma-directory"] == "/c"
