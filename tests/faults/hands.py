@@ -27,6 +27,7 @@ WRONG_TOKEN = "head -c 32 /dev/urandom | sha256sum | cut -c1-64 > /etc/ray/auth_
 # What gives each role something to do: a file that is newer than the process that has read it, a link that is gone.
 OLD_TOKEN, OLD_CONFIG = "touch /etc/ray/auth_token", "touch /etc/redis/redis.conf"
 NO_LINK = "rm -f /opt/ray/current"
+OLD_EXPORTER = "touch /usr/local/libexec/ray-monitor/ray_monitor.py"
 
 
 def killed(host: str, unit: str, harm: str, tags: str, task: str, seconds: float) -> Callable[[Cluster], None]:
@@ -90,4 +91,6 @@ HANDS = [
     interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "The head runs as declared and", 1.5), ("head",)),
     interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "The worker runs as declared and", 1.5),
                 (WORKER,)),
+    # Its exporter runs on the head, where no host is the monitor's.
+    interrupted("monitor", killed("head", "ray-monitor", OLD_EXPORTER, "monitor", "The monitor runs as decl", 0.5)),
 ]
