@@ -19,7 +19,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test lint sanity unit unit-nodes unit-inventory integration molecule bench faults browser chromium clean
+.PHONY: help demo test lint sanity together unit unit-nodes unit-inventory integration molecule bench faults browser chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,7 +56,7 @@ demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
 
-test: lint sanity unit integration molecule
+test: lint sanity together molecule
 	@echo "make: all of it passed"
 
 lint: $(VENV)/.done
@@ -81,10 +81,14 @@ sanity: $(VENV)/.done
 	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 
-# Those of the inventory plugin wait for a simulated cloud most of the time, beside which the others can run.
+# All of them wait most of the time, those of the inventory plugin for a simulated cloud.
 INVENTORY_TESTS := tests/unit/inventory tests/unit/plugin_utils
+TOGETHER = $(MAKE) --no-print-directory --jobs 3 --output-sync=target
 unit: $(CACHE)/ray/.done $(CACHE)/sdk/.done
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit-nodes unit-inventory
+	@$(TOGETHER) unit-nodes unit-inventory
+
+together: $(CACHE)/ray/.done $(CACHE)/sdk/.done
+	@$(TOGETHER) unit-nodes unit-inventory integration
 
 unit-nodes:
 	@echo "make: unit tests"
