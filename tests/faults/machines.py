@@ -13,7 +13,7 @@ from tests.faults.kills import WORKER, command
 
 REDIS = "redis-server"
 REDIS_SECONDS = DISK_SECONDS = 20
-# A connection that was cut tries again after 51 s, then after 102 s: before that the node does not know that it is dead.
+# TCP tries again after 51 s of silence and after 102 s: before that the node does not know that it was given up.
 NETWORK_SECONDS = 30
 BOOT_SECONDS = 30
 SITE_SECONDS = 60
