@@ -3,19 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from tests.unit.inventory.conftest import clean_environment
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No account of the person who runs the tests, no proxy, and no file of the SDK outside the test."""
-    for name in list(os.environ):
-        if name.startswith(("HUAWEICLOUD_", "RAY_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("NO_PROXY", "*")
+__all__ = ["clean_environment"]

@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The state of a node: whether it lives, what else is on its host, and what of it is returned."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+    all_differences,
+    ray_version,
+    restart_differences,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import RayProcess, ray_processes
+from tests.unit.module_utils.live_node import as_dict, with_raylet
+
+FOREIGN = RayProcess(7, "raylet", ["raylet", "--gcs-address=10.0.0.99:6379"], "0::/user.slice/session-1.scope\n")
+
+
+def test_a_node_whose_raylet_is_gone(host, older):
+    host.run()
+    assert host.differences() == {"raylet": ("running", "gone, although its unit is active")}
+    assert all_differences(host.live())[1] == "restart"
+
+
+def test_the_agent_says_whether_the_node_is_alive(host, older, agent):
+    host.config["network"]["ports"] = {"dashboard_agent_listen": agent.server_port}
+    host.run()
+    node = with_raylet(host.live())
+    assert node.health() == "alive" and not restart_differences(node)
+    agent.status = 503
+    assert as_dict(restart_differences(node)) == {"health": ("alive", "not alive (HTTP 503 from the node's agent)")}
+    agent.shutdown()
+    agent.server_close()
+    assert as_dict(restart_differences(node)) == {"health": ("alive", "not alive (its agent does not answer)")}
+
+
+def test_the_agent_is_asked_without_a_proxy(host, agent, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://203.0.113.7:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    host.config["network"]["ports"] = {"dashboard_agent_listen": agent.server_port}
+    assert host.live().health() == "alive"
+
+
+def test_a_node_that_systemd_starts_again_and_again_is_not_one_that_starts(host, agent):
+    host.config["network"]["ports"] = {"dashboard_agent_listen": agent.server_port}
+    host.run()
+    agent.status = 503
+    assert host.live().starting and host.differences() == {}
+    host.unit.restarts = 5
+    assert host.differences() == {"health": ("alive", "starting, after 5 restarts by systemd")}
+    agent.status = 200
+    assert host.differences() == {}
+
+
+def test_another_node_on_the_host_is_a_difference(host):
+    host.run()
+    node = host.live()
+    node.processes += [
+        FOREIGN,
+        RayProcess(8, "gcs_server", ["gcs_server"], "0::/x\n"),
+        RayProcess(9, "other", ["ray::f"], "0::/x\n"),
+    ]
+    found, action = all_differences(node)
+    assert action == "reload"
+    assert as_dict(found) == {
+        "other Ray on this host, raylet 7": (None, "10.0.0.99:6379"),
+        "other Ray on this host, gcs_server 8": (None, "its own cluster"),
+    }
+
+
+def test_the_node_as_it_is_returned(host, agent):
+    host.run()
+    node = with_raylet(host.live())
+    described = node.describe()
+    assert 0 <= described.pop("uptime") < 60
+    assert described == {
+        "id": next(word[len("--node_id=") :] for word in node.raylet.argv if word.startswith("--node_id=")),
+        "address": "10.0.0.11",
+        "state": "ALIVE",
+        "pid": host.process.pid,
+        "session": node.raylet.options["--session_dir"].rpartition("/")[2],
+        "ray_version": None,
+    }
+    assert described["session"].startswith("session_")
+
+
+def test_a_node_that_does_not_run_as_it_is_returned(host):
+    assert host.live().describe() == {
+        "id": None,
+        "address": "10.0.0.11",
+        "state": "inactive",
+        "pid": None,
+        "session": None,
+        "ray_version": None,
+        "uptime": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [
+        ({"head_address": "demo-head:6379", "node_ip_address": "10.0.0.11"}, "demo-head:6379"),
+        ({"node_ip_address": "10.0.0.10", "ports": {"gcs": 6400}}, "10.0.0.10:6400"),
+        ({}, "127.0.0.1:6379"),
+    ],
+)
+def test_where_the_gcs_listens(host, network, address):
+    host.config["network"] = network
+    host.config.pop("resources")
+    assert host.live("head").gcs_address == address
+
+
+def test_the_version_of_ray_in_an_environment(tmp_path):
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    for name in ("ray_ascend-1.0.dist-info", "raylib-5.0.dist-info", "ray"):
+        (packages / name).mkdir(parents=True)
+    assert ray_version(str(tmp_path)) is None
+    (packages / "ray-2.60.0.dist-info").mkdir()
+    assert ray_version(str(tmp_path)) is None, "the metadata alone is what an interrupted installation leaves"
+    (packages / "ray" / "__init__.py").touch()
+    assert ray_version(str(tmp_path)) == "2.60.0"
+
+
+def test_the_live_process_is_found_among_all(host):
+    """The stand-in `ray` is seen in /proc as the supervisor that it is."""
+    host.run()
+    found = {process.pid: process.kind for process in ray_processes()}
+    assert found[host.process.pid] == "start"
