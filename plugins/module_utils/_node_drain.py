@@ -76,17 +76,20 @@ def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> di
 
 
 def drain_if_possible(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool = False) -> None:
-    """The same before a stop that comes anyway, whether the GCS can be asked or not."""
+    """The same before a stop that comes anyway, also where the GCS cannot be asked or the work does not end."""
     if live.raylet and live.health(timeout=2) == "alive":
+        pid = live.raylet.pid
         try:
-            drain(cluster, live, seconds, lose)
+            answer = drain(cluster, live, seconds, lose)
         except RayClusterError:
             # systemd's stop drains it as well as that is possible then.
             return
+        if not answer["drained"]:
+            end(pid)
 
 
 def end(pid: int) -> None:
-    """End a drained raylet: `ray start` would wait its whole drain time for actors that never end by themselves."""
+    """End a raylet that has been drained: `ray start` would give work that does not end the whole drain time again."""
     deadline = time.monotonic() + END_SECONDS
     try:
         os.kill(pid, signal.SIGTERM)

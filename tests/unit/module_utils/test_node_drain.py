@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils import _ray_drain
-from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import end, losses, unfinished
+from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import (
+    drain,
+    drain_if_possible,
+    end,
+    losses,
+    unfinished,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayClusterError
 
 MOVES = {"name": "counter", "restarts": True}
 STAYS = {"name": "engine", "restarts": False}
@@ -59,12 +68,59 @@ def test_when_a_node_is_idle(what, lose, idle):
     assert _ray_drain.is_idle(held(**what), lose) is idle
 
 
-def test_a_raylet_is_ended():
+@pytest.fixture
+def raylet() -> Iterator[subprocess.Popen]:
+    """A process that its parent reaps, as `ray start` does."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
-        # Its parent reaps it, as `ray start` does.
         reaper = Thread(target=process.wait)
         reaper.start()
-        end(process.pid)
-        reaper.join(5)
-        assert process.returncode == -15
-    end(process.pid)
+        yield process
+        process.kill()
+        reaper.join()
+
+
+def live(raylet: subprocess.Popen) -> SimpleNamespace:
+    """What a drain asks of a LiveNode."""
+    return SimpleNamespace(
+        raylet=SimpleNamespace(pid=raylet.pid, options={"--node_id": "ab"}),
+        unit=SimpleNamespace(stop_timers=lambda: None),
+        health=lambda timeout: "alive",
+    )
+
+
+def answering(drained: bool) -> SimpleNamespace:
+    """A cluster that says so after the drain."""
+    return SimpleNamespace(drain=lambda *_arguments, **_options: {"drained": drained})
+
+
+def ended(raylet: subprocess.Popen) -> bool:
+    try:
+        return raylet.wait(1) == -15
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def test_a_raylet_is_ended(raylet):
+    end(raylet.pid)
+    assert ended(raylet)
+    end(raylet.pid)
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_drain_ends_the_raylet_whose_work_has_ended(raylet, drained):
+    drain(answering(drained), live(raylet), 1, lose=False)
+    assert ended(raylet) is drained
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_before_a_stop_work_that_does_not_end_gets_its_time_once(raylet, drained):
+    drain_if_possible(answering(drained), live(raylet), 1)
+    assert ended(raylet)
+
+
+def test_before_a_stop_a_gcs_that_does_not_answer_leaves_the_drain_to_the_stop(raylet):
+    def silent(*_arguments, **_options):
+        raise RayClusterError("unreachable", "The GCS does not answer.")
+
+    drain_if_possible(SimpleNamespace(drain=silent), live(raylet), 1)
+    assert not ended(raylet)
