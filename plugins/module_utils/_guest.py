@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""What is done with Ray's files and programs, which any job may have changed: as Ray's own user, and within a time.
+
+What comes back is a guest's word: data, never a path to follow, a program to run, or a key of a result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Bytes of an answer.
+MOST = 64 << 20
+# ansible-core reads keys that begin so as its own marks.
+_MARK = re.compile(r"_+ansible")
+# All control characters but the line feed and the tab.
+_CONTROL = {code: "?" for code in (*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000))}
+
+
+class GuestError(Exception):
+    """It could not be done as that user. The message is one sentence."""
+
+
+def account(user: str) -> pwd.struct_passwd | None:
+    """The user to become; None where this process is that user, or is not root and cannot become anybody.
+
+    :raises GuestError: there is no such user.
+    """
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise GuestError(f"There is no user {user} on this host.") from None
+    return None if os.geteuid() in (entry.pw_uid,) or os.geteuid() != 0 else entry
+
+
+def identity(user: str | None) -> dict[str, Any]:
+    """The arguments for subprocess.Popen that make a program run as a user; see account."""
+    entry = account(user) if user else None
+    if not entry:
+        return {}
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+
+
+def environment(user: str | None = None) -> dict[str, str]:
+    """The variables of a program that runs as a user: nothing of root's session."""
+    try:
+        home = pwd.getpwnam(user).pw_dir if user else "/"
+    except KeyError:
+        home = "/"
+    return {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": home}
+
+
+def as_user(user: str, call: Callable[[], Any], seconds: float = 30) -> Any:
+    """Call a function in a child process that runs as a user, and return its answer, which must be JSON.
+
+    The child has the user's rights alone: a link that leads to a file of root's is followed in vain.
+
+    :raises GuestError: the child did not answer within the time, or what it raised: one sentence.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _answer(user, call, writing)
+    os.close(writing)
+    try:
+        found = _read(reading, seconds)
+    finally:
+        os.close(reading)
+        # One that hangs is ended; one that has answered is about to.
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    answer = json.loads(found) if found else {"error": "it ended without an answer"}
+    if "error" in answer:
+        raise GuestError(f"As user {user}: {answer['error']}.")
+    return answer["answer"]
+
+
+def _answer(user: str, call: Callable[[], Any], writing: int) -> None:
+    """The child's life."""
+    try:
+        entry = account(user)
+        if entry:
+            os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
+            os.setgid(entry.pw_gid)
+            os.setuid(entry.pw_uid)
+        # No terminal of root's is left to type into.
+        os.setsid()
+        os.chdir("/")
+        answer = {"answer": call()}
+    except BaseException as error:  # pylint: disable=broad-exception-caught
+        answer = {"error": " ".join(str(error).split()).rstrip(".") or type(error).__name__}
+    try:
+        data = json.dumps(answer).encode()
+        while data:
+            data = data[os.write(writing, data):]
+    finally:
+        os._exit(0)
+
+
+def _read(descriptor: int, seconds: float) -> bytes:
+    deadline, found = time.monotonic() + seconds, b""
+    while True:
+        ready, _write, _error = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise GuestError(f"No answer came within {seconds:g} s.")
+        block = os.read(descriptor, 1 << 16)
+        found += block
+        if not block:
+            return found
+        if len(found) > MOST:
+            raise GuestError(f"The answer has more than {MOST} bytes.")
+
+
+def harmless(value: Any) -> Any:
+    """An answer as a result of a module can hold it: keys that ansible-core takes for its own are put in brackets, and
+    control characters become question marks."""
+    if isinstance(value, dict):
+        return {_key(str(key)): harmless(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [harmless(item) for item in value]
+    return value.translate(_CONTROL) if isinstance(value, str) else value
+
+
+def _key(key: str) -> str:
+    key = key.translate(_CONTROL)
+    return f"({key})" if _MARK.match(key) else key

@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""Ways through directories that others may write: each step is opened, and no link is followed that is not root's."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_MOST_LINKS = 40  # As the kernel, path_resolution(7).
+
+
+class PathError(Exception):
+    """A path leads where nobody can vouch for it. The message is one sentence with the fix in it."""
+
+
+def _owner(status: os.stat_result) -> str:
+    try:
+        return pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        return f"user {status.st_uid}"
+
+
+def _trusted(link: os.stat_result, directory: int) -> bool:
+    """Whether root, or whoever runs this, made a link, and nobody else can have put it where it is."""
+    own = {0, os.geteuid()}
+    held = os.fstat(directory)
+    closed = not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or held.st_mode & stat.S_ISVTX
+    return link.st_uid in own and held.st_uid in own and bool(closed)
+
+
+def _open(name: str, directory: int | None) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+@contextmanager
+def opened(path: str, make: int | None = None) -> Iterator[int]:
+    """Open a directory, step by step.
+
+    A link is followed where root made it in a directory that only root can change, such as one to a data disk.
+
+    :arg path: an absolute path.
+    :arg make: the mode of directories that are missing and made, as root's; without it none is made.
+    :returns: the descriptor of the directory.
+    :raises PathError: somebody else's link is on the way.
+    :raises OSError: as os.open, such as FileNotFoundError.
+    """
+    left = [part for part in os.path.normpath(path).split("/") if part]
+    here, links = _open("/", None), 0
+    try:
+        while left:
+            name = left.pop(0)
+            try:
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            except FileNotFoundError as error:
+                if make is None:
+                    raise FileNotFoundError(error.errno, error.strerror, path) from None
+                os.mkdir(name, 0o700, dir_fd=here)
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                below = _open(name, here)
+                # Whatever mask the login brings.
+                os.fchmod(below, make)
+                os.close(below)
+            if stat.S_ISLNK(status.st_mode):
+                links += 1
+                if links > _MOST_LINKS or not _trusted(status, here):
+                    raise PathError(
+                        f"{path} goes through the link '{name}', which {_owner(status)} can have made, and root follows "
+                        "only its own: remove the link, and see who put it there."
+                    )
+                target = os.readlink(name, dir_fd=here)
+                left = [part for part in target.split("/") if part and part != "."] + left
+                if target.startswith("/"):
+                    os.close(here)
+                    here = _open("/", None)
+                continue
+            try:
+                below = _open(name, here)
+            except NotADirectoryError as error:
+                raise NotADirectoryError(error.errno, error.strerror, path) from None
+            os.close(here)
+            here = below
+        yield here
+    finally:
+        os.close(here)
+
+
+@contextmanager
+def opened_parent(path: str, make: int | None = None) -> Iterator[tuple[int, str]]:
+    """The directory that holds a path, opened as above, and the path's last name."""
+    directory, name = os.path.split(os.path.normpath(path))
+    with opened(directory, make) as descriptor:
+        yield descriptor, name
+
+
+def real(path: str) -> str:
+    """Where a directory lies once root's links are followed; raises as opened."""
+    with opened(path) as descriptor:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+
+
+def read_regular(path: str, limit: int = 1 << 20) -> bytes:
+    """A regular file whose directories and name are no links but root's; a pipe or a device is not waited for.
+
+    :arg limit: the most bytes that are read.
+    :raises PathError, OSError: it is none, or cannot be read.
+    """
+    with opened_parent(path) as (directory, name):
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise PathError(f"{path} is no regular file: remove it, and see who put it there.")
+        return stream.read(limit)
