@@ -150,20 +150,29 @@ def swap_while_removed() -> int:
     """Leave a stale socket in a directory that turns into a link and back: what root removes may lie elsewhere."""
     session = f"{TEMP_DIR}/session_2020-01-01_00-00-00_000000_1"
     return in_background(
-        "import os, socket, time\n"
+        "import ctypes, os, select, socket, time\n"
         f"top = {session!r}\n"
-        "os.makedirs(top + '/real', exist_ok=True)\n"
+        "os.makedirs(top + '/sockets', exist_ok=True)\n"
         "os.chdir(top)\n"
         "os.symlink('/srv/precious', 'link')\n"
+        "libc = ctypes.CDLL(None)\n"
         "while True:\n"
-        "    if not os.path.exists('real/raylet'):\n"
+        "    if not os.path.exists('sockets/raylet'):\n"
         "        stale = socket.socket(socket.AF_UNIX)\n"
-        "        stale.bind('real/raylet')\n"
+        "        stale.bind('sockets/raylet')\n"
         "        stale.close()\n"
-        "    for name, pause in (('real', 1.0), ('link', 1.0)):\n"
-        "        os.rename(name, 'sockets')\n"
-        "        time.sleep(pause)\n"
-        "        os.rename('sockets', name)\n", seconds=150)
+        # It waits until somebody has looked into the directory, and no more.
+        "    watch = libc.inotify_init()\n"
+        "    libc.inotify_add_watch(watch, b'sockets', 0x20)\n"
+        "    select.select([watch], [], [])\n"
+        "    while select.select([watch], [], [], 0.4)[0]:\n"
+        "        os.read(watch, 4096)\n"
+        "    os.close(watch)\n"
+        "    os.rename('sockets', 'real')\n"
+        "    os.rename('link', 'sockets')\n"
+        "    time.sleep(8)\n"
+        "    os.rename('sockets', 'link')\n"
+        "    os.rename('real', 'sockets')\n", seconds=150)
 
 
 def become_root() -> dict:

@@ -125,7 +125,7 @@ def test_what_is_stale_is_removed_where_it_was_found(cluster, jobs, play, worker
     cluster.sh(worker, "mkdir -p /srv/precious && date > /srv/precious/raylet")
     pid = jobs.must(worker, "swap_while_removed")
     try:
-        for _attempt in range(3):
+        for _attempt in range(2):
             play("rayops.cluster.recover")
             assert cluster.sh(worker, "ls /srv/precious") == "raylet"
     finally:
