@@ -37,6 +37,11 @@ DEFAULT_AGENT_PORT = 52365
 # `ray start` needs seconds, on a busy host many, before its raylet shows: a younger unit is starting, not sick.
 STARTING = 120.0
 _TIMERS = ("ray-health.timer", "ray-prune.timer")
+# What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
+_HELPERS = (
+    "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service", "ray-gpu.service",
+    "ray-hide-processes.service", "ray-backup.service",
+)
 _BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
 _HIDDEN = "********"
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
@@ -47,7 +52,7 @@ _FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DAS
 def unit_of(node_type: str) -> Unit:
     """The unit of a node, ``head`` or ``worker``, with its timers."""
     backup = node_type == "head" and os.path.exists(f"/etc/systemd/system/{_BACKUP_TIMER}")
-    return Unit(f"ray-{node_type}.service", _TIMERS + ((_BACKUP_TIMER,) if backup else ()))
+    return Unit(f"ray-{node_type}.service", _TIMERS + ((_BACKUP_TIMER,) if backup else ()), _HELPERS)
 
 
 class LiveNode:

@@ -21,11 +21,12 @@ class SystemdError(Exception):
 
 
 class Unit:
-    """A service, and the timers that belong to it."""
+    """A service, the timers that belong to it, and the services that it or they start."""
 
-    def __init__(self, name: str, timers: tuple[str, ...] = ()):
+    def __init__(self, name: str, timers: tuple[str, ...] = (), helpers: tuple[str, ...] = ()):
         self.name = name
         self.timers = timers
+        self.helpers = helpers
         self.properties: dict[str, str] = {}
         self.timers_active = True
         # Whether a file on disk is newer than what systemd holds in memory.
@@ -35,11 +36,11 @@ class Unit:
     def refresh(self) -> None:
         """Read the unit's properties anew (systemctl(1), show)."""
         names = ",".join(_PROPERTIES)
-        blocks = self._systemctl("show", f"--property={names}", self.name, *self.timers).strip().split("\n\n")
-        shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
+        text = self._systemctl("show", f"--property={names}", self.name, *self.timers, *self.helpers)
+        shown = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.strip().split("\n\n")]
         self.properties = shown[0]
         self.stale = any(block.get("NeedDaemonReload") == "yes" for block in shown)
-        self.timers_active = all(timer.get("ActiveState") == "active" for timer in shown[1:])
+        self.timers_active = all(timer.get("ActiveState") == "active" for timer in shown[1:1 + len(self.timers)])
 
     @property
     def exists(self) -> bool:

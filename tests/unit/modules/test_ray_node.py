@@ -48,8 +48,10 @@ class Systemd:
         (directory / "systemctl").chmod(0o755)
         self.show(UNKNOWN)
 
-    def show(self, unit: dict[str, str], timers: str = "inactive") -> None:
+    def show(self, unit: dict[str, str], timers: str = "inactive", stale_helper: bool = False) -> None:
         blocks = [unit, {**UNKNOWN, "ActiveState": timers}, {**UNKNOWN, "ActiveState": timers}]
+        # What they start is inactive almost always.
+        blocks += [UNKNOWN, {**INSTALLED, "NeedDaemonReload": "yes" if stale_helper else "no"}]
         text = "\n".join("".join(f"{name}={value}\n" for name, value in block.items()) for block in blocks)
         (self.directory / "show").write_text(text)
 
@@ -108,6 +110,18 @@ def test_a_bare_host_in_check_mode(systemd, ray_node, config, tmp_path):
     restarted = ray_node(config, state="restarted")
     assert restarted["action"] == "start" and restarted["differences"] == result["differences"]
     assert systemd.calls() == []
+
+
+def test_the_files_of_what_the_unit_starts_are_looked_at(systemd, ray_node, config):
+    systemd.show(INSTALLED, stale_helper=True)
+    found = {item["option"]: item["live"] for item in ray_node(config)["differences"]}
+    assert found["unit file"] == "changed on disk"
+    shown = next(line for line in (systemd.directory / "calls").read_text().splitlines() if line.startswith("show "))
+    names = [word for word in shown.split() if word.startswith("ray-")]
+    assert names[:3] == ["ray-worker.service", "ray-health.timer", "ray-prune.timer"]
+    assert {"ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service"} <= {*names[3:]}
+    systemd.show(INSTALLED)
+    assert "unit file" not in [item["option"] for item in ray_node(config)["differences"]]
 
 
 def test_a_unit_that_is_not_installed_is_not_started(systemd, ray_node, config):

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,12 @@ import pytest
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "ray" / "templates" / "ray-health.py.j2"
 # Like `ray start` it goes on when its raylet has ended without an error.
 RAY_START = "import subprocess, sys, time; print(subprocess.Popen([sys.argv[1], '60']).pid, flush=True); time.sleep(60)"
-SYSTEMCTL = '#!/bin/sh\n[ "$1" = show ] && echo $4 >> {0}/shown && cat "{0}/$4" || echo "$*" >> {0}/calls\n'
+# "systemctl kill" kills what is the unit's main process at that time.
+SYSTEMCTL = """#!/bin/sh
+[ "$1" = show ] && echo $4 >> {0}/shown && cat "{0}/$4" && exit
+echo "$*" >> {0}/calls
+[ "$1" != kill ] || kill -KILL $(cat {0}/main)
+"""
 
 
 class Node:
@@ -36,6 +44,7 @@ class Node:
         self.raylet = int(self.start.stdout.readline())
         self.properties(ActiveState="active", MainPID=self.start.pid,
                         ActiveEnterTimestampMonotonic=int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))
+        (directory / "main").write_text(str(self.start.pid))
         systemctl = directory / "systemctl"
         systemctl.write_text(SYSTEMCTL.format(directory))
         systemctl.chmod(0o755)
@@ -60,7 +69,7 @@ class Node:
     def run(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
         return subprocess.Popen(
-            [sys.executable, str(self.directory / "health.py")], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-I", self.directory / "health.py"], env=environment, stdout=subprocess.PIPE, text=True
         )
 
 
@@ -83,6 +92,17 @@ def test_start_without_its_raylet_is_ended(node):
     assert program.returncode == 0
     assert output == "ray-worker.service is active, but its raylet has ended: starting it again\n"
     assert node.start.wait(timeout=10) == -signal.SIGKILL
+    assert (node.directory / "calls").read_text() == "kill --kill-who=main --signal=SIGKILL ray-worker.service\n"
+
+
+def test_who_has_the_number_of_the_process_by_now_is_left_alone(node):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        # systemd has started the unit anew, and knows its main process by another number.
+        (node.directory / "main").write_text(str(other.pid))
+        program = node.watched()
+        os.kill(node.raylet, signal.SIGTERM)
+        program.communicate(timeout=20)
+        assert other.wait(timeout=10) == -signal.SIGKILL and node.start.poll() is None
 
 
 def test_node_that_is_being_stopped_is_left_alone(node):
@@ -106,3 +126,54 @@ def test_unit_that_is_active_and_dead_to_the_cluster_is_restarted(node):
     output, _errors = node.run().communicate(timeout=20)
     assert "its node is not alive" in output
     assert (node.directory / "calls").read_text() == "restart --no-block ray-worker.service\n"
+
+
+class Agent:
+    """Whoever listens on the agent's port, and what it answers: each piece after a pause."""
+
+    def __init__(self, *pieces: bytes, pause: float = 0.0) -> None:
+        self.pieces, self.pause = pieces, pause
+        self.requests: list[bytes] = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _address = self.server.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                self.requests.append(connection.recv(1000))
+                for piece in self.pieces:
+                    connection.sendall(piece)
+                    time.sleep(self.pause)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(("agent", "alive", "seconds"), [
+    (Agent(OK, b"Content-Length: 7\r\n\r\nsuccess"), True, 1),
+    (Agent(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), False, 1),
+    (Agent(*[b"x" * 60000] * 10000), False, 1),
+    (Agent(*[b"H"] * 60, pause=0.5), False, 7),
+    (Agent(b""), False, 1),
+], ids=["well", "ill", "endless", "slow", "silent"])
+def test_what_the_agents_port_answers(tmp_path, agent, alive, seconds):
+    text = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(
+        {"_ray_node_type": "worker", "_ray_ports": {"dashboard_agent_listen": agent.port}, "ray_start_timeout": 120})
+    namespace: dict = {}
+    exec(text.partition("for attempt in")[0], namespace)
+    began = time.monotonic()
+    assert namespace["alive"]() is alive
+    assert time.monotonic() - began < seconds
+    assert agent.requests[0].startswith(b"GET /api/local_raylet_healthz HTTP/1.0\r\n")
+
+
+def test_a_redirect_of_the_agents_port_is_not_followed(tmp_path):
+    elsewhere = Agent(OK)
+    agent = Agent(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\n\r\n" % elsewhere.port)
+    test_what_the_agents_port_answers(tmp_path, agent, False, 1)
+    assert elsewhere.requests == []
