@@ -180,7 +180,8 @@ def test_a_program_that_is_ended_lets_the_gcs_go_on(gcs, program):
         f"import runpy, signal, sys, time; module = runpy.run_path({str(PROGRAM)!r})\n"
         f"pid = module['lock_holder']({str(gcs.state)!r})\n"
         "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))\n"
-        f"with module['paused']({str(gcs.state)!r}, pid, ''):\n print(module['states'](pid), flush=True); time.sleep(60)"
+        f"with module['paused']({str(gcs.state)!r}, pid, ''):\n"
+        " print(module['states'](pid), flush=True); time.sleep(60)"
     )
     for ending in ("term", "limit"):
         process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
