@@ -55,7 +55,8 @@ _MOST = 1 << 20
 _SUM = r"([0-9a-f]{64})?"
 _TEXTS = {
     "state_id": _SUM, "restored": _SUM, "storage": r"[a-z]+", "cluster_name": r"[\w.-]{1,200}",
-    "session": r"[\w.-]{0,200}", "ray_version": r"[\w.+-]{1,200}", "archive": r"/.{1,4000}", "aside": r"(/.{1,4000})?", "error": r".{1,4000}",
+    "session": r"[\w.-]{0,200}", "ray_version": r"[\w.+-]{1,200}",
+    "archive": r"/.{1,4000}", "aside": r"(/.{1,4000})?", "error": r".{1,4000}",
 }
 _TRUTHS = ("state", "token")
 # The greatest ones; times are seconds, of which strftime takes so many.

@@ -45,7 +45,8 @@ def test_an_archive_that_is_another_file(archive):
 
 @pytest.mark.parametrize("changes", [
     {"written": 1e300}, {"written": -1}, {"written": "now"}, {"written": True}, {"written": float("nan")},
-    {"bytes": []}, {"pause_ms": {}}, {"state_id": "x"}, {"state": 1}, {"token": "yes"}, {"cluster_name": "{{ 1 }}"}, {"aside": "x"},
+    {"bytes": []}, {"pause_ms": {}}, {"state_id": "x"}, {"state": 1}, {"token": "yes"}, {"cluster_name": "{{ 1 }}"},
+    {"aside": "x"},
 ])
 def test_a_value_of_another_kind(changes):
     (name,) = changes
