@@ -143,6 +143,8 @@ class Merged:
                 files.add(name)
                 directories |= above
                 yield name, bounded.file(entry), int(min(max(entry.mtime, 0), 1 << 32))
+            while bounded.read(BLOCK):
+                pass  # To the sum at its end.
 
     def _problem(self, entry: tarfile.TarInfo, parts: list[str]) -> str:
         """Why a member is left out; empty for none."""

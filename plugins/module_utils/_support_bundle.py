@@ -44,12 +44,12 @@ _WEB_TOKEN = re.compile(rb"\beyJ[\w-]{10,}")
 
 def _without_web_tokens(match: re.Match[bytes]) -> bytes:
     """A word without the JSON Web Tokens in it: three parts, of which the first shows what it is."""
-    parts, kept = match[0].split(b"."), []
-    while parts:
-        found = _WEB_TOKEN.search(parts[0]) if len(parts) > 2 else None
-        whole = found and re.match(rb"[\w-]{10}", parts[1]) and parts[2]
-        kept.append(parts[0][:found.start()] + REMOVED if whole else parts[0])
-        del parts[:3 if whole else 1]
+    parts, kept, here = match[0].split(b"."), [], 0
+    while here < len(parts):
+        found = _WEB_TOKEN.search(parts[here]) if here + 2 < len(parts) else None
+        whole = found and len(parts[here + 1]) >= 10 and parts[here + 2]
+        kept.append(parts[here][:found.start()] + REMOVED if whole else parts[here])
+        here += 3 if whole else 1
     return b".".join(kept)
 
 
@@ -174,7 +174,8 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
         return
     for line in _ENVIRONMENT.findall(text):
         try:
-            words = shlex.split(line)
+            # Its time grows with the square of a word.
+            words = shlex.split(line) if len(line) < 1 << 14 else line.split()
         except ValueError:
             words = line.split()
         for name, equals, value in (word.partition("=") for word in words):
