@@ -479,7 +479,8 @@ def written(name: str, data: bytes, directory: int, group: int = -1, mode: int =
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=directory)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
-        os.fchown(descriptor, -1, group)
+        if group >= 0:
+            os.fchown(descriptor, -1, group)
         os.fchmod(descriptor, mode)
     os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle_merge import safe_names
+from ansible_collections.rayops.cluster.plugins.module_utils import _bundle_merge
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle_merge import Merged, safe_names
 
 HOSTS = ["head", "worker-1"]
 
@@ -115,16 +116,17 @@ def test_a_host_speaks_for_no_other(options, run_module, tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
-def test_damage_and_bombs_cost_one_hosts_part(options, run_module, tmp_path):
+def test_damage_and_bombs_cost_one_hosts_part(options, run_module, tmp_path, monkeypatch):
+    monkeypatch.setattr(_bundle_merge, "MOST_MEMBERS", 50)
     part = tmp_path / "parts" / "1.tar.gz"
     pack(part, member("worker-1/first", b"first"), member("worker-1/second", os.urandom(100000)))
     whole = part.read_bytes()
-    flood = [member(f"worker-1/{number}") for number in range(20001)]
+    flood = [member(f"worker-1/{number}") for number in range(51)]
     bombs = {
         "cut": whole[:-50000], "empty": b"", "text": b"<html>" * 100, "flipped": whole[:200] + b"\0" * 50 + whole[250:],
         "back": pack(tmp_path / "x" / "back", member("worker-1/a", b"", pax_headers={"size": "-512"})).read_bytes(),
         "many": pack(tmp_path / "x" / "many", *flood).read_bytes(),
-        "total": pack(tmp_path / "x" / "total", *[member(f"w/{n}", bytes(5 << 20)) for n in range(20)]).read_bytes(),
+        "total": pack(tmp_path / "x" / "total", *[member(f"w/{n}", bytes(5 << 20)) for n in range(3)]).read_bytes(),
         "time": pack(tmp_path / "x" / "time", member("w/a", b"x", pax_headers={"mtime": "nan"})).read_bytes(),
     }
     header = tarfile.TarInfo("x")
@@ -132,14 +134,24 @@ def test_damage_and_bombs_cost_one_hosts_part(options, run_module, tmp_path):
     bombs["header"] = gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + b"1" * (8 << 20))
     header.type = tarfile.GNUTYPE_LONGNAME
     bombs["name"] = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + b"1" * (8 << 20))
-    bombs["zeros"] = gzip.compress(b"\1" + b"\0" * (300 << 20))
+    bombs["zeros"] = gzip.compress(b"\1" + bytes(30 << 20))
     for kind, data in bombs.items():
-        part.write_bytes(data)
-        result = run_module("support_bundle_merge", options)
-        assert [note for note in result["left_out"] if note.startswith("worker-1: the rest: ")], kind
-        found = merged(options)
-        assert found["head/manifest.txt"] == b"whole" and "worker-1/left-out.txt" in found, kind
-        assert sum(map(len, found.values())) < 80 << 20, kind
+        stream = io.BytesIO()
+        bundle = Merged(stream, "bundle", 6 << 20, 9 << 20)
+        notes = bundle.add("worker-1", io.BytesIO(data))
+        assert [note for note in notes if note.startswith("the rest: ")], kind
+        bundle.write("head/manifest.txt", b"whole")
+        bundle.close()
+        stream.seek(0)
+        with tarfile.open(fileobj=stream) as archive:
+            entries = {entry.name: entry.size for entry in archive}
+        assert {"bundle/worker-1/left-out.txt", "bundle/head/manifest.txt"} <= set(entries), kind
+        assert sum(entries.values()) < 10 << 20, kind
+    part.write_bytes(bombs["cut"])
+    result = run_module("support_bundle_merge", options)
+    assert len(result["left_out"]) == 1 and result["answered"] == HOSTS
+    found = merged(options)
+    assert (found["head/manifest.txt"], found["worker-1/first"]) == (b"whole", b"first")
 
 
 def test_names_of_hosts_are_no_paths(options, run_module, tmp_path):
