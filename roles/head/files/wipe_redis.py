@@ -1,4 +1,4 @@
-"""Remove a cluster's keys from Redis. Arguments: host:port, namespace, user name. It reads the line with the password."""
+"""Remove a cluster's keys from Redis. Arguments: host:port, namespace, user name. Input: the line of its password."""
 import sys
 
 from ray._private.gcs_utils import cleanup_redis_storage
