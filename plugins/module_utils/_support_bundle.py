@@ -17,7 +17,6 @@ import os
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import tarfile
 import tempfile
@@ -28,18 +27,34 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import is_secret
+from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle_files import Contents, open_path, read_as
 
 REMOVED = b"[removed]"
 COMMAND_TIMEOUT = 10.0
 # Shorter words would hide others than themselves; where one stands behind its name, a pattern finds it.
 _SHORTEST = 6
 # What may stand behind the name of a secret: a string in quotes, in quotes inside of JSON inside of JSON, or a word.
-_VALUE = rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\+"[^"\n]*?\\+"|[^\s"',;&<>()\[\]{}\\]+)"""
+_VALUE = rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\+"[^"\n]*(?<=\\)"|[^\s"',;&<>()\[\]{}\\]+)"""
 _NAME = (
     rb"(?:password|passwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key"
     rb"|secret[_-]?key|(?<![A-Za-z0-9])[as]k)"
 )
-# Each of them takes a time that grows with the text alone: none begins with a repetition.
+_WEB_TOKEN = re.compile(rb"\beyJ[\w-]{10,}")
+
+
+def _without_web_tokens(match: re.Match[bytes]) -> bytes:
+    """A word without the JSON Web Tokens in it: three parts, of which the first shows what it is."""
+    parts, kept, here = match[0].split(b"."), [], 0
+    while here < len(parts):
+        found = _WEB_TOKEN.search(parts[here]) if here + 2 < len(parts) else None
+        whole = found and len(parts[here + 1]) >= 10 and parts[here + 2]
+        kept.append(parts[here][:found.start()] + REMOVED if whole else parts[here])
+        here += 3 if whole else 1
+    return b".".join(kept)
+
+
+# Each of them takes a time that grows with the text alone: none begins with a repetition that can fail, none repeats
+# what the next part repeats too, and none looks on without bound from a place behind which it can begin again.
 _PATTERNS = [
     (re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REMOVED),
     (re.compile(rb"^(?:[A-Za-z0-9+/=]{1,80}\r?\n){0,60}-----END [A-Z ]*PRIVATE KEY-----", re.MULTILINE), REMOVED),
@@ -55,9 +70,9 @@ _PATTERNS = [
     (re.compile(rb"([?&](?:key|sign|sig|signature)=)[^\s&\"'\\]+", re.I), rb"\1" + REMOVED),
     # Tokens that show by their shape what they are, JSON Web Tokens among them.
     (re.compile(rb"\b(?:hf_\w{20,}|sk-[\w-]{20,}|gh[a-z]_\w{20,}|A[KS]IA[0-9A-Z]{16})"), REMOVED),
-    (re.compile(rb"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"), REMOVED),
+    (re.compile(rb"[\w.-]{24,}"), _without_web_tokens),
 ]
-_NAMED = re.compile(r"""^[ \t-]*["']?([A-Za-z_][\w.-]*)["']?[ \t]*:[ \t]+(\S.*?)[ \t\r]*$""", re.MULTILINE)
+_NAMED = re.compile(r"""^[ \t-]*["']?([A-Za-z_][\w.-]*)["']?[ \t]*:[ \t]+(\S.*)$""", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"^Environment=(.*)$", re.MULTILINE)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", None)
 
@@ -159,13 +174,14 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
         return
     for line in _ENVIRONMENT.findall(text):
         try:
-            words = shlex.split(line)
+            # Its time grows with the square of a word.
+            words = shlex.split(line) if len(line) < 1 << 14 else line.split()
         except ValueError:
             words = line.split()
         for name, equals, value in (word.partition("=") for word in words):
             yield name, value.replace("%%", "%") if equals else ""
     for name, value in _NAMED.findall(text):
-        yield name, _unquoted(value.removesuffix(",").strip())
+        yield name, _unquoted(value.rstrip(" \t\r").removesuffix(",").strip())
 
 
 def _unquoted(value: str) -> str:
@@ -189,10 +205,16 @@ def secrets_of_secret_file(text: str) -> set[str]:
 
 @dataclass
 class Source:
-    """One thing that goes into the archive: a file, what a command says, or a text. only: keep such lines."""
+    """One thing that goes into the archive: a file, what a command says, or a text. only: keep such lines.
+
+    top, user: the file lies below this directory, and is read as this user. error: why there is nothing.
+    """
 
     name: str
     path: str = ""
+    top: str = ""
+    user: str = ""
+    error: str = ""
     argv: list[str] = field(default_factory=list)
     text: str = ""
     only: re.Pattern[bytes] | None = None
@@ -264,50 +286,51 @@ class Bundle:
             self._note(source.name, 0, "left out: the bundle is full")
             return
         try:
-            stream, note = self._open(source)
-            with stream:
-                modified = os.fstat(stream.fileno()).st_mtime
-                data, cut = self._tail(stream, source.only)
+            found, note = self._open(source)
+            with found.stream:
+                data, cut = self._tail(found, source.only)
         except OSError as error:
             self._note(source.name, 0, f"left out: {error.strerror or error}")
             return
         if data is None:
             self._note(source.name, 0, f"left out: {cut}")
         elif data or not source.argv or not note:
-            self._write(source.name, data, modified)
+            self._write(source.name, data, found.modified)
             self._note(source.name, len(data), "; ".join(filter(None, [note, cut])))
             self.left -= len(data)
         else:
             self._note(source.name, 0, f"left out: {note}")
 
-    def _open(self, source: Source) -> tuple[IO[bytes], str]:
-        if source.argv:
-            return command_output(source.argv)
-        if not source.path:
-            stream = tempfile.TemporaryFile()
-            stream.write(source.text.encode(errors="surrogateescape"))
-            return stream, ""
-        # Neither a link that was put in its place nor a pipe is read.
-        stream = os.fdopen(os.open(source.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-        status = os.fstat(stream.fileno())
-        problem = "" if stat.S_ISREG(status.st_mode) else "no regular file"
-        if (status.st_dev, status.st_ino) in self.hidden:
-            problem = "it holds a secret"
-        if problem:
-            stream.close()
-            raise OSError(problem)
-        return stream, ""
+    @property
+    def _margin(self) -> int:
+        """A secret that is cut in two is not found: what was read before the limit is dropped again."""
+        return self.redactor.longest + 4096
 
-    def _tail(self, stream: IO[bytes], only: re.Pattern[bytes] | None) -> tuple[bytes | None, str]:
-        """The end of a stream without secrets, and what was cut; None where it is no text."""
-        limit = min(self.max_bytes, self.left)
-        # A secret that is cut in two is not found: what was read before the limit is dropped again.
-        margin = self.redactor.longest + 4096
-        stream.flush()
-        size = os.fstat(stream.fileno()).st_size  # 0 in /proc, whose files have no end to seek to.
+    def _open(self, source: Source) -> tuple[Contents, str]:
+        note = ""
+        if source.error:
+            raise OSError(source.error)
+        if source.user:
+            found = read_as(source.user, source.top, source.path, min(self.max_bytes, self.left) + self._margin)
+        elif source.path:
+            stream = open_path(source.path)
+            found = Contents(stream, os.fstat(stream.fileno()))
+        else:
+            stream, note = command_output(source.argv) if source.argv else (tempfile.TemporaryFile(), "")
+            stream.write(source.text.encode(errors="surrogateescape"))
+            stream.flush()
+            found = Contents(stream, os.fstat(stream.fileno()))
+        if found.identity in self.hidden:
+            found.stream.close()
+            raise OSError("it holds a secret")
+        return found, note
+
+    def _tail(self, found: Contents, only: re.Pattern[bytes] | None) -> tuple[bytes | None, str]:
+        """The end of a file without secrets, and what was cut; None where it is no text."""
+        limit, margin, size = min(self.max_bytes, self.left), self._margin, found.size
         begin = max(0, size - limit - margin)
-        stream.seek(begin)
-        read = stream.read(limit + margin)
+        found.stream.seek(max(0, begin - found.begin))
+        read = found.stream.read(limit + margin)
         data = read.replace(b"\0", b"")  # What a crash leaves in a log; also, UTF-16 becomes readable.
         if not is_text(data):
             return None, "not text, so secrets in it could not be found"

@@ -19,7 +19,9 @@ description:
   - It works where Ray is not installed, and changes nothing but that archive.
 options:
   path:
-    description: The archive, a C(.tar.gz), readable by its owner alone. It is replaced if it exists.
+    description:
+      - The archive, a C(.tar.gz), readable by its owner alone. It is replaced if it exists.
+      - The directory that it lies in is made if it is missing, closed to others.
     type: path
     required: true
   name:
@@ -41,7 +43,9 @@ options:
     type: int
     default: 67108864
   extra_paths:
-    description: Other files and directories, such as a job's own logs. What is no text is left out.
+    description:
+      - Other files and directories, such as a job's own logs. What is no text is left out.
+      - No link is followed but root's.
     type: list
     elements: path
     default: []
@@ -58,7 +62,7 @@ options:
     type: path
     default: /opt/ray/current
   user:
-    description: The user who runs Ray.
+    description: The user who runs Ray. What lies in O(temp_dir) is read with the rights of this user alone.
     type: str
     default: ray
   secret_files:
@@ -83,7 +87,7 @@ attributes:
 EXAMPLES = r"""
 - name: The host's support bundle is made
   rayops.cluster.support_bundle:
-    path: /var/tmp/support-bundle.tar.gz
+    path: /var/lib/rayops/support-bundle.tar.gz
     name: "{{ inventory_hostname }}"
     since: -6h
 """
@@ -123,6 +127,8 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError
+from ansible_collections.rayops.cluster.plugins.module_utils._paths import PathError, opened
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import is_secret, ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import environment_of, ray_processes
 from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle import (
@@ -132,6 +138,12 @@ from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle imp
     command_output,
     secrets_of,
     secrets_of_secret_file,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle_files import (
+    files_below,
+    followed,
+    read,
+    session_logs,
 )
 
 PROMETHEUS_DIR = "/etc/prometheus/ray"
@@ -170,6 +182,7 @@ SYSCTLS = [
 ]
 PROCESS_COLUMNS = "user,pid,ppid,pgid,stat,ni,lstart,etime,pcpu,rss,nlwp,args"
 KERNEL_MESSAGES = re.compile(rb"out of memory|oom|killed process|NVRM|Xid|I/O error|hung task|segfault", re.IGNORECASE)
+REDIS_SECRETS = re.compile(r"^[ \t]*(?:requirepass|masterauth)[ \t]+\"?([^\s\"]+)", re.MULTILINE)
 # A session may hold the logs of a hundred thousand workers.
 MOST_LOGS = 2000
 DAEMONS = re.compile(r"(raylet|gcs_server|dashboard|monitor|log_monitor|runtime_env_agent|ray_\w+)[._].*")
@@ -204,7 +217,7 @@ class Host:
             secrets |= secrets_of(text, urls=True) if path.endswith(".json") else secrets_of_secret_file(text)
         for path in self.configurations():
             secrets |= secrets_of(read(path), urls=os.path.basename(path) == "alertmanager.yml")
-            secrets.update(re.findall(r"^\s*(?:requirepass|masterauth)\s+\"?([^\s\"]+)", read(path), re.MULTILINE))
+            secrets.update(REDIS_SECRETS.findall(read(path)))
         for path in (path for pattern in UNIT_PATTERNS for path in glob.glob(f"{UNIT_DIR}/{pattern}*")):
             for unit in files_below(path):
                 secrets |= secrets_of(read(unit))
@@ -221,14 +234,14 @@ class Host:
         found += [Source(f"host/{name}.txt", argv=argv) for name, argv in COMMANDS.items()]
         found += [Source("host/processes.txt", argv=self.process_list())]
         found += [Source("host/kernel.txt", argv=["dmesg", "--ctime"], only=KERNEL_MESSAGES)]
-        found += [Source(f"files{path}", path=os.path.realpath(path)) for path in FILES + self.configurations()]
+        found += [Source(f"files{path}", path=followed(path)) for path in FILES + self.configurations()]
         found += [
             Source(f"limits/{process.kind}-{process.pid}.txt", path=f"/proc/{process.pid}/limits")
             for process in self.processes if process.kind in ("raylet", "gcs_server", "start")
         ]
         found += self.units() + logs[:MOST_LOGS]
         for path in self.params["extra_paths"]:
-            found += [Source(f"extra{name}", path=name) for name in files_below(os.path.realpath(path)) or [path]]
+            found += [Source(f"extra{name}", path=name) for name in files_below(path) or [path]]
         if len(logs) > MOST_LOGS:
             found.append(Source("ray/more.txt", text=f"{len(logs) - MOST_LOGS} older logs are not here.\n"))
         return found
@@ -277,36 +290,16 @@ class Host:
         return found
 
     def logs(self) -> list[Source]:
-        """Ray's logs of the live session: those of the node's own processes first, then the newest."""
-        top = os.path.realpath(self.params["temp_dir"])
-        session = os.path.realpath(f"{top}/session_latest")
-        if os.path.dirname(session) != top:
-            return []
-        found = []
-        for path in files_below(f"{session}/logs"):
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue  # Ray rotates its logs meanwhile.
-            if status.st_size:
-                found.append((not DAEMONS.fullmatch(os.path.basename(path)), -status.st_mtime, path))
-        return [Source(f"ray{path.removeprefix(session)}", path=path) for _worker, _age, path in sorted(found)]
-
-
-def read(path: str) -> str:
-    """A text file, at most a megabyte of it; empty where it is missing or closed."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read(1 << 20)
-    except OSError:
-        return ""
-
-
-def files_below(path: str) -> list[str]:
-    """A file, or those in a directory; links are not followed."""
-    if not os.path.isdir(path):
-        return [path] if os.path.lexists(path) else []
-    return sorted(os.path.join(directory, name) for directory, _names, names in os.walk(path) for name in names)
+        """Ray's logs of the live session, read as its user: those of a node's own processes first, then the newest."""
+        top, user = self.params["temp_dir"], self.params["user"]
+        try:
+            logs = session_logs(top, user)
+        except GuestError as error:
+            return [Source("ray/logs", error=str(error))] if os.path.isdir(top) else []
+        found = sorted((not DAEMONS.fullmatch(os.path.basename(path)), -modified, path) for path, modified in logs)
+        return [
+            Source(f"ray/{path.partition('/')[2]}", path=path, top=top, user=user) for _worker, _age, path in found
+        ]
 
 
 def sysctls() -> str:
@@ -328,8 +321,8 @@ def check(module: AnsibleModule) -> None:
         if params[name] < 1:
             module.fail_json(msg=f"{name} is {params[name]}: give a number of 1 or more.")
     directory = os.path.dirname(os.path.abspath(params["path"]))
-    if not os.path.isdir(directory):
-        module.fail_json(msg=f"{directory} does not exist: choose a path in a directory that does, such as /var/tmp.")
+    if not os.path.isdir(os.path.dirname(directory)):
+        module.fail_json(msg=f"{directory} cannot be made: choose a path in a directory that exists, such as /root.")
     if params["since"]:
         output, note = command_output(["journalctl", "--quiet", "--lines=0", f"--since={params['since']}"])
         output.close()
@@ -341,6 +334,11 @@ def write(module: AnsibleModule, host: Host, name: str) -> dict:
     """Make the archive beside its place and move it there, so that nobody ever sees a half."""
     params = module.params
     directory = os.path.dirname(os.path.abspath(params["path"]))
+    try:
+        with opened(directory, 0o700):
+            pass
+    except (PathError, OSError) as error:
+        module.fail_json(msg=f"{params['path']} cannot be written: {error}")
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".support-bundle-")
     try:
         with os.fdopen(descriptor, "wb") as stream:

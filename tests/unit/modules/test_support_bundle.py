@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import gzip
 import html
 import io
@@ -88,7 +89,7 @@ def host_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
     return {
         "path": str(tmp_path / "bundle.tar.gz"), "name": "head", "config_dir": str(config),
-        "temp_dir": str(tmp_path / "ray"), "environment": str(tmp_path / "no-ray"),
+        "temp_dir": str(tmp_path / "ray"), "environment": str(tmp_path / "no-ray"), "user": getpass.getuser(),
     }
 
 
@@ -225,7 +226,8 @@ def test_a_host_that_has_nothing(run_module, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"path": "/no/such/place/x.tar.gz"}, "/no/such/place does not exist: choose a path in a directory that does"),
+        ({"path": "/no/such/place/x.tar.gz"},
+         "/no/such/place cannot be made: choose a path in a directory that exists"),
         ({"max_bytes": 0}, "max_bytes is 0: give a number of 1 or more."),
         ({"total_bytes": -1}, "total_bytes is -1: give a number of 1 or more."),
         ({"since": "soon"}, "since is 'soon', unknown to journalctl: use -2h or 2026-01-31 08:00."),
@@ -336,11 +338,3 @@ def test_a_command_that_hangs(command):
     running = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
     left = [line for line in running.splitlines() if f"sleep 61.{os.getpid()}" in line]
     assert [line for line in left if not line.startswith("Z")] == []
-
-
-def test_a_text_takes_a_time_that_grows_with_it_alone():
-    redactor = Redactor()
-    for text in (b"a", b"-", b"--a-", b'token="', b"token=\\", b"QUJD\n", b"-----BEGIN PRIVATE KEY-----", b"eyJ.", b"://"):
-        began = time.monotonic()
-        redactor.clean(text * (300000 // len(text)))
-        assert time.monotonic() - began < 5, text

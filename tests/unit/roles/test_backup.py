@@ -107,7 +107,7 @@ class Program:
         return json.loads(output)
 
     def start(self, verb: str, *arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, str(PROGRAM), verb, *map(str, arguments)]
+        command = [sys.executable, "-I", str(PROGRAM), verb, *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def save(self, state: Path, keep: int = BACKUPS) -> dict:
@@ -115,7 +115,10 @@ class Program:
 
     def save_options(self, state: Path, keep: int = BACKUPS) -> list[object]:
         return ["--gcs", state, "--token", self.token, "--dest", self.directory / "backups", "--keep", keep,
-                "--cluster", "demo", "--version", "2.60.0"]
+                "--cluster", "demo", "--version", "2.60.0", "--user", getpass.getuser(), "--unit", ""]
+
+    def inspect_options(self, state: Path, token: Path | None = None) -> list[object]:
+        return ["--gcs", state, "--token", token or self.token, "--user", getpass.getuser()]
 
     def restore(self, archive: str, state: Path, token: Path) -> dict:
         return self.run("restore", "--archive", archive, "--gcs", state, "--token", token, "--user", getpass.getuser())
@@ -177,7 +180,8 @@ def test_a_program_that_is_ended_lets_the_gcs_go_on(gcs, program):
         f"import runpy, signal, sys, time; module = runpy.run_path({str(PROGRAM)!r})\n"
         f"pid = module['lock_holder']({str(gcs.state)!r})\n"
         "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))\n"
-        "with module['paused'](pid):\n print(module['states'](pid), flush=True); time.sleep(60)"
+        f"with module['paused']({str(gcs.state)!r}, pid, ''):\n"
+        " print(module['states'](pid), flush=True); time.sleep(60)"
     )
     for ending in ("term", "limit"):
         process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -199,11 +203,11 @@ def test_old_backups_make_way_only_for_a_state_that_a_gcs_works_with(gcs, progra
     (backups / "ray-backup-other-20260101T000000Z.tar.gz").touch()
     (backups / ".ray-backup-demo-20260101T000000Z.tar.gz").touch()
     answer = program.save(gcs.state, keep=2)
-    kept = {Path(answer["archive"]).name, "ray-backup-demo-20260104T000000Z.tar.gz", "latest.json",
+    kept = {Path(answer["archive"]).name, "ray-backup-demo-20260104T000000Z.tar.gz", "ray-backup-demo-latest.json",
             "ray-backup-other-20260101T000000Z.tar.gz"}
     assert set(os.listdir(backups)) == kept
     assert Path(answer["archive"]).stat().st_mode & 0o777 == 0o600
-    assert json.loads((backups / "latest.json").read_text()) == answer and "a token" not in str(answer)
+    assert json.loads((backups / "ray-backup-demo-latest.json").read_text()) == answer and "a token" not in str(answer)
     gcs.close()
     time.sleep(1)
     assert program.save(gcs.state, keep=2)["pause_ms"] == 0
@@ -233,13 +237,13 @@ def test_a_state_that_is_replaced_is_kept(gcs, program, tmp_path):
     answer = program.save(gcs.state)
     gcs.close()
     (gcs.state / "kv" / "CURRENT").write_text("broken")
-    before = program.run("inspect", "--gcs", gcs.state, "--token", program.token)
+    before = program.run("inspect", *program.inspect_options(gcs.state))
     assert (before["state"], before["restored"], before["token"]) == (True, "", True)
     restored = program.restore(answer["archive"], gcs.state, program.token)
     assert (Path(restored["aside"]) / "kv" / "CURRENT").read_text() == "broken"
-    after = program.run("inspect", "--gcs", gcs.state, "--token", tmp_path / "none")
+    after = program.run("inspect", *program.inspect_options(gcs.state, tmp_path / "none"))
     assert after == {**after, "restored": answer["state_id"], "state_id": answer["state_id"], "token": False}
-    nothing = program.run("inspect", "--gcs", tmp_path / "none", "--token", program.token)
+    nothing = program.run("inspect", *program.inspect_options(tmp_path / "none"))
     assert (nothing["state"], nothing["written"], nothing["state_id"]) == (False, 0, "")
 
 

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: backup_answer
+short_description: What a host says of a backup or of its state, as data
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Reads the answer of C(ray-backup.py), or the file that it leaves beside the archives. Both come from a host that may
+    have been taken, so each value is of its kind, or it is refused. What nobody asked for is dropped.
+  - Control characters become question marks.
+positional: names, directory
+options:
+  _input:
+    description: The answer, JSON. An empty one has no values.
+    type: str
+    required: true
+  names:
+    description: A regular expression that the name of an archive matches as a whole.
+    type: str
+  directory:
+    description: The directory on the host that an archive lies in, and in none below it.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: The backup is fetched
+  ansible.builtin.fetch:
+    src: "{{ (answer.stdout | rayops.cluster.backup_answer(_head_backup_names, head_backup_dir)).archive }}"
+    dest: ./backup.tar.gz
+    flat: true
+"""
+
+RETURN = r"""
+_value:
+  description: The values.
+  type: dict
+"""
+
+import json
+import math
+import os
+import re
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
+
+# Characters of an answer.
+_MOST = 1 << 20
+_SUM = r"([0-9a-f]{64})?"
+_TEXTS = {
+    "state_id": _SUM, "restored": _SUM, "storage": r"[a-z]+", "cluster_name": r"[\w.-]{1,200}",
+    "session": r"[\w.-]{0,200}", "ray_version": r"[\w.+-]{1,200}",
+    "archive": r"/.{1,4000}", "aside": r"(/.{1,4000})?", "error": r".{1,4000}",
+}
+_TRUTHS = ("state", "token")
+# The greatest ones; times are seconds, of which strftime takes so many.
+_NUMBERS = {"bytes": 1 << 62, "pause_ms": 1 << 40, "time": 1 << 33, "written": 1 << 33}
+
+
+def _sound(name: str, value: object) -> bool:
+    if name in _TEXTS:
+        return isinstance(value, str) and bool(re.fullmatch(_TEXTS[name], value, re.ASCII | re.DOTALL))
+    if name in _TRUTHS:
+        return isinstance(value, bool)
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _NUMBERS[name]
+
+
+def backup_answer(text: str, names: str = "", directory: str = "") -> dict:
+    """Values of an answer by their names; see the documentation above.
+
+    :raises AnsibleFilterError: it is no answer, or a value is not of its kind.
+    """
+    try:
+        if len(text) > _MOST:
+            raise ValueError(f"it has {len(text)} characters")
+        read = json.loads(text or "{}")
+        if not isinstance(read, dict):
+            raise ValueError("it is no dictionary")
+        found = {name: value for name, value in read.items() if name in {*_TEXTS, *_TRUTHS, *_NUMBERS}}
+        wrong = sorted(name for name, value in found.items() if not _sound(name, value))
+        if wrong:
+            raise ValueError(f"it has no true {', '.join(wrong)}")
+        folder, name = os.path.split(found.get("archive", ""))
+        if name and directory and (folder != os.path.normpath(directory) or not re.fullmatch(names, name, re.ASCII)):
+            raise ValueError(f"it names an archive that is none of this cluster's in {directory}")
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if type(error) is ValueError else "it is no JSON"
+        raise AnsibleFilterError(
+            f"What the host says of its backup cannot be believed: {reason}. See who has changed what runs there."
+        ) from None
+    return harmless(found)
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict:
+        return {"backup_answer": backup_answer}
