@@ -37,8 +37,10 @@ _SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
 
 def telling_line(log: str) -> str:
     """Of a log, the line that tells most of why something ended; empty where none does."""
+    # Not more of a line: a pattern's time grows with its square.
+    lines = [line[:1000] for line in log.splitlines()]
     for pattern in _TELLING:
-        found = [match.group(1) for match in map(pattern.search, log.splitlines()) if match]
+        found = [match.group(1) for match in map(pattern.search, lines) if match]
         if found:
             return " ".join(found[-1].split())[:200]
     return ""

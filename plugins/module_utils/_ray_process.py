@@ -19,6 +19,8 @@ from dataclasses import dataclass
 # What Ray's processes show of themselves: a title, or the script or the module that their Python runs.
 _TITLE = re.compile(r"ray::|ray-dashboard")
 _PYTHON = re.compile(r"python[0-9.]*")
+# Characters of a file of /proc: execve(2) takes a fourth of the stack, 2 MiB, for arguments and environment.
+_MOST = 4 << 20
 # What systemd.unit(5) lets a name be, but for a first hyphen.
 _SERVICE = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\.service")
 _SCRIPT = re.compile(r".*/(site|dist)-packages/ray/|ray\.util\.client\.server$")
@@ -81,10 +83,10 @@ def _systemd_path(cgroup: str) -> str:
 
 
 def read_file(path: str) -> str:
-    """A file of /proc; empty where the process is gone or not ours to read."""
+    """A file of /proc; empty where the process is gone or not ours to read. A process says itself how long it is."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+            return stream.read(_MOST)
     except OSError:
         return ""
 

@@ -12,10 +12,14 @@ import os
 import re
 import subprocess
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError, run
+
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
     "ExecStart",
 )
+# Characters of a line of a log.
+_LINE = 2000
 # The program of a loaded unit, as systemctl shows it; what follows are its arguments.
 _PROGRAM = re.compile(r"\{ path=(/[^;]*[^;\s]) ; argv\[\]=")
 
@@ -149,12 +153,13 @@ class Unit:
         self._systemctl("reset-failed", "--", self.name, check=False)
 
     def journal(self, lines: int = 25) -> str:
-        """The last lines that it wrote."""
-        result = subprocess.run(
-            ["journalctl", f"--unit={self.name}", "--lines", str(lines), "--no-pager", "--output", "cat"],
-            capture_output=True, text=True, errors="replace", timeout=30, check=False,
-        )
-        return result.stdout.strip()
+        """The last lines that it wrote, each of a sentence's length: a job's own may have a gigabyte."""
+        command = ["journalctl", f"--unit={self.name}", "--lines", str(lines), "--no-pager", "--output", "cat"]
+        try:
+            _code, output, _errors = run(command, None, 30, variables={"PATH": os.environ.get("PATH", "")})
+        except (GuestError, OSError) as error:
+            return str(error)
+        return "\n".join(line[:_LINE] for line in output.splitlines()).strip()
 
     def _systemctl(self, *arguments: str, timeout: float = 60, check: bool = True) -> str:
         try:

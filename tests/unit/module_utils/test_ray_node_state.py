@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils import _guest
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
     all_differences,
     ray_version,
@@ -209,6 +210,21 @@ def test_what_systemd_shows_of_a_unit(tmp_path, monkeypatch, user, path, argv, p
     (tmp_path / "shown").write_text("LoadState=not-found\n")
     unit.refresh()
     assert (unit.program, unit.user) == ("", "")
+
+
+@pytest.mark.parametrize(("script", "log"), [
+    ("echo one; echo two", "one\ntwo"),
+    ("head -c 1000000 /dev/zero | tr '\\0' a; echo; echo two", "a" * 2000 + "\ntwo"),
+    ("exec cat /dev/zero", "journalctl wrote more than 1048576 bytes."),
+])
+def test_a_units_log_is_bounded(tmp_path, monkeypatch, script, log):
+    """A process can write an entry of a gigabyte."""
+    monkeypatch.setattr(_guest, "MOST", 1 << 20)
+    for name, text in (("systemctl", "echo LoadState=loaded"), ("journalctl", script)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Unit("ray-head.service").journal() == log
 
 
 def test_ray_is_asked_as_the_units_user(host):
