@@ -214,7 +214,9 @@ class RayNode:
             self.action = "restart"
         if self.action == "none" or self.module.check_mode:
             return
-        if not self.unit.exists and not self._load_unit():
+        if not self.unit.exists:
+            self.unit.reload()
+        if not self.unit.exists:
             self.module.fail_json(
                 msg=f"{self.unit.name} is not installed on this host: run the playbook's {self.node_type} role first."
             )
@@ -285,10 +287,6 @@ class RayNode:
                     kept.add(**item)
             return kept, action if kept else "none"
         return found, action
-
-    def _load_unit(self) -> bool:
-        self.unit.reload()
-        return self.unit.exists
 
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
