@@ -75,8 +75,12 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
+
 # Longer ones would push the last column out of sight.
 WIDEST = 90
+# Characters of what a host says of itself.
+LONGEST = 1000
 
 
 def ray_findings(looks: Mapping, now: float, head: str = "", skew: float = 5) -> list[dict]:
@@ -85,7 +89,7 @@ def ray_findings(looks: Mapping, now: float, head: str = "", skew: float = 5) ->
         raise AnsibleFilterError(f"ray_findings: give it what was registered on each host, not {type(looks).__name__}.")
     rows = []
     for host, look in looks.items():
-        rows += [{"host": host, **finding} for finding in of_host(look) + of_clock(looks, host, now, head, float(skew))]
+        rows += [{**finding, "host": host} for finding in of_host(look) + of_clock(looks, host, now, head, float(skew))]
     for row in rows:
         happens = row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.")
         row["line"] = line(row, rows, happens)
@@ -97,10 +101,16 @@ def finding_of(problem: str, detail: str, person: str) -> dict:
     return {"problem": problem, "detail": detail, "mend": "", "person": person, "step": ""}
 
 
+def known(finding: Mapping) -> dict:
+    """What a finding is, and nothing else: a host that was taken says what it likes, also of others."""
+    return {name: harmless(" ".join(str(finding.get(name) or "").split())[:LONGEST]) for name in finding_of("", "", "")}
+
+
 def of_host(look: Mapping) -> list[dict]:
     """What the host said of itself, or that it said nothing."""
-    if "findings" in look:
-        return [dict(finding) for finding in look["findings"]]
+    findings = look.get("findings")
+    if isinstance(findings, list):
+        return [known(finding) for finding in findings if isinstance(finding, Mapping)]
     said = " ".join(str(look.get("msg") or "it gave no answer").split()).replace("Task failed: ", "")[:160]
     if look.get("unreachable"):
         return [finding_of("unreachable", said, (
@@ -126,10 +136,12 @@ def of_clock(looks: Mapping, host: str, now: float, head: str, skew: float) -> l
 
 def offset(look: Mapping, now: float) -> tuple[float, float]:
     """The host's clock less ours, the least and the most that it can be; (0, 0) where it was not read."""
-    clock = look.get("clock") or {}
-    if not clock.get("asked"):
+    clock = look.get("clock")
+    try:
+        asked, host = float(clock["asked"]), float(clock["host"])
+    except (KeyError, TypeError, ValueError):
         return 0.0, 0.0
-    return clock["host"] - now, clock["host"] - clock["asked"]
+    return (host - now, host - asked) if asked else (0.0, 0.0)
 
 
 def line(row: dict, rows: list[dict], happens: str) -> str:

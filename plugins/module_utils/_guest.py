@@ -17,13 +17,17 @@ import pwd
 import re
 import select
 import signal
+import stat
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Bytes of an answer.
-MOST = 64 << 20
+# Bytes of an answer: a thousand nodes need two million of them.
+MOST = 16 << 20
+# Bytes of what a program wrote to its standard error, the last of it.
+MOST_ERRORS = 1 << 16
 # ansible-core reads keys that begin so as its own marks.
 _MARK = re.compile(r"_+ansible")
 # All control characters but the line feed and the tab.
@@ -34,15 +38,35 @@ class GuestError(Exception):
     """It could not be done as that user. The message is one sentence."""
 
 
+class UnknownUserError(GuestError):
+    """There is no such user on this host."""
+
+
+def own_name() -> str | None:
+    """The user that runs this; None where it has no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None
+
+
+def exists(user: str) -> bool:
+    """Whether this host has a user."""
+    try:
+        return bool(pwd.getpwnam(user))
+    except KeyError:
+        return False
+
+
 def account(user: str) -> pwd.struct_passwd | None:
     """The user to become; None where this process is that user, or is not root and cannot become anybody.
 
-    :raises GuestError: there is no such user.
+    :raises UnknownUserError: there is no such user.
     """
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise GuestError(f"There is no user {user} on this host.") from None
+        raise UnknownUserError(f"There is no user {user} on this host.") from None
     return None if os.geteuid() in (entry.pw_uid,) or os.geteuid() != 0 else entry
 
 
@@ -62,6 +86,72 @@ def environment(user: str | None = None) -> dict[str, str]:
     except KeyError:
         home = "/"
     return {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": home}
+
+
+def run(
+    command: list[str], user: str | None, seconds: float, text: str = "", variables: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run a program as a user, with nothing of root's session: no variables, no terminal, no directory.
+
+    :arg user: None for whoever runs this.
+    :arg seconds: within which it, and all that has its output open, must have ended; after that they are killed.
+    :arg text: its standard input.
+    :arg variables: on top of those of environment.
+    :returns: its code, its standard output, and the end of its standard error.
+    :raises GuestError: there is no such user, or it wrote more than MOST bytes; it has been killed.
+    :raises TimeoutError: it did not end in time, and has been killed.
+    :raises OSError: it cannot be run.
+    """
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+        start_new_session=True, env={**environment(user), **(variables or {})}, **identity(user),
+    ) as process:
+        deadline = time.monotonic() + seconds
+        try:
+            output, errors = _communicate(process, text.encode(), deadline)
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except BaseException as error:
+            # It has not been waited for: its number, and so that of its group, is still its own.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise TimeoutError if isinstance(error, subprocess.TimeoutExpired) else error from None
+    return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
+
+
+def _communicate(process: subprocess.Popen[bytes], text: bytes, deadline: float) -> tuple[bytes, bytes]:
+    """subprocess's own reads all that comes, until there is no memory left."""
+    into, out, err = process.stdin, process.stdout, process.stderr
+    found: dict[Any, bytearray] = {out: bytearray(), err: bytearray()}
+    os.set_blocking(into.fileno(), False)
+    while reading := [stream for stream in found if not stream.closed]:
+        ready, writing, _error = select.select(
+            reading, [] if into.closed else [into], [], max(0.0, deadline - time.monotonic())
+        )
+        if not ready and not writing:
+            raise TimeoutError
+        if writing:
+            try:
+                text = text[os.write(into.fileno(), text[:select.PIPE_BUF]):]
+            except BrokenPipeError:
+                text = b""
+            if not text:
+                _close(into)
+        for stream in ready:
+            block = os.read(stream.fileno(), 1 << 16)
+            found[stream] += block
+            if not block:
+                stream.close()
+        if len(found[out]) > MOST:
+            raise GuestError(f"{process.args[0]} wrote more than {MOST} bytes.")
+        del found[err][:-MOST_ERRORS]
+    _close(into)
+    return bytes(found[out]), bytes(found[err])
+
+
+def _close(stream: Any) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        pass  # It read nothing more.
 
 
 def as_user(user: str, call: Callable[[], Any], seconds: float = 30) -> Any:
@@ -124,6 +214,27 @@ def _read(descriptor: int, seconds: float) -> bytes:
             return found
         if len(found) > MOST:
             raise GuestError(f"The answer has more than {MOST} bytes.")
+
+
+def read_regular(path: str, limit: int = 1 << 20) -> str:
+    """The end of a regular file; empty where there is none: no pipe is waited for, and a link in its place is none.
+
+    To be called by as_user, for files of a guest's.
+    :arg limit: the most bytes that are read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        status = os.fstat(descriptor)
+        regular = stat.S_ISREG(status.st_mode)
+        found = os.pread(descriptor, limit, max(0, status.st_size - limit)) if regular else b""
+    except OSError:
+        found = b""
+    finally:
+        os.close(descriptor)
+    return found.decode(errors="replace")
 
 
 def harmless(value: Any) -> Any:

@@ -14,6 +14,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import read_file, service_of
 
 _LISTEN = "0A"  # include/net/tcp_states.h: TCP_LISTEN
@@ -75,4 +76,5 @@ def _sockets(pid: str, proc: str) -> set[str]:
 
 
 def _describe(pid: str, proc: str) -> Listener:
-    return Listener(int(pid), read_file(f"{proc}/{pid}/comm").strip(), service_of(read_file(f"{proc}/{pid}/cgroup")))
+    service = service_of(read_file(f"{proc}/{pid}/cgroup"), proc)
+    return Listener(int(pid), harmless(read_file(f"{proc}/{pid}/comm").strip()), service)

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import send
 
 # A raylet that was drained ends within a second.
 END_SECONDS = 10.0
@@ -29,7 +28,7 @@ class NotEmptyError(Exception):
 
 def refuse_losses(cluster: RayCluster, live: LiveNode) -> None:
     """Raise NotEmptyError if something would be lost with the node."""
-    held = cluster.held(live.raylet.options["--node_id"])
+    held = cluster.held(live.raylet.options.get("--node_id", ""))
     found = losses(held)
     if found:
         raise NotEmptyError(
@@ -67,11 +66,13 @@ def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> di
     :raises RayClusterError: the GCS cannot be asked.
     """
     raylet = live.raylet
+    # Its process may name none: then the GCS knows none, and says so.
+    node_id = raylet.options.get("--node_id", "")
     # A drained node looks dead to the health timer, which would start it again.
     live.unit.stop_timers()
-    answer = cluster.drain(raylet.options["--node_id"], seconds, "drained by ray_node", lose=lose)
+    answer = cluster.drain(node_id, seconds, "drained by ray_node", lose=lose)
     if answer["drained"]:
-        end(raylet.pid)
+        end(live, raylet.pid)
     return answer
 
 
@@ -85,19 +86,12 @@ def drain_if_possible(cluster: RayCluster, live: LiveNode, seconds: float, lose:
             # systemd's stop drains it as well as that is possible then.
             return
         if not answer["drained"]:
-            end(pid)
+            end(live, pid)
 
 
-def end(pid: int) -> None:
+def end(live: LiveNode, pid: int) -> None:
     """End a raylet that has been drained: `ray start` would give work that does not end the whole drain time again."""
-    deadline = time.monotonic() + END_SECONDS
-    try:
-        os.kill(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.1)
-    except ProcessLookupError:
-        return
+    send(pid, signal.SIGTERM, lambda found: found.in_unit(live.unit.name), END_SECONDS)
 
 
 def _count(number: int, noun: str) -> str:

@@ -59,7 +59,7 @@ def wait_for_raylet(live: LiveNode, old_raylet: int, timeout: float) -> str:
         live.refresh()
         raylet = live.raylet
         if raylet and raylet.pid != old_raylet and live.health(timeout=2) == "alive":
-            return raylet.options["--node_id"]
+            return raylet.options.get("--node_id", "")
         if live.unit.restarts >= MAX_RESTARTS or live.unit.properties.get("ActiveState") == "failed":
             raise NodeError(f"{live.unit.name} cannot start; its last lines say why.")
         time.sleep(0.25)

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
-import pwd
 import re
-import signal
-import subprocess
 from typing import Any
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_api, _ray_drain, _ray_smoke_test
+from ansible_collections.rayops.cluster.plugins.module_utils import _guest, _ray_api, _ray_drain, _ray_smoke_test
 
 # What the helper needs above a call's own timeout: to import Ray, and to disconnect.
 MARGIN_SECONDS = 5
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+# What each call answers. A module returns it as keys of its own result: no other may come from a helper, whose
+# environment may be anybody's.
+ANSWERS = {
+    "status": (
+        "ray_version", "python_version", "environment_version", "session_name", "nodes", "resources", "demands",
+        "summary",
+    ),
+    "drain": ("drained", "seconds", "node", "held"),
+    "held": ("tasks", "drivers", "actors", "objects", "object_bytes"),
+    "smoke_test": ("resources", "seconds"),
+}
 
 # Loads the sources under their own names, so that their imports of each other work, and answers one request.
 BOOTSTRAP = """
@@ -52,6 +60,7 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
         "environment": {"type": "path", "default": "/opt/ray/current"},
         "address": {"type": "str", "default": "127.0.0.1:6379"},
         "auth_token_path": {"type": "path", "default": "/etc/ray/auth_token", "no_log": False},
+        "user": {"type": "str", "default": "ray"},
     }
 
 
@@ -60,7 +69,7 @@ class RayCluster:
 
     environment: the virtual environment that has Ray.
     auth_token_path: the file with the token; None, or a file that does not exist, means no token authentication.
-    user: the system user that the helper runs as, by default the present one; another one needs root.
+    user: the system user that root runs the helper as, by default root; who is not root runs it as itself.
     timeout: seconds, for calls that are not given their own.
     """
 
@@ -75,7 +84,7 @@ class RayCluster:
         self.environment = environment
         self.address = address
         self.auth_token_path = auth_token_path
-        self.user = user
+        self.user = user if os.geteuid() == 0 else None
         self.timeout = timeout
 
     def status(self, wait: dict[str, Any] | None = None, timeout: float | None = None) -> dict[str, Any]:
@@ -134,78 +143,50 @@ class RayCluster:
         limit = timeout + extra + MARGIN_SECONDS
         request = {"address": self.address, "timeout": timeout, "limit": limit, **parameters}
         code, output, errors = self._run(script(call, request), call, limit)
-        try:
-            answer = json.loads(output.strip().splitlines()[-1])
-        except (IndexError, ValueError):
+        answer = read_answer(output)
+        if answer is None:
             answer = self._died(code, errors)
+        # Here and nowhere else: names of resources, labels, nodes and actors are for any job to choose.
+        answer = _guest.harmless(answer)
+        status = only(answer.get("status"), "status")
         if "error" in answer:
-            raise RayClusterError(answer["error"], self._sentence(answer), answer.get("status"))
-        return answer
+            raise RayClusterError(str(answer["error"]), self._sentence(answer), status)
+        return only(answer, call)
 
     def _run(self, source: str, call: str, limit: float) -> tuple[int, str, str]:
         python = os.path.join(self.environment, "bin", "python")
         if not os.path.exists(python):
             raise RayClusterError("no_ray", f"There is no Python at {python}: install Ray there, or set environment.")
+        # -I: nothing from the working directory or from PYTHONPATH. The last word names the process in ps.
+        command = [python, "-I", "-", f"rayops.cluster.{call}"]
         try:
-            with subprocess.Popen(
-                # -I: nothing from the working directory or from PYTHONPATH. The last word names the process in ps.
-                [python, "-I", "-", f"rayops.cluster.{call}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                start_new_session=True,
-                text=True,
-                **self._identity(self._environment()),
-            ) as process:
-                return self._communicate(process, source, limit)
+            return _guest.run(command, self.user or _guest.own_name(), limit, source, self._variables())
+        except TimeoutError:
+            message = f"The GCS at {self.address} accepts connections, but gave no answer in {limit:g} s."
+            raise RayClusterError("timeout", message) from None
+        except _guest.UnknownUserError as error:
+            raise RayClusterError("user", str(error)) from None
+        except _guest.GuestError as error:
+            raise RayClusterError("ray", str(error)) from None
         except OSError as error:
             who = f" as {self.user}" if self.user else ""
             raise RayClusterError("no_ray", f"{python} cannot be run{who}: {error.strerror}.") from error
 
-    def _communicate(self, process: subprocess.Popen[str], source: str, limit: float) -> tuple[int, str, str]:
-        try:
-            output, errors = process.communicate(source, timeout=limit)
-            return process.returncode, output, errors
-        except subprocess.TimeoutExpired:
-            message = f"The GCS at {self.address} accepts connections, but gave no answer in {limit:g} s."
-            raise RayClusterError("timeout", message) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-    def _environment(self) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
-        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-            env.pop(name, None)
-        env.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_COLOR_PREFIX="0", NO_COLOR="1")
+    def _variables(self) -> dict[str, str]:
+        env = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "NO_COLOR": "1"}
         if self.auth_token_path and os.path.exists(self.auth_token_path):
             env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=self.auth_token_path)
         return env
 
-    def _identity(self, env: dict[str, str]) -> dict[str, Any]:
-        """The arguments for Popen that make the helper run as the user."""
-        if not self.user:
-            return {"env": env}
-        try:
-            entry = pwd.getpwnam(self.user)
-        except KeyError:
-            raise RayClusterError("user", f"There is no user {self.user} on this host.") from None
-        if entry.pw_uid == os.geteuid():
-            return {"env": env}
-        groups = os.getgrouplist(self.user, entry.pw_gid)
-        env["HOME"] = entry.pw_dir
-        return {"env": env, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
-
     def _died(self, code: int, errors: str) -> dict[str, Any]:
         if "RAY_AUTH_TOKEN_PATH is set but" in errors:
-            who = self.user or pwd.getpwuid(os.geteuid()).pw_name
+            who = self.user or _guest.own_name()
             message = f"The token file {self.auth_token_path} is empty, or {who} cannot read it."
             return {"error": "token", "message": message}
         return {"error": "ray", "message": f"Ray's helper ended with code {code}: {last_words(errors)}"}
 
     def _sentence(self, answer: dict[str, Any]) -> str:
-        kind, message = answer["error"], answer["message"]
+        kind, message = answer["error"], str(answer.get("message"))
         if kind == "no_ray":
             return f"Ray is not installed in {self.environment}: {message}."
         if kind == "unauthorized":
@@ -223,6 +204,24 @@ def script(call: str, request: dict[str, Any]) -> str:
     modules = [_ray_api, owners[call]] if call in owners else [_ray_api]
     sources = {module.__name__: inspect.getsource(module) for module in modules}
     return BOOTSTRAP.format(sources=sources, api=_ray_api.__name__, call=call, request=request)
+
+
+def read_answer(output: str) -> dict[str, Any] | None:
+    """A helper's answer, the last line that it wrote; None for none. What no JSON has, such as NaN, becomes null."""
+    def number(text: str) -> float | None:
+        value = float(text)
+        return value if math.isfinite(value) else None
+
+    try:
+        answer = json.loads(output.strip().rpartition("\n")[2], parse_float=number, parse_constant=lambda name: None)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def only(answer: Any, call: str) -> dict[str, Any]:
+    """Of an answer, what belongs to the call."""
+    return {key: answer[key] for key in ANSWERS[call] if key in answer} if isinstance(answer, dict) else {}
 
 
 def last_words(errors: str) -> str:

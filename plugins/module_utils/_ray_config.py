@@ -14,7 +14,8 @@ import json
 import math
 import os
 import re
-import subprocess
+
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError, run
 
 NODE_TYPES = ("head", "worker")
 STORAGES = ("rocksdb", "redis", "memory")
@@ -40,7 +41,7 @@ _COMMON = {
     "ray": {
         "environment": str, "temp_dir": str, "node_name": str, "drain_timeout": int, "options": None,
     },
-    "auth": {"token_path": str},
+    "auth": {"token_path": str, "allow_unauthenticated": bool},
     "limits": {"nofile": int, "memlock": str},
     "environment": None,
 }
@@ -85,8 +86,8 @@ def _quoted(path: str, value) -> str:
 
 
 def _check_leaf(path: str, value, kind: type) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        names = {int: "an integer", str: "a string", list: "a list"}
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
+        names = {int: "an integer", str: "a string", list: "a list", bool: "true or false"}
         raise RayConfigError(f"{path} must be {names[kind]}, not {_quoted(path, value)}.")
     if kind is int and value < 0:
         raise RayConfigError(f"{path} must not be negative, but is {value}.")
@@ -237,41 +238,56 @@ def _check_ip_address(value: str) -> None:
         )
 
 
-def load(path: str, environments: tuple[str, ...] = ()) -> dict:
+def load(path: str, environments: tuple[str, ...] = (), user: str | None = None) -> dict:
     """Read a node's file.
 
     :arg path: head-node.yaml or worker-node.yaml.
     :arg environments: Ray environments whose Python reads YAML where the system's Python lacks PyYAML.
+    :arg user: whom that Python runs as where this is root; by default nobody.
     :raises RayConfigError: the file is missing, is no YAML, or cannot be read here.
     """
     if not os.path.exists(path):
         raise RayConfigError(f"{path} does not exist: run the playbook's head or workers tag on this host first.")
     try:
-        import yaml  # pylint: disable=import-outside-toplevel
-    except ImportError:
-        return _load_by_environment(path, environments)
-    try:
         with open(path, encoding="utf-8") as stream:
-            content = yaml.safe_load(stream) or {}
+            text = stream.read()
     except OSError as error:
         raise RayConfigError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise RayConfigError(f"{path} cannot be read: {error}.") from None
+    try:
+        import yaml  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        return _as_map(path, _load_by_environment(path, text, environments, user or "nobody"))
+    try:
+        return _as_map(path, yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise RayConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
+
+
+def _as_map(path: str, content: object) -> dict:
+    if content and not isinstance(content, dict):
         raise RayConfigError(f"{path} must hold keys and values, not a {type(content).__name__}.")
-    return content
+    return content or {}
 
 
-def _load_by_environment(path: str, environments: tuple[str, ...]) -> dict:
-    code = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8')) or {}))"
+def _load_by_environment(path: str, text: str, environments: tuple[str, ...], user: str) -> object:
+    """The environment may be anybody's: its Python is given the text, and nothing of root's."""
+    code = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin.buffer.read().decode('utf-8'))))"
     for environment in environments:
         python = os.path.join(environment, "bin", "python")
-        if os.path.exists(python):
-            result = subprocess.run([python, "-c", code, path], capture_output=True, text=True, timeout=30, check=False)
-            if result.returncode:
-                words = result.stderr.strip().splitlines() or [f"{python} ended with {result.returncode}"]
-                raise RayConfigError(f"{path} is not valid YAML: {words[-1]}")
-            return json.loads(result.stdout)
+        if not os.path.exists(python):
+            continue
+        try:
+            returned, output, errors = run([python, "-I", "-c", code], user if os.geteuid() == 0 else None, 30, text)
+        except (GuestError, OSError) as error:
+            words = getattr(error, "strerror", None) or str(error).rstrip(".") or "it did not end"
+            raise RayConfigError(f"{path} cannot be read by {python}: {words}.") from None
+        if returned:
+            words = (errors.strip().splitlines() or [f"{python} ended with {returned}"])[-1]
+            raise RayConfigError(f"{path} is not valid YAML: {words}")
+        try:
+            return json.loads(output)
+        except ValueError:
+            raise RayConfigError(f"{path} cannot be read by {python}: it answers no JSON.") from None
     raise RayConfigError(f"{path} cannot be read: install python3-yaml, or pass the module its config option.")

@@ -12,12 +12,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils import _guest
 from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis_host as host
 from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Unit
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
 STEADY = 300.0
+# For what is read as Ray's user.
+GUEST_SECONDS = 20.0
 
 
 @dataclass
@@ -38,7 +42,8 @@ class Finding:
 
     def to_dict(self) -> dict:
         """As a module returns it."""
-        return {name: value for name, value in asdict(self).items() if name != "blocks"}
+        # Logs, and names of files and nodes, are for any job to choose.
+        return _guest.harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
 
 
 @dataclass
@@ -54,6 +59,7 @@ class Declared:
     redis_service: str = ""
     disk_limit: float = 0.95
     crash_restarts: int = 3
+    user: str = "ray"
 
     @property
     def temp_dir(self) -> str:
@@ -140,6 +146,12 @@ class HostDiagnosis:
 
     def __init__(self, declared: Declared):
         self.declared = declared
+        # Whose the files below temp_dir are; None where no node is declared, so that there are none.
+        self.user: str | None = None
+
+    def as_guest(self, call: Callable[[], Any]) -> Any:
+        """Look at what Ray may have changed as Ray's user, which finds no more than a job does, and for a time."""
+        return _guest.as_user(self.user, call, GUEST_SECONDS) if self.user else call()
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         """The checks, in the order in which their findings are shown."""
@@ -147,11 +159,8 @@ class HostDiagnosis:
 
     def disks(self) -> list[Finding]:
         """File systems without room: Ray makes no object on a disk that is 95 % full."""
-        store = self.declared.config.get("object_store") or {}
-        temp_dir, found = self.declared.temp_dir, []
-        paths = [temp_dir, self.declared.gcs_path, store.get("spilling_directory"), "/"]
-        for path, used in host.full_disks([path for path in paths if path], self.declared.disk_limit):
-            prune = bool(temp_dir) and os.path.exists(temp_dir) and os.stat(path).st_dev == os.stat(temp_dir).st_dev
+        found = []
+        for path, used, prune in self.as_guest(self._full_disks):
             found.append(Finding(
                 "disk_full", f"the file system of {path} has used {used}.",
                 "what ended sessions left is removed (ray-prune.service)." if prune else "",
@@ -159,6 +168,15 @@ class HostDiagnosis:
                 "prune" if prune else "",
             ))
         return found
+
+    def _full_disks(self) -> list[tuple[str, str, bool]]:
+        """The file systems that are full, what is used up, and whether sessions lie there."""
+        store = self.declared.config.get("object_store") or {}
+        temp_dir = self.declared.temp_dir
+        paths = [temp_dir, self.declared.gcs_path, store.get("spilling_directory"), "/"]
+        sessions = os.stat(temp_dir).st_dev if temp_dir and os.path.exists(temp_dir) else None
+        full = host.full_disks([path for path in paths if path], self.declared.disk_limit)
+        return [(path, used, os.stat(path).st_dev == sessions) for path, used in full]
 
     def redis_unit(self) -> list[Finding]:
         """The service that keeps the cluster's state."""

@@ -4,7 +4,10 @@
 
 # Private to this collection: do not import it from elsewhere.
 
-"""What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds."""
+"""What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds.
+
+Who asks for Ray's own files asks as Ray's user (_guest.as_user): any job may have put something else in their place.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError, read_regular, run
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import read_file
 
 SECONDS = 3.0
@@ -33,8 +37,10 @@ _SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
 
 def telling_line(log: str) -> str:
     """Of a log, the line that tells most of why something ended; empty where none does."""
+    # Not more of a line: a pattern's time grows with its square.
+    lines = [line[:1000] for line in log.splitlines()]
     for pattern in _TELLING:
-        found = [match.group(1) for match in map(pattern.search, log.splitlines()) if match]
+        found = [match.group(1) for match in map(pattern.search, lines) if match]
         if found:
             return " ".join(found[-1].split())[:200]
     return ""
@@ -53,7 +59,7 @@ def rocksdb_corruption(temp_dir: str, path: str) -> str:
     :arg path: the database.
     """
     logs = sorted(glob.glob(f"{temp_dir}/session_latest/logs/gcs_server*.err"), key=os.path.getmtime)
-    found = corruption(read_file(logs[-1])) if logs else ""
+    found = corruption(read_regular(logs[-1])) if logs else ""
     # A backup that was put back is newer than the log. Opening the database touches it too, just before.
     files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
     changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)
@@ -110,6 +116,26 @@ def stale_sockets(temp_dir: str, proc: str = "/proc") -> list[str]:
     return sorted(path for path in files if path not in bound)
 
 
+def stale_files(temp_dir: str, clusters: list[str]) -> list[str]:
+    """What ended processes left: their sockets, and the file with the address of a cluster that is none of these."""
+    named = os.path.join(temp_dir, "ray_current_cluster")
+    cluster = read_regular(named).strip()
+    return stale_sockets(temp_dir) + ([named] if cluster and cluster not in clusters else [])
+
+
+def remove_stale(temp_dir: str, clusters: list[str]) -> list[str]:
+    """Remove it; returns what could not be removed."""
+    left = []
+    for path in stale_files(temp_dir, clusters):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            left.append(path)
+    return left
+
+
 def addresses_of(name: str) -> set[str]:
     """The addresses that the host has for a name, from its files or its name servers."""
     try:
@@ -122,20 +148,22 @@ def addresses_of(name: str) -> set[str]:
 
 
 def digest_of(path: str) -> str:
-    """The SHA-256 of a file; empty where there is none."""
+    """The SHA-256 of a regular file of a megabyte at most; empty where there is none."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
+        # No pipe is waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            return hashlib.sha256(stream.read(1 << 20)).hexdigest() if regular else ""
     except OSError:
         return ""
 
 
-def python_version(environment: str) -> str:
-    """The version of an environment's Python; empty where it does not run."""
+def python_version(environment: str, user: str | None = None) -> str:
+    """The version of an environment's Python, run as a user; empty where it does not run."""
     command = [f"{environment}/bin/python", "-I", "-c", "import platform; print(platform.python_version())"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
+        return run(command, user, 10)[1].strip()[:40]
+    except (OSError, GuestError):
         return ""
 
 
@@ -151,10 +179,11 @@ def ask_redis(host: str, port: int, password: str) -> str:
             connection.settimeout(SECONDS)
             connection.sendall(request)
             with connection.makefile("rb") as stream:
-                lines = [stream.readline().decode(errors="replace").strip() for _command in commands + [None]]
+                lines = [stream.readline(4096).decode(errors="replace").strip() for _command in commands + [None]]
                 refused = next((line for line in lines if line.startswith("-")), "")
                 # An array: its length, the length of its first word, and the word.
-                role = "" if refused else [stream.readline() for _line in range(3)][-1].decode(errors="replace").strip()
+                found = [b""] if refused else [stream.readline(4096) for _line in range(3)]
+                role = found[-1].decode(errors="replace").strip()
     except OSError as error:
         return (error.strerror or str(error) or type(error).__name__).strip().rstrip(".")
     if refused:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 
 from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis_host as host
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import exists, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load, storage_of
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis import (
     Declared,
@@ -50,6 +51,11 @@ class NodeDiagnosis(HostDiagnosis):
         super().__init__(declared)
         self.node_type, self.live, self.unit = node_type, live, live.unit
         self.accelerators, self.other_nodes = accelerators, other_nodes
+        # The unit's, by systemd's record; before it is there, the one that it is to have, or one that finds nothing.
+        planned = declared.user if exists(declared.user) else "nobody"
+        self.user = (live.user or own_name()) if self.unit.exists else planned
+        # Whether stale files are removed, those that were found, and those that could not be removed.
+        self.remove, self.found, self.kept = False, [], []
         self.environment = os.path.dirname(os.path.dirname(live.start.executable))
         found = all_differences(live)[0].to_list() if live.running else []
         self.sick = [item for item in found if item["option"] in _SICK]
@@ -107,7 +113,7 @@ class NodeDiagnosis(HostDiagnosis):
                 "environment_missing", f"there is no Ray in {self.environment}.", "it is installed.",
                 f"install Ray {ours or ''} there.", "start",
             )]
-        ours, runs = host.python_version(self.environment), cluster.get("python_version")
+        ours, runs = host.python_version(self.environment, self.user), cluster.get("python_version")
         if runs and ours and ours != runs:
             return [Finding(
                 "version_mismatch", f"{self.environment} has Python {ours}, and the cluster runs {runs}.",
@@ -118,7 +124,7 @@ class NodeDiagnosis(HostDiagnosis):
     def _applied_environment(self) -> str:
         """The environment of the last run that configured this host; empty where none is known."""
         try:
-            applied = load(self.declared.config_file, (self.environment,))
+            applied = load(self.declared.config_file, (self.environment,), self.user)
         except RayConfigError:
             return ""
         return (applied.get("ray") or {}).get("environment") or ""
@@ -131,7 +137,8 @@ class NodeDiagnosis(HostDiagnosis):
         servers = [process for process in self.live.processes if process.kind == "gcs_server"]
         if storage != "rocksdb" or any(process.in_unit(self.unit.name) for process in servers):
             return []
-        corrupt = host.rocksdb_corruption(self.declared.temp_dir, self.declared.gcs_path)
+        temp_dir, path = self.declared.temp_dir, self.declared.gcs_path
+        corrupt = self.as_guest(lambda: host.rocksdb_corruption(temp_dir, path))
         return [] if not corrupt else [Finding(
             "storage_corrupt", f"the GCS cannot read {self.declared.gcs_path}: {corrupt}.", blocks="start",
             person="put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or "
@@ -142,7 +149,9 @@ class NodeDiagnosis(HostDiagnosis):
         redis = self.declared.config.get("redis") or {}
         where = f"Redis at {redis.get('host')}:{redis.get('port')}"
         password = redis_password(self.declared.config)
-        answer = host.ask_redis(redis.get("host") or "", int(redis.get("port") or 0), password)
+        # With Redis down, any job may listen there.
+        address = redis.get("host") or "", int(redis.get("port") or 0)
+        answer = self.as_guest(lambda: host.ask_redis(*address, password))
         if answer == "ok":
             return []
         kind = answer.partition(" ")[0]
@@ -284,7 +293,7 @@ class NodeDiagnosis(HostDiagnosis):
         size = int(store.get("memory") or (raylet.options.get("--object_store_memory") if raylet else 0) or 0)
         if directory != "/dev/shm" or not size or not os.path.isdir(directory):
             return []
-        used, largest = host.visible_bytes(directory)
+        used, largest = self.as_guest(lambda: host.visible_bytes(directory))
         space = os.statvfs(directory)
         total = space.f_blocks * space.f_frsize
         # A store that is larger than the file system is another problem, and found above.
@@ -296,22 +305,26 @@ class NodeDiagnosis(HostDiagnosis):
 
     def stale_files(self) -> list[Finding]:
         """What ended processes left, by which others look for them."""
-        paths = self.stale()
+        paths = self.found = self.stale()
         if not paths:
             return []
+        if self.remove:
+            # As Ray's user too: by the time that root came to them, they may be links to something else.
+            temp_dir, clusters = self.declared.temp_dir, self._clusters()
+            self.kept = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        return [Finding("stale_files", f"{paths[0]}{more} belongs to no process.", "it is removed.", "", "remove")]
+        detail = f"{paths[0]}{more} belongs to no process."
+        if self.kept:
+            return [Finding("stale_files", detail, person=f"remove {self.kept[0]}, which user {self.user} cannot.")]
+        return [Finding("stale_files", detail, "it is removed.", "", "remove")]
 
     def stale(self) -> list[str]:
         """The files that may be removed."""
-        temp_dir = self.declared.temp_dir
-        if not temp_dir:
-            return []
-        found = host.stale_sockets(temp_dir)
-        named = os.path.join(temp_dir, "ray_current_cluster")
-        cluster = host.read_file(named).strip()
-        known = {process.options.get("--gcs-address") for process in self.live.processes} | {self.live.gcs_address}
+        temp_dir, clusters = self.declared.temp_dir, self._clusters()
+        return self.as_guest(lambda: host.stale_files(temp_dir, clusters)) if temp_dir else []
+
+    def _clusters(self) -> list[str]:
+        """The addresses of the clusters that this host knows."""
+        known = {process.options.get("--gcs-address") or "" for process in self.live.processes}
         port = self.live.gcs_address.rpartition(":")[2]
-        if cluster and cluster not in known | {f"{self.declared.head_address}:{port}"}:
-            found.append(named)
-        return found
+        return sorted(known | {self.live.gcs_address, f"{self.declared.head_address}:{port}"})

@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import glob
+import http.client
 import os
 import time
-import urllib.error
-import urllib.request
 
 from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError, as_user, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import (
     RayProcess,
     environment_of,
@@ -63,12 +63,16 @@ class LiveNode:
         self.start = start
         self.config = config
         self.processes: list[RayProcess] = []
+        self._program = (-1, "")
         self.refresh()
 
     def refresh(self) -> None:
         """Read systemd and /proc anew."""
         self.unit.refresh()
         self.processes = ray_processes()
+        # Kept as long as the process runs: a daemon-reload shows the program of the next one.
+        if self._program[0] != self.unit.main_pid:
+            self._program = (self.unit.main_pid, self.unit.program)
 
     @property
     def running(self) -> bool:
@@ -102,10 +106,18 @@ class LiveNode:
 
     @property
     def executable(self) -> str:
-        """The `ray` that runs, else the declared one: only the same version understands a cluster."""
-        argv = self.supervisor.argv if self.supervisor else []
-        live = argv[argv.index("start") - 1] if "start" in argv else ""
-        return live if os.path.isabs(live) else self.start.executable
+        """The `ray` that runs, else the declared one: only the same version understands a cluster.
+
+        By systemd's record: a process can write its own command line anew.
+        """
+        _pid, live = self._program
+        known = self.running and os.path.normpath(live) == live and live.endswith("/bin/ray")
+        return live if known else self.start.executable
+
+    @property
+    def user(self) -> str | None:
+        """The user of the unit, as which Ray is talked to and its files are read; None for root."""
+        return self.unit.user or None
 
     @property
     def foreign(self) -> list[RayProcess]:
@@ -144,15 +156,13 @@ class LiveNode:
         :returns: ``alive``, or why not.
         """
         ports = (self.config.get("network") or {}).get("ports") or {}
-        url = f"http://127.0.0.1:{ports.get('dashboard_agent_listen') or DEFAULT_AGENT_PORT}/api/local_raylet_healthz"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        port = ports.get("dashboard_agent_listen") or DEFAULT_AGENT_PORT
         try:
-            with opener.open(url, timeout=timeout) as reply:
-                return "alive" if reply.status == 200 else f"HTTP {reply.status}"
-        except urllib.error.HTTPError as error:
-            return f"not alive (HTTP {error.code} from the node's agent)"
-        except OSError:
+            # Any job may listen there, and answer a byte every few seconds: all of it must end in time.
+            status = as_user(self.user or own_name(), lambda: _ask_agent(port, timeout), 2 * timeout)
+        except GuestError:
             return "not alive (its agent does not answer)"
+        return "alive" if status == 200 else f"not alive (HTTP {status} from the node's agent)"
 
     def describe(self) -> dict:
         """The node as the module returns it."""
@@ -169,6 +179,16 @@ class LiveNode:
             "ray_version": ray_version(os.path.dirname(os.path.dirname(self.start.executable))),
             "uptime": round(time.time() - started, 1) if started else None,
         }
+
+
+def _ask_agent(port: int, timeout: float) -> int:
+    """The status that the agent answers with. It is not followed to another address."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", "/api/local_raylet_healthz")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def ray_version(environment: str) -> str | None:

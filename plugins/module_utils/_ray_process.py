@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # What Ray's processes show of themselves: a title, or the script or the module that their Python runs.
 _TITLE = re.compile(r"ray::|ray-dashboard")
 _PYTHON = re.compile(r"python[0-9.]*")
+# Characters of a file of /proc: execve(2) takes a fourth of the stack, 2 MiB, for arguments and environment.
+_MOST = 4 << 20
+# What systemd.unit(5) lets a name be, but for a first hyphen.
+_SERVICE = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\.service")
 _SCRIPT = re.compile(r".*/(site|dist)-packages/ray/|ray\.util\.client\.server$")
 
 
@@ -45,20 +51,42 @@ class RayProcess:
 
     def in_unit(self, unit: str) -> bool:
         """Whether systemd started it as part of this unit."""
-        return f"/{unit}" in self.cgroup
+        return self.service == unit
 
 
-def service_of(cgroup: str) -> str:
-    """The innermost service of a process, by its /proc/<pid>/cgroup; empty for none."""
-    match = re.search(r".*/([^/\s]+\.service)(?:/|$)", cgroup, re.MULTILINE)
-    return match.group(1) if match else ""
+def service_of(cgroup: str, proc: str = "/proc") -> str:
+    """The service that systemd has a process in, by its /proc/<pid>/cgroup; empty for none.
+
+    That is the first one below systemd's slices. What is below a service or a scope has the names that its own
+    processes gave it, such as Ray's with Delegate=yes: another unit's, or an option of systemctl's.
+    """
+    path = _systemd_path(cgroup)
+    # In a container that sees its host's hierarchy, systemd's begins where it is itself.
+    top = _systemd_path(read_file(f"{proc}/1/cgroup")).rpartition("/init.scope")[0]
+    inside = path[len(top):] if path.startswith(f"{top}/") else path
+    for name in filter(None, inside.split("/")):
+        if _SERVICE.fullmatch(name):
+            return name
+        if not name.endswith(".slice"):
+            break
+    return ""
+
+
+def _systemd_path(cgroup: str) -> str:
+    """A process's path in the hierarchy that systemd keeps, with cgroups version 1 or 2."""
+    lines = [line.split(":", 2) for line in cgroup.splitlines() if line.count(":") >= 2]
+    for wanted in ("name=systemd", ""):
+        for _number, controllers, path in lines:
+            if controllers == wanted:
+                return path
+    return ""
 
 
 def read_file(path: str) -> str:
-    """A file of /proc; empty where the process is gone or not ours to read."""
+    """A file of /proc; empty where the process is gone or not ours to read. A process says itself how long it is."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+            return stream.read(_MOST)
     except OSError:
         return ""
 
@@ -83,15 +111,21 @@ def ray_processes(proc: str = "/proc") -> list[RayProcess]:
     for name in os.listdir(proc):
         if not name.isdigit():
             continue
-        argv = [word for word in read_file(f"{proc}/{name}/cmdline").split("\0") if word]
-        kind = _kind(argv) if argv else None
-        # Root without the right to trace, as in many containers, cannot read the namespace: the process counts then.
-        if kind and _namespace(proc, name) in ("", own_namespace):
-            cgroup = read_file(f"{proc}/{name}/cgroup")
-            # Without one it has ended meanwhile: nobody's then, and surely not a foreign one.
-            if cgroup:
-                found.append(RayProcess(int(name), kind, argv, cgroup))
+        process = _ray_process(proc, name, own_namespace)
+        if process:
+            found.append(process)
     return found
+
+
+def _ray_process(proc: str, pid: str, own_namespace: str) -> RayProcess | None:
+    argv = [word for word in read_file(f"{proc}/{pid}/cmdline").split("\0") if word]
+    kind = _kind(argv) if argv else None
+    # Root without the right to trace, as in many containers, cannot read the namespace: the process counts then.
+    if not kind or _namespace(proc, pid) not in ("", own_namespace):
+        return None
+    cgroup = read_file(f"{proc}/{pid}/cgroup")
+    # Without one it has ended meanwhile: nobody's then, and surely not a foreign one.
+    return RayProcess(int(pid), kind, argv, cgroup) if cgroup else None
 
 
 def _namespace(proc: str, pid: str) -> str:
@@ -147,10 +181,7 @@ def stop_foreign(unit: str, grace: float = 10.0, kill: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL)[kill:]:
         deadline = time.monotonic() + grace
         for process in _outside(unit):
-            try:
-                os.kill(process.pid, number)
-            except ProcessLookupError:
-                pass
+            send(process.pid, number, lambda found: not found.in_unit(unit))
         while _outside(unit) and time.monotonic() < deadline:
             time.sleep(0.2)
         if not _outside(unit):
@@ -159,3 +190,29 @@ def stop_foreign(unit: str, grace: float = 10.0, kill: bool = False) -> None:
 
 def _outside(unit: str) -> list[RayProcess]:
     return [process for process in ray_processes() if not process.in_unit(unit)]
+
+
+def send(pid: int, number: int, wanted: Callable[[RayProcess], bool], seconds: float = 0) -> bool:
+    """Signal a process of Ray's, and wait for its end.
+
+    The process is held while it is looked at, so that no other one that has its number by then is met.
+    :arg wanted: whether it is still the one that is meant.
+    :arg seconds: to wait.
+    :returns: whether it has ended, or is none that is meant.
+    """
+    if pid <= 1:
+        return True
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        found = _ray_process("/proc", str(pid), _namespace("/proc", "self"))
+        if not found or not wanted(found):
+            return True
+        signal.pidfd_send_signal(held, number)
+        return bool(select.select([held], [], [], seconds)[0])
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(held)

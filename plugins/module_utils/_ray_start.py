@@ -13,6 +13,7 @@ python/ray/_private/node.py, say which option is refused where.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import (
@@ -54,6 +55,8 @@ _HEAD_PORT_VARIABLES = {
 _RESOURCE_OPTIONS = {"CPU": "--num-cpus", "GPU": "--num-gpus", "memory": "--memory"}
 # Options of `ray start` with a value true or false; all its other switches are flags.
 _BOOLEAN_OPTIONS = ("--include-dashboard", "--include-log-monitor")
+# Whatever else could bring a value of its own.
+_OPTION = re.compile(r"--[A-Za-z0-9][A-Za-z0-9-]*")
 # The guide's system_config keys that are options today.
 _SYSTEM_CONFIG_OPTIONS = {
     "plasma_directory": "--plasma-directory",
@@ -222,6 +225,8 @@ def _compile_environment(start: RayStart, config: dict) -> None:
 def _compile_extra_options(start: RayStart, config: dict) -> None:
     for name, value in _given((config.get("ray") or {}).get("options")).items():
         option = "--" + str(name).lstrip("-").replace("_", "-")
+        if not _OPTION.fullmatch(option):
+            raise RayConfigError(f"ray.options.{name} is no name of an option: use letters, digits and '-'.")
         if option in start.options:
             raise RayConfigError(f"ray.options.{name} is set by the collection already: use its own key for {option}.")
         if not isinstance(value, bool) or option in _BOOLEAN_OPTIONS:
@@ -230,11 +235,45 @@ def _compile_extra_options(start: RayStart, config: dict) -> None:
             start.options[option] = None
 
 
-def compile_start(config: dict, node_type: str) -> RayStart:
+def _check_authentication(start: RayStart, config: dict) -> None:
+    """Ray itself takes a node without authentication, and most spellings of it, without a word (tried on 2.60)."""
+    auth = config.get("auth") or {}
+    for name, key in (("RAY_AUTH_TOKEN", "ray_auth_token"), ("RAY_AUTH_TOKEN_PATH", "auth.token_path")):
+        if start.environment.get(name) != ((auth.get("token_path") or None) if name.endswith("_PATH") else None):
+            raise RayConfigError(
+                f"environment.{name} would take the place of the cluster's token: set {key} instead."
+            )
+    if "--system-config" in start.options and "--head" not in start.options:
+        raise RayConfigError("ray.options.system-config is the head's alone: write what it holds as system_config.")
+    off = ""
+    if not auth.get("token_path"):
+        off = "auth.token_path is empty"
+    elif start.environment["RAY_AUTH_MODE"].lower() != "token":
+        off = f"environment.RAY_AUTH_MODE is {start.environment['RAY_AUTH_MODE']!r}"
+    for key, value in _given(config.get("system_config")).items():
+        if str(key).upper().endswith("AUTH_MODE") and str(value).lower() != "token" and not off:
+            off = f"system_config.{key} is {value!r}"
+    if not off:
+        return
+    ports = (config.get("network") or {}).get("ports") or {}
+    reach = f"port {ports.get('gcs') or 6379} or {ports.get('dashboard') or 8265} of the head"
+    if not auth.get("allow_unauthenticated"):
+        raise RayConfigError(
+            f"{off}, with which everybody who reaches {reach} can run code on every node: leave it out, or set "
+            "ray_allow_unauthenticated: true (auth.allow_unauthenticated) to run without authentication."
+        )
+    start.warnings.append(
+        f"The cluster runs without authentication ({off}): everybody who reaches {reach} can run code on every node. "
+        "Let nobody reach them, or give it its token back and set ray_allow_unauthenticated: false."
+    )
+
+
+def compile_start(config: dict, node_type: str, to_run: bool = True) -> RayStart:
     """Compile the declared state of a node.
 
     :arg config: the content of head-node.yaml or worker-node.yaml.
     :arg node_type: ``head`` or ``worker``.
+    :arg to_run: whether it is to run, and not only to be stopped: then it is refused without authentication.
     :raises RayConfigError: the declared state cannot work; one sentence with the fix.
     """
     validate(config, node_type)
@@ -253,6 +292,8 @@ def compile_start(config: dict, node_type: str) -> RayStart:
         _compile_storage(start, config)
     _compile_environment(start, config)
     _compile_extra_options(start, config)
+    if to_run:
+        _check_authentication(start, config)
     return start
 
 

@@ -13,7 +13,8 @@ author: rayops.cluster contributors (@rayops)
 description:
   - Looks at the Ray node of a host, its unit, disks, token, address and storage, against the declared state and against
     what the cluster's GCS says.
-  - It only looks. For each thing that it finds it says what C(rayops.cluster.recover) does, or what a person must do.
+  - It only looks, unless O(remove_stale) says more. For each thing that it finds it says what C(rayops.cluster.recover)
+    does, or what a person must do.
   - A sick host is no failure, and neither is something that cannot be looked at. It takes seconds.
 options:
   node_type:
@@ -68,6 +69,16 @@ options:
     description: After so many restarts by systemd a unit is in a crash loop.
     type: int
     default: 3
+  user:
+    description: >-
+      The user that Ray runs as, where its unit is not there yet to say so. What Ray may have changed is read as this
+      user.
+    type: str
+    default: ray
+  remove_stale:
+    description: Whether files of ended processes are removed, by Ray's own user.
+    type: bool
+    default: false
   clock:
     description: The time of who asks, in seconds since the epoch. It is returned, beside this host's time.
     type: float
@@ -75,13 +86,13 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing.
+    description: Says of the files of ended processes whether any would be removed, and removes none.
   diff_mode:
     support: N/A
-    description: Changes nothing.
+    description: What it removes is listed in RV(stale).
   idempotent:
     support: full
-    description: Changes nothing.
+    description: What was removed is not there any more.
 seealso:
   - module: rayops.cluster.ray_node
   - module: rayops.cluster.ray_status
@@ -144,6 +155,7 @@ clock:
 
 import time
 
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis import (
     Declared,
@@ -179,6 +191,8 @@ def define_module() -> UnloggedModule:
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "disk_limit": {"type": "float", "default": 0.95},
             "crash_restarts": {"type": "int", "default": 3},
+            "user": {"type": "str", "default": "ray"},
+            "remove_stale": {"type": "bool", "default": False},
             "clock": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
@@ -196,25 +210,31 @@ def declared_of(params: dict) -> Declared:
         redis_service=params["redis_service"],
         disk_limit=params["disk_limit"],
         crash_restarts=params["crash_restarts"],
+        user=params["user"],
     )
 
 
-def look(params: dict) -> tuple[list[Finding], list[str]]:
-    """What is wrong, and the files that are stale."""
+def look(params: dict, remove: bool) -> tuple[list[Finding], list[str], bool]:
+    """What is wrong, the files that are stale, and whether some of them are removed.
+
+    :arg remove: remove them now, if that is asked for.
+    """
     declared, node_type = declared_of(params), params["node_type"]
     if not node_type:
-        return gather(HostDiagnosis(declared).checks()), []
+        return gather(HostDiagnosis(declared).checks()), [], False
     try:
         unit = unit_of(node_type)
         live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
         node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
     except RayConfigError as error:
         wrong = Finding("wrong_declaration", str(error), person="correct the variable that it names.", blocks="start")
-        return [wrong, *gather(HostDiagnosis(declared).checks())], []
+        return [wrong, *gather(HostDiagnosis(declared).checks())], [], False
     except SystemdError as error:
         silent = Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")
-        return [silent, *gather(HostDiagnosis(declared).checks())], []
-    return gather(node.checks()), node.stale()
+        return [silent, *gather(HostDiagnosis(declared).checks())], [], False
+    node.remove = remove and params["remove_stale"]
+    findings = gather(node.checks())
+    return findings, node.found, params["remove_stale"] and len(node.found) > len(node.kept)
 
 
 def main() -> None:
@@ -222,13 +242,13 @@ def main() -> None:
     module = define_module()
     config = module.params["config"]
     module.no_log_values.update((secrets_of(config) | {redis_password(config)}) - {""})
-    findings, stale = look(module.params)
+    findings, stale, changed = look(module.params, remove=not module.check_mode)
     findings, steps = settle(findings)
     module.exit_json(
-        changed=False,
+        changed=changed,
         findings=[finding.to_dict() for finding in findings],
         steps=steps,
-        stale=stale,
+        stale=harmless(stale),
         clock={"asked": module.params["clock"], "host": began},
     )
 

@@ -159,6 +159,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils import _node_drain
 from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._node_start import NodeError, stop_others, wait_for_raylet
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
@@ -184,8 +185,8 @@ class RayNode:
         self.params = module.params
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
-        self.config, self.start = self._declared()
         self.unit = unit_of(self.node_type)
+        self.config, self.start = self._declared()
         self.live = LiveNode(self.unit, self.start, self.config)
         self.differences = Differences()
         self.action = "none"
@@ -195,9 +196,9 @@ class RayNode:
         if self.params["state"] in ("stopped", "absent") and (self.params["kill"] or not declared):
             # A node that was removed, or that never was, can still be stopped, and killed one with a bad file.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
-        config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,))
+        config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,), self.unit.user)
         self.module.no_log_values.update(secrets_of(config))
-        start = compile_start(config, self.node_type)
+        start = compile_start(config, self.node_type, to_run=self.params["state"] in ("started", "restarted"))
         for warning in start.warnings:
             self.module.warn(warning)
         return config, start
@@ -213,7 +214,9 @@ class RayNode:
             self.action = "restart"
         if self.action == "none" or self.module.check_mode:
             return
-        if not self.unit.exists and not self._load_unit():
+        if not self.unit.exists:
+            self.unit.reload()
+        if not self.unit.exists:
             self.module.fail_json(
                 msg=f"{self.unit.name} is not installed on this host: run the playbook's {self.node_type} role first."
             )
@@ -285,10 +288,6 @@ class RayNode:
             return kept, action if kept else "none"
         return found, action
 
-    def _load_unit(self) -> bool:
-        self.unit.reload()
-        return self.unit.exists
-
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
             stop_others(self.live, self._stop_timeout())
@@ -331,6 +330,7 @@ class RayNode:
             environment=os.path.dirname(os.path.dirname(self.live.executable)),
             address=self.live.gcs_address,
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
+            user=self.live.user,
         )
 
     def _drain(self) -> None:
@@ -384,13 +384,14 @@ def main() -> None:
             node.ensure_absent()
         else:
             node.ensure_stopped(drained=state == "drained")
-        module.exit_json(**node.result())
+        # What a process shows of itself, and what it logs, is its own choice.
+        module.exit_json(**harmless(node.result()))
     except RayConfigError as error:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
     except _node_drain.NotEmptyError as error:
-        module.fail_json(msg=str(error), held=error.held)
+        module.fail_json(msg=harmless(str(error)), held=error.held)
     except NodeError as error:
-        module.fail_json(msg="\n".join(filter(None, (str(error), node.unit.journal()))))
+        module.fail_json(msg=harmless("\n".join(filter(None, (str(error), node.unit.journal())))))
     except (SystemdError, RayClusterError) as error:
         module.fail_json(msg=str(error))
 

@@ -40,10 +40,9 @@ options:
     type: path
     default: /etc/ray/auth_token
   user:
-    description:
-      - The system user that submits the tasks. It has to be the one that Ray runs as on this host.
-      - By default V(ray), if there is such a user and the module runs as root, else the user that the module runs as.
+    description: The system user that Ray runs as on this host. As root the module submits the tasks as this user.
     type: str
+    default: ray
   task_seconds:
     description: How long each task holds its CPU, GPU or NPU.
     type: float
@@ -127,8 +126,6 @@ resources:
     CPU: {total: 4, in_use: 0, tasks: 4, nodes: {worker-1: 2, worker-2: 2}, parallel: 4, seconds: 1.6, sum_seconds: 4.0}
 """
 
-import os
-import pwd
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -144,7 +141,6 @@ def define_module() -> AnsibleModule:
     return AnsibleModule(
         argument_spec={
             **connection_arguments(),
-            "user": {"type": "str"},
             "task_seconds": {"type": "float", "default": 1.0},
             "payload_bytes": {"type": "int", "default": 8000000},
             "max_tasks": {"type": "int", "default": 0},
@@ -153,14 +149,6 @@ def define_module() -> AnsibleModule:
         },
         supports_check_mode=True,
     )
-
-
-def default_user() -> str | None:
-    """Ray's user: as root, the driver's log files would become root's."""
-    try:
-        return pwd.getpwnam("ray").pw_name if os.geteuid() == 0 else None
-    except KeyError:
-        return None
 
 
 def describe(resources: dict[str, Any], dry_run: bool) -> str:
@@ -190,7 +178,7 @@ def main() -> None:
         environment=params["environment"],
         address=params["address"],
         auth_token_path=params["auth_token_path"],
-        user=params["user"] or default_user(),
+        user=params["user"],
         timeout=params["timeout"],
     )
     options = {name: params[name] for name in ("task_seconds", "payload_bytes", "max_tasks", "in_use")}

@@ -40,6 +40,10 @@ options:
     description: The file with the cluster's token. If it does not exist, no token is sent.
     type: path
     default: /etc/ray/auth_token
+  user:
+    description: The system user that Ray runs as on this host. As root the module asks the cluster as this user.
+    type: str
+    default: ray
   wait_for:
     description:
       - What to wait for. All of it must be there at the same time.
@@ -235,7 +239,7 @@ def wanted(module: AnsibleModule) -> dict[str, Any]:
 
 def shown(module: AnsibleModule, status: dict[str, Any]) -> dict[str, Any]:
     if status and not module.params["include_dead"]:
-        status = {**status, "nodes": [node for node in status["nodes"] if node["state"] != "DEAD"]}
+        status = {**status, "nodes": [node for node in status.get("nodes") or [] if node["state"] != "DEAD"]}
     return status
 
 
@@ -245,13 +249,14 @@ def main() -> None:
         environment=module.params["environment"],
         address=module.params["address"],
         auth_token_path=module.params["auth_token_path"],
+        user=module.params["user"],
         timeout=0 if module.check_mode else module.params["timeout"],
     )
     try:
         status = cluster.status(wanted(module))
     except RayClusterError as error:
         found = shown(module, error.status)
-        if module.check_mode and error.kind in ("no_ray", "unreachable", "missing"):
+        if module.check_mode and error.kind in ("no_ray", "unreachable", "missing", "user"):
             module.exit_json(changed=False, skipped=True, msg=f"Check mode does not wait. {error}", **found)
         module.fail_json(msg=str(error), **found)
     module.exit_json(changed=False, **shown(module, status))

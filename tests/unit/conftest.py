@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
 import secrets
 import shutil
@@ -25,6 +26,8 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
 
+# Who runs these tests, and so their Ray.
+OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Runs a module's main() with the options on stdin, as Ansible does on a host, but without Ansible's start-up time.
@@ -55,7 +58,8 @@ class LocalRay:
         return RayCluster(**{**self.connection(), **options})
 
     def connection(self) -> dict[str, str]:
-        return {"environment": self.environment, "address": self.address, "auth_token_path": str(self.token)}
+        where = {"environment": self.environment, "address": self.address}
+        return {**where, "auth_token_path": str(self.token), "user": OWN_USER}
 
     def variables(self) -> dict[str, str]:
         return {

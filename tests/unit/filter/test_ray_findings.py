@@ -75,3 +75,19 @@ def test_a_controller_with_a_wrong_clock_blames_nobody():
 def test_what_is_not_registered_is_refused():
     with pytest.raises(AnsibleFilterError, match="not list"):
         ray_findings([], 1.0)
+
+
+@pytest.mark.parametrize("taken", [
+    {"findings": "x"}, {"findings": ["x", None]}, {"findings": [], "clock": {"asked": "x", "host": []}}, {"clock": 7},
+    {"findings": [], "clock": {"asked": 1.0}}, {"findings": [], "clock": {"asked": 1.0, "host": None}},
+])
+def test_a_host_that_was_taken_does_not_hide_the_others(taken):
+    rows = ray_findings({"head": look(), "taken": taken, "worker-1": look(STOPPED)}, 105.0, head="head")
+    assert [row["problem"] for row in rows if row["host"] == "worker-1"] == ["unit_stopped"]
+
+
+def test_a_finding_is_about_its_own_host_and_holds_text():
+    forged = {"host": "worker-1", "problem": ["x"], "detail": "a\x1b[2J" * 1000, "mend": None, "_ansible_x": 1}
+    (row,) = ray_findings({"taken": look(forged)}, 105.0)
+    assert set(row) == {"host", "problem", "detail", "mend", "person", "step", "line", "left"}
+    assert row["host"] == "taken" and "\x1b" not in row["line"] and len(row["detail"]) == 1000

@@ -16,10 +16,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.rayops.cluster.plugins.filter.ray_start import DOCUMENTATION, RETURN, FilterModule
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+AUTH = {"auth": {"token_path": "/etc/ray/auth_token"}}
 CONFIG = {
     "network": {"head_address": "demo-head:6379"},
     "resources": {"CPU": 2, "NPU": 8},
     "environment": {"GREETING": 'say "hi" 100%', "B": "1"},
+    **AUTH,
 }
 
 
@@ -47,9 +49,9 @@ def test_what_it_returns_is_documented():
 
 
 def test_a_password_is_a_variable_of_the_unit_alone():
-    config = {"gcs": {"storage": "redis"}, "redis": {"host": "r", "password_file": "/etc/ray/redis.env"}}
+    config = {"gcs": {"storage": "redis"}, "redis": {"host": "r", "password_file": "/etc/ray/redis.env"}, **AUTH}
     assert ray_start(config, "head")["exec_start"].endswith(" --redis-password=${RAY_REDIS_PASSWORD}")
-    config = {"ray": {"options": {"tracing_startup_hook": "$HOME"}}}
+    config = {"ray": {"options": {"tracing_startup_hook": "$HOME"}}, **AUTH}
     assert ray_start(config, "head")["exec_start"].endswith(" --tracing-startup-hook=$$HOME")
 
 
@@ -59,6 +61,7 @@ def test_a_password_is_a_variable_of_the_unit_alone():
         ({}, "worker", "worker-node.yaml: network.head_address is missing"),
         ({"head_nod": {}}, "head", "head-node.yaml: Unknown key 'head_nod': did you mean 'head_node'?"),
         ("text", "head", "head-node.yaml: The file must be a map"),
+        ({}, "head", "head-node.yaml: auth.token_path is empty, with which everybody who reaches port 6379 or 8265 "),
         ({}, "heads", "ray_start: the node type must be one of head, worker, not 'heads'."),
     ],
 )
@@ -78,6 +81,7 @@ def test_templates_inside_a_playbooks_variables(tmp_path):
             "system_config": {"some_list": ["{{ npus }}"]},
             "environment": {"DEEP": {"list": ["{{ npus }}"]}},
             "labels": {"npus": "{{ npus }}"},
+            **AUTH,
         },
         "merged": "{{ config | combine({'cluster_name': 'demo'}, recursive=True) }}",
     }

@@ -34,6 +34,8 @@ class StandInUnit:
     stale = False
     timers_active = True
     restarts = 0
+    user = ""
+    program = ""
     properties = {"ActiveState": "inactive"}
 
     def refresh(self) -> None:
@@ -53,6 +55,7 @@ class Host:
             "resources": {"CPU": 4},
             "network": {"head_address": "demo-head:6379", "node_ip_address": "10.0.0.11"},
             "ray": {"environment": str(directory)},
+            "auth": {"allow_unauthenticated": True},
         }
         self.unit = StandInUnit()
         self.process: subprocess.Popen | None = None

@@ -38,8 +38,8 @@ def test_who_listens(family, bound, asked, found):
     "cgroup, service",
     [
         ("0::/system.slice/prometheus.service\n", "prometheus.service"),
-        ("12:pids:/docker/abc/system.slice/ray-head.service\n0::/\n", "ray-head.service"),
-        ("0::/user.slice/user-0.slice/user@0.service/app.slice/demo.service\n", "demo.service"),
+        ("9:name=systemd:/docker/abc/system.slice/ray-head.service\n0::/\n", "ray-head.service"),
+        ("0::/user.slice/user-0.slice/user@0.service/app.slice/demo.service\n", "user@0.service"),
         ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
     ],
 )
@@ -50,6 +50,8 @@ def test_the_service_of_a_listener(tmp_path, cgroup, service):
     (tmp_path / "77" / "fd").mkdir(parents=True)
     (tmp_path / "77" / "fd" / "3").symlink_to("socket:[4242]")
     (tmp_path / "77" / "cgroup").write_text(cgroup)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "cgroup").write_text("9:name=systemd:/docker/abc/init.scope\n0::/init.scope\n")
     (tmp_path / "77" / "comm").write_text("demo\n")
     assert listeners("127.0.0.1", 9090, str(tmp_path)) == [Listener(77, "demo", service)]
 

@@ -71,7 +71,9 @@ def test_when_a_node_is_idle(what, lose, idle):
 @pytest.fixture
 def raylet() -> Iterator[subprocess.Popen]:
     """A process that its parent reaps, as `ray start` does."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    command = ["raylet", "-c", "import time; print(1, flush=True); time.sleep(60)"]
+    with subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
         reaper = Thread(target=process.wait)
         reaper.start()
         yield process
@@ -79,11 +81,12 @@ def raylet() -> Iterator[subprocess.Popen]:
         reaper.join()
 
 
-def live(raylet: subprocess.Popen) -> SimpleNamespace:
+def live(raylet: subprocess.Popen, name: str = "") -> SimpleNamespace:
     """What a drain asks of a LiveNode."""
     return SimpleNamespace(
         raylet=SimpleNamespace(pid=raylet.pid, options={"--node_id": "ab"}),
-        unit=SimpleNamespace(stop_timers=lambda: None),
+        # These tests are no service's.
+        unit=SimpleNamespace(name=name, stop_timers=lambda: None),
         health=lambda timeout: "alive",
     )
 
@@ -101,9 +104,11 @@ def ended(raylet: subprocess.Popen) -> bool:
 
 
 def test_a_raylet_is_ended(raylet):
-    end(raylet.pid)
+    end(live(raylet, "ray-worker.service"), raylet.pid)
+    assert not ended(raylet), "one that is not the unit's, such as another process that has its number by now"
+    end(live(raylet), raylet.pid)
     assert ended(raylet)
-    end(raylet.pid)
+    end(live(raylet), raylet.pid)
 
 
 @pytest.mark.parametrize("drained", [True, False])

@@ -325,7 +325,7 @@ def test_an_environment_without_ray(tmp_path):
 
 def test_other_users(local_ray):
     connection = local_ray.connection()
-    assert refused("user", **connection, user="nosuchuser") == "There is no user nosuchuser on this host."
+    assert refused("user", **{**connection, "user": "nosuchuser"}) == "There is no user nosuchuser on this host."
     assert refused("address", **{**connection, "address": "10.0.0.5"}).startswith("The address must be host:port")
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import 
     validate,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 DATA = Path(__file__).parents[1] / "data"
 ADDRESS = {"network": {"head_address": "demo-head:6379"}}
 
@@ -52,7 +54,7 @@ def test_a_section_left_empty_is_one_that_is_not_given():
         ({"object_stor": {}}, "Unknown key 'object_stor': did you mean 'object_store'?"),
         ({"object_store": {"memroy": 1}}, "Unknown key 'object_store.memroy': did you mean 'memory'?"),
         ({"network": {"ports": {"dashbord": 1}}}, "Unknown key 'network.ports.dashbord': did you mean 'dashboard'?"),
-        ({"auth": {"zzz": 1}}, "Unknown key 'auth.zzz': known keys: token_path."),
+        ({"auth": {"zzz": 1}}, "Unknown key 'auth.zzz': known keys: allow_unauthenticated, token_path."),
         ({1: 2}, "Unknown key '1': known keys: auth, "),
         (
             {"worker_nodes": {"worker_node_types": {"gpu": {"min_worker": 0}}}},
@@ -296,19 +298,24 @@ def test_the_environments_python_reads_it_where_the_system_has_no_yaml(tmp_path)
     (tmp_path / "good.yaml").write_text("cluster_name: demo\n")
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     program = f"""
-import importlib.util, sys
+import importlib.util, os, pwd, sys
 sys.modules["yaml"] = None
 spec = importlib.util.spec_from_file_location("config", {_ray_config.__file__!r})
 config = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(config)
-print(config.load("{tmp_path}/good.yaml", ("{tmp_path}/absent", "{tmp_path}/venv")))
+# As root, for nobody else reads where these tests lie.
+user = pwd.getpwuid(os.geteuid()).pw_name
+print(config.load("{tmp_path}/good.yaml", ("{tmp_path}/absent", "{tmp_path}/venv"), user))
 for path, environments in (("bad.yaml", ("{tmp_path}/venv",)), ("good.yaml", ())):
     try:
-        config.load("{tmp_path}/" + path, environments)
+        config.load("{tmp_path}/" + path, environments, user)
     except config.RayConfigError as error:
         print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/.ansible/collections"},
+    )
     good, bad, without = done.stdout.splitlines()
     assert good == "{'cluster_name': 'demo'}"
     assert "bad.yaml is not valid YAML" in bad

@@ -35,6 +35,7 @@ class StandInUnit:
 
     timers = ("ray-health.timer", "ray-prune.timer")
     main_pid = restarts = 0
+    user = program = ""
     active, stopped, exists, enabled, stale, timers_active = False, True, True, True, False, True
     log = ""
 
@@ -378,7 +379,7 @@ def test_what_cannot_be_looked_at_hides_nothing_else(host, monkeypatch):
 
     monkeypatch.setattr(_ray_diagnosis_node.host, "full_disks", fails)
     found = host.findings()
-    assert found["not_looked_at"].detail.endswith("looked at: PermissionError: [Errno 13] Permission denied")
+    assert found["not_looked_at"].detail.endswith(": [Errno 13] Permission denied.")
     assert "unit_stopped" in found
 
 

@@ -136,6 +136,7 @@ def test_the_redis_password_is_compared_with_its_file(host, tmp_path):
         "gcs": {"storage": "redis"},
         "redis": {"host": "r", "password_file": str(path)},
         "ray": {"environment": str(tmp_path)},
+        "auth": {"allow_unauthenticated": True},
     }
     host.run(node_type="head")
     path.write_text("# made once\nRAY_REDIS_PASSWORD=s3cret\n")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import
     foreign_nodes,
     open_files_limit,
     ray_processes,
+    send,
+    service_of,
     started_at,
 )
 
@@ -146,6 +149,61 @@ def test_processes_that_end_meanwhile(proc):
     gone = proc.add(["raylet"])
     (proc.path / str(gone) / "cmdline").unlink()
     assert proc.kinds() == []
+
+
+IN_DOCKER = "9:name=systemd:/docker/ab/init.scope\n0::/docker/ab/init.scope\n"
+
+
+@pytest.mark.parametrize(("cgroup", "service", "first"), [
+    ("0::/system.slice/ray-head.service\n", "ray-head.service", "0::/init.scope\n"),
+    ("12:pids:/x.service\n9:name=systemd:/system.slice/ray-head.service\n0::/y.service\n", "ray-head.service", ""),
+    ("0::/system.slice/ray-head.service/ray-worker.service\n", "ray-head.service", ""),
+    ("0::/system.slice/ray-head.service/--host=evil.service\n", "ray-head.service", ""),
+    ("0::/system.slice/system-getty.slice/getty@tty1.service\n", "getty@tty1.service", ""),
+    ("0::/system.slice/a\\x2db.service\n", "a\\x2db.service", ""),
+    # What is below a scope is its processes' own as well.
+    ("0::/user.slice/user-0.slice/session-1.scope/ray-head.service\n", "", ""),
+    ("0::/user.slice/user-1.slice/user@1.service/app.slice/ray-head.service\n", "user@1.service", ""),
+    ("0::/-host=evil.service\n", "", ""),
+    ("0::/system.slice/--host=evil.service\n", "", ""),
+    ("0::/system.slice/a b.service\n", "", ""),
+    ("0::/\n", "", ""),
+    ("", "", ""),
+    # In a container that sees its host's hierarchy.
+    ("9:name=systemd:/docker/ab/system.slice/ray-head.service\n", "ray-head.service", IN_DOCKER),
+    ("0::/docker/ab/system.slice/ray-head.service\n", "ray-head.service", IN_DOCKER.splitlines()[1]),
+    ("0::/docker/cd/system.slice/ray-head.service\n", "", IN_DOCKER.splitlines()[1]),
+])
+def test_the_service_is_the_one_that_systemd_made(proc, cgroup, service, first):
+    (proc.path / "1").mkdir()
+    (proc.path / "1" / "cgroup").write_text(first)
+    assert service_of(cgroup, str(proc.path)) == service
+
+
+def test_a_process_of_another_unit_with_the_units_name_below_it_is_not_in_the_unit(proc):
+    proc.add(["raylet"], "ray-worker.service/ray-head.service")
+    proc.add(["raylet"], "ray-head.service/job.service")
+    found = ray_processes(str(proc.path))
+    assert sorted(process.in_unit("ray-head.service") for process in found) == [False, True]
+
+
+def test_only_the_process_that_is_meant_is_signalled():
+    """A pid of /proc is a number that another process may have by the time of the signal."""
+    code = "import time; print(1, flush=True); time.sleep(60)"
+    for name, wanted, signalled in (
+        ("raylet", lambda found: found.kind == "raylet", True), ("raylet", lambda found: False, False),
+        ("postgres", lambda found: True, False),
+    ):
+        with subprocess.Popen([name, "-c", code], executable=sys.executable, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            assert send(process.pid, signal.SIGTERM, wanted, 5) is True
+            if signalled:
+                assert process.wait(5) == -15
+            time.sleep(0.1)
+            assert (process.poll() is None) is not signalled
+            process.kill()
+        assert send(process.pid, signal.SIGTERM, lambda found: True)
+    assert send(0, signal.SIGKILL, lambda found: True) and send(-1, signal.SIGKILL, lambda found: True)
 
 
 def test_foreign_nodes_are_those_outside_the_unit(proc):

@@ -14,7 +14,7 @@ import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils import _ray_start
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import PORTS, RayConfigError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start, parse_argv
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import parse_argv
 
 DATA = Path(__file__).parents[1] / "data"
 HEAD_ADDRESS = {"network": {"head_address": "demo-head:6379"}}
@@ -52,6 +52,11 @@ WORKER = {
 
 def guide(node_type: str) -> dict:
     return yaml.safe_load((DATA / f"guide-{node_type}-node.yaml").read_text(encoding="utf-8"))
+
+
+def compile_start(config: dict, node_type: str):
+    """With the token that the roles declare."""
+    return _ray_start.compile_start({"auth": COMMON["auth"], **config}, node_type)
 
 
 def read_by_ray(environment: str, argv: list[str]) -> dict:
@@ -284,8 +289,6 @@ def test_the_environment():
     assert (start.environment["HF_HOME"], start.environment["DEBUG"], start.environment["N"]) == ("/data", "true", "3")
     assert "GONE" not in start.environment
     assert all(isinstance(value, str) for value in start.environment.values())
-    without = compile_start({}, "head").environment
-    assert without["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN_PATH" not in without
     assert compile_start(WORKER, "worker").environment["VLLM_HOST_IP"] == "10.0.0.5"
     zero = compile_start({"ray": {"drain_timeout": 0}}, "head").environment
     assert zero["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
@@ -327,3 +330,65 @@ def test_a_flag_takes_no_word_of_its_neighbours():
 def test_what_is_compiled_is_read_back(config, node_type):
     start = compile_start(config, node_type)
     assert parse_argv(["/opt/ray/2.60.0/bin/python", *start.argv]) == start.options
+
+
+OFF = (
+    "{}, with which everybody who reaches port 6379 or 8265 of the head can run code on every node: leave it out, or "
+    "set ray_allow_unauthenticated: true (auth.allow_unauthenticated) to run without authentication."
+)
+
+
+@pytest.mark.parametrize(("keys", "off"), [
+    ({"auth": None}, "auth.token_path is empty"),
+    ({"auth": {"token_path": None}}, "auth.token_path is empty"),
+    ({"auth": {"token_path": ""}, "network": {"dashboard_host": "0.0.0.0"}}, "auth.token_path is empty"),
+    ({"environment": {"RAY_AUTH_MODE": "disabled"}}, "environment.RAY_AUTH_MODE is 'disabled'"),
+    ({"environment": {"RAY_AUTH_MODE": "Disabled"}}, "environment.RAY_AUTH_MODE is 'Disabled'"),
+    ({"environment": {"RAY_AUTH_MODE": " token"}}, "environment.RAY_AUTH_MODE is ' token'"),
+    ({"environment": {"RAY_AUTH_MODE": False}}, "environment.RAY_AUTH_MODE is 'false'"),
+    ({"environment": {"RAY_AUTH_MODE": ""}}, "environment.RAY_AUTH_MODE is ''"),
+    ({"system_config": {"AUTH_MODE": "disabled"}}, "system_config.AUTH_MODE is 'disabled'"),
+    ({"system_config": {"auth_mode": "no"}}, "system_config.auth_mode is 'no'"),
+])
+@pytest.mark.parametrize("node_type", ["head", "worker"])
+def test_authentication_does_not_go_off_without_a_word(keys, off, node_type):
+    config = {**keys, "network": {**HEAD_ADDRESS["network"], **keys.get("network", {})}}
+    with pytest.raises(RayConfigError) as error:
+        compile_start(config, node_type)
+    assert str(error.value) == OFF.format(off)
+    # What is only to be stopped is not refused.
+    assert _ray_start.compile_start(config, node_type, to_run=False).warnings == []
+    auth = config["auth"] if "auth" in config else COMMON["auth"]
+    allowed = compile_start({**config, "auth": {**(auth or {}), "allow_unauthenticated": True}}, node_type)
+    (warning,) = allowed.warnings
+    assert warning.startswith(f"The cluster runs without authentication ({off}): everybody who reaches port 6379 or ")
+    # The ports are the declared ones.
+    config["network"]["ports"] = {"gcs": 7001, "dashboard": 7002}
+    with pytest.raises(RayConfigError, match="port 7001 or 7002 of the head"):
+        compile_start(config, node_type)
+
+
+def test_authentication_that_is_on_is_not_warned_of():
+    for mode in ("token", "TOKEN"):
+        config = {"auth": {**COMMON["auth"], "allow_unauthenticated": True}, "environment": {"RAY_AUTH_MODE": mode}}
+        assert compile_start({**config, "system_config": {"AUTH_MODE": "token"}}, "head").warnings == []
+    same = {"environment": {"RAY_AUTH_TOKEN_PATH": "/etc/ray/auth_token"}}
+    assert compile_start(same, "head").warnings == []
+
+
+@pytest.mark.parametrize(("keys", "sentence"), [
+    ({"environment": {"RAY_AUTH_TOKEN": "x"}},
+     "environment.RAY_AUTH_TOKEN would take the place of the cluster's token: set ray_auth_token instead."),
+    ({"environment": {"RAY_AUTH_TOKEN_PATH": "/tmp/x"}},
+     "environment.RAY_AUTH_TOKEN_PATH would take the place of the cluster's token: set auth.token_path instead."),
+    ({"ray": {"options": {"system_config": '{"AUTH_MODE":"disabled"}'}}},
+     "ray.options.system-config is the head's alone: write what it holds as system_config."),
+    ({"ray": {"options": {'system-config={"AUTH_MODE":"disabled"}': True}}},
+     "ray.options.system-config={\"AUTH_MODE\":\"disabled\"} is no name of an option: "),
+])
+def test_a_token_or_an_option_from_elsewhere(keys, sentence):
+    with pytest.raises(RayConfigError) as error:
+        compile_start({**HEAD_ADDRESS, **keys}, "worker")
+    assert str(error.value).startswith(sentence)
+    with pytest.raises(RayConfigError):
+        compile_start({"auth": {**COMMON["auth"], "allow_unauthenticated": True}, **keys}, "head")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def systemd(tmp_path, monkeypatch):
 
 @pytest.fixture
 def config(tmp_path):
-    return {"network": {"head_address": "localhost:6379"}, "ray": {"environment": f"{tmp_path}/venv"}}
+    return {"network": {"head_address": "localhost:6379"}, "ray": {"environment": f"{tmp_path}/venv"},
+            "auth": {"token_path": f"{tmp_path}/token"}}
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -68,7 +70,8 @@ def test_a_host_without_systemd_is_a_finding(run_module, config, monkeypatch, tm
 def test_no_secret_is_returned(systemd, run_module, config, tmp_path):
     (tmp_path / "redis.env").write_text("RAY_REDIS_PASSWORD=hunter2-redis\n")
     head = {
-        "ray": config["ray"], "gcs": {"storage": "redis"}, "environment": {"HF_TOKEN": "hunter2-token"},
+        "ray": config["ray"], "auth": config["auth"], "gcs": {"storage": "redis"},
+        "environment": {"HF_TOKEN": "hunter2-token"},
         "redis": {"host": "127.0.0.1", "port": 1, "password_file": f"{tmp_path}/redis.env"},
     }
     (Path(tmp_path) / "journalctl").write_text("#!/bin/sh\necho 'Error: hunter2-redis and hunter2-token'\n")
@@ -78,3 +81,41 @@ def test_no_secret_is_returned(systemd, run_module, config, tmp_path):
     problems = [finding["problem"] for finding in result["findings"]]
     assert {"storage_unreachable", "unit_failed"} <= set(problems)
     assert "hunter2" not in json.dumps(result["findings"]) and "********" in json.dumps(result["findings"])
+
+
+def test_what_may_be_removed_is_removed_on_demand(systemd, run_module, config, tmp_path):
+    (tmp_path / "t").mkdir()
+    named = tmp_path / "t" / "ray_current_cluster"
+    named.write_text("10.9.9.9:6379")
+    config["ray"]["temp_dir"] = f"{tmp_path}/t"
+    options = {"node_type": "worker", "config": config, "other_nodes": "ignore"}
+    looked = run_module("ray_diagnosis", options)
+    assert looked["changed"] is False and looked["stale"] == [str(named)] and "remove" in looked["steps"]
+    told = run_module("ray_diagnosis", {**options, "remove_stale": True}, check_mode=True)
+    assert told["changed"] is True and named.exists()
+    removed = run_module("ray_diagnosis", {**options, "remove_stale": True})
+    assert removed["changed"] is True and removed["stale"] == [str(named)] and not named.exists()
+    again = run_module("ray_diagnosis", {**options, "remove_stale": True})
+    assert again["changed"] is False and again["stale"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_the_units_user_looks_and_removes(systemd, run_module, config):
+    """A pipe holds nobody up, and what that user cannot remove is left to a person."""
+    with tempfile.TemporaryDirectory(prefix="rd", dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        (systemd.parent / "shown").write_text("\n".join([f"{STOPPED}User=nobody\n"] * 3))
+        config["ray"]["temp_dir"] = name
+        options = {"node_type": "worker", "config": config, "other_nodes": "ignore", "remove_stale": True}
+        os.mkfifo(f"{name}/ray_current_cluster")
+        began = time.monotonic()
+        found = run_module("ray_diagnosis", options)
+        assert found["stale"] == [] and time.monotonic() - began < 20
+        assert "not_looked_at" not in [finding["problem"] for finding in found["findings"]]
+        os.unlink(f"{name}/ray_current_cluster")
+        Path(f"{name}/ray_current_cluster").write_text("10.9.9.9:6379")
+        found = run_module("ray_diagnosis", options)
+        stale = next(finding for finding in found["findings"] if finding["problem"] == "stale_files")
+        assert stale["person"] == f"remove {name}/ray_current_cluster, which user nobody cannot."
+        assert stale["step"] == ""
+        assert found["changed"] is False and os.path.exists(f"{name}/ray_current_cluster")

@@ -40,6 +40,10 @@ INSTALLED = {
 UNKNOWN = {**INSTALLED, "LoadState": "not-found", "UnitFileState": ""}
 
 
+# Without a token file, which a node that is to start would wait for.
+AUTH = {"auth": {"allow_unauthenticated": True}}
+
+
 class Systemd:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -57,7 +61,9 @@ class Systemd:
 
     def calls(self) -> list[str]:
         lines = (self.directory / "calls").read_text().splitlines()
-        return [line for line in lines if not line.startswith("show ")]
+        # What comes after `--` is a name to systemctl, whatever it is.
+        assert all(" -- " in line or line == "daemon-reload" for line in lines)
+        return [line.replace(" -- ", " ") for line in lines if not line.startswith("show ")]
 
 
 @pytest.fixture
@@ -73,6 +79,7 @@ def config(tmp_path):
         "network": {"head_address": "demo-head:6379"},
         "resources": {"CPU": 2},
         "ray": {"environment": f"{tmp_path}/venv"},
+        **AUTH,
     }
 
 
@@ -136,11 +143,11 @@ def test_a_unit_that_is_not_installed_is_not_started(systemd, ray_node, config):
     [
         ({"resources": {"gpu": 1}}, "worker-node.yaml: Unknown resource 'resources.gpu': did you mean 'GPU'?"),
         (
-            {"resources": {"GPU": 1000}, "network": {"head_address": "h:1"}},
+            {"resources": {"GPU": 1000}, "network": {"head_address": "h:1"}, **AUTH},
             "resources.GPU is 1000, but this host shows ",
         ),
         (
-            {"network": {"head_address": "h:1", "node_ip_address": "203.0.113.7"}},
+            {"network": {"head_address": "h:1", "node_ip_address": "203.0.113.7"}, **AUTH},
             "network.node_ip_address 203.0.113.7 is not an address of this host",
         ),
     ],
@@ -158,7 +165,7 @@ def test_logical_accelerators(systemd, ray_node, config):
 
 def test_the_file_is_read_where_no_config_is_given(systemd, ray_node, tmp_path):
     path = tmp_path / "worker-node.yaml"
-    path.write_text("network: {head_address: 'demo-head:6379'}\nresources: {CPU: 3}\n")
+    path.write_text("network: {head_address: 'demo-head:6379'}\nauth: {token_path: /x}\nresources: {CPU: 3}\n")
     result = ray_node(config_file=str(path))
     assert {"option": "--num-cpus", "declared": "3", "live": None} in result["differences"]
     path.write_text("[")
@@ -259,7 +266,7 @@ def test_systemd_refuses(systemd, ray_node, config):
     assert result["failed"]
     assert (
         result["msg"]
-        == "systemctl start ray-worker.service ray-health.timer ray-prune.timer failed: Failed to start: refused."
+        == "systemctl start -- ray-worker.service ray-health.timer ray-prune.timer failed: Failed to start: refused."
     )
 
 
@@ -309,7 +316,7 @@ def test_another_node_alone_is_no_difference_where_it_is_ignored(systemd, ray_no
 
 
 def test_keys_that_do_nothing_are_warned_of(systemd, ray_node):
-    result = ray_node({"redis": {"password": "hunter2hunter2"}}, node_type="head")
+    result = ray_node({"redis": {"password": "hunter2hunter2"}, **AUTH}, node_type="head")
     assert "redis.password is not used: without a Redis server it protects nothing" in json.dumps(result["warnings"])
 
 
@@ -329,6 +336,7 @@ def test_no_secret_in_the_result_or_in_the_hosts_log(systemd, keys):
     config = {
         "redis": {"password": "hunter2-redis"},
         "environment": {"HF_TOKEN": "hunter2-token", "HF_HOME": "/data"},
+        **AUTH,
         **keys,
     }
     done = subprocess.run(

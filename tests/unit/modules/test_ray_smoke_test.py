@@ -8,7 +8,7 @@ import pytest
 
 
 def test_work_runs_and_is_timed(local_ray, run_module):
-    result = run_module("ray_smoke_test", {**local_ray.connection(), "user": "root", "task_seconds": 0.2})
+    result = run_module("ray_smoke_test", {**local_ray.connection(), "task_seconds": 0.2})
     assert "failed" not in result and result["changed"] is False
     assert result["resources"]["CPU"]["tasks"] == 2
     assert result["resources"]["CPU"]["sum_seconds"] >= 0.4
@@ -34,7 +34,7 @@ def test_a_cap_is_kept(local_ray, run_module):
 
 
 def test_a_cluster_that_is_not_there_fails(ray_environment, run_module):
-    options = {"environment": ray_environment, "address": "127.0.0.1:1"}
+    options = {"environment": ray_environment, "address": "127.0.0.1:1", "user": "root"}
     result = run_module("ray_smoke_test", options)
     assert result["failed"] and result["msg"] == "The GCS at 127.0.0.1:1 is not reachable: Connection refused."
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,55 @@ def test_it_runs_as_ansible_runs_it(local_ray):
     result = json.loads(done.stdout.partition("SUCCESS => ")[2])
     assert result["changed"] is False
     assert [node["node_name"] for node in result["nodes"]] == ["head", "worker-1"]
+
+
+HOSTILE = """
+import time
+kind = ray.remote(num_cpus=0, resources={"__ansible_vault": 1})(type("Held", (), {"ready": lambda self: 1}))
+held = kind.options(name="_ansible_no_log\\x1b[31m").remote()
+ray.get(held.ready.remote())
+waits = ray.remote(num_cpus=0, resources={"__ansible_type": 1, "_ansible_x": 2, "a\\x1b[2Jb": 1})(lambda: 1).remote()
+print("waits", flush=True)
+time.sleep(600)
+"""
+
+
+def ansible(module, options):
+    """What ansible-core makes of a module's result."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible"), "localhost", "-o", "-m", f"rayops.cluster.{module}", "-a",
+         json.dumps(options)],
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.partition("SUCCESS => ")[2])
+
+
+def test_no_name_of_a_jobs_keeps_ansible_from_reading_a_result(local_ray):
+    """A task that waits, a node, its resources and an actor, with the names of Ansible's own marks."""
+    name = "__ansible_type"
+    process = local_ray.start_worker(name, 70, "--num-cpus=1", '--resources={"__ansible_vault":1}')
+    try:
+        local_ray.wait_for(name)
+        with local_ray.run_driver(HOSTILE) as driver:
+            try:
+                assert driver.stdout.readline() == "waits\n"
+                deadline = time.monotonic() + 60
+                while not local_ray.cluster().status()["demands"]:
+                    assert time.monotonic() < deadline
+                status = ansible("ray_status", local_ray.connection())
+                assert {"(__ansible_type)": 1, "(_ansible_x)": 2, "a?[2Jb": 1} in [
+                    demand["resources"] for demand in status["demands"]]
+                assert status["resources"]["used"]["(__ansible_vault)"] == 1
+                node_id = next(node["node_id"] for node in status["nodes"] if node["node_name"] == name)
+                held = local_ray.cluster().held(node_id)
+                assert [actor["name"] for actor in held["actors"]] == ["_ansible_no_log?[31m"]
+                options = {**local_ray.connection(), "task_seconds": 0, "payload_bytes": 0}
+                assert ansible("ray_smoke_test", options)["resources"]["CPU"]["nodes"]["(__ansible_type)"] == 1
+            finally:
+                driver.kill()
+    finally:
+        local_ray.stop_worker(name, process)
 
 
 def test_what_is_there_is_not_waited_for(local_ray, run_module):
