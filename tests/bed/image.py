@@ -54,7 +54,7 @@ if umount /etc/hosts; then
   sed -n "s/[[:space:]]$(hostname)\$/& # bed/p" /run/docker-hosts >> /etc/hosts
   chmod 0644 /etc/hosts
 fi
-# systemd does this itself, but not in containers: without it, credentials (LoadCredential=) do not reach their services.
+# systemd does this itself, but not in containers: without it, no credentials (LoadCredential=) reach a service.
 mount --make-rshared /
 exec /lib/systemd/systemd
 END
