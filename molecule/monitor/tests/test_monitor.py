@@ -90,7 +90,8 @@ def test_units_are_closed_in(host, name):
     score = host.check_output("systemd-analyze security --no-pager %s | tail -1", name)
     assert float(score.split(":")[1].split()[0]) <= 2.5, score
     # What systemd cannot read in a unit, it passes over.
-    assert not re.search("^/etc.*ignoring", host.run(f"systemd-analyze verify {name}.service").stderr, re.MULTILINE)
+    read = host.run(f"systemd-analyze verify {name}.service").stderr.splitlines()
+    assert [line for line in read if "ignoring" in line and "/bed.conf:" not in line] == []
 
 
 def test_exporter_and_relay_share_their_user_with_nobody(host):
@@ -117,20 +118,18 @@ def test_python_of_the_monitor_imports_nothing_of_a_user_s(host):
         assert lines and [line for line in lines if line.split()[1] != "-I"] == []
 
 
-def post(host, user, url, body="{}"):
-    """The HTTP status that a user of the host gets."""
-    program = (
-        "import sys, urllib.error, urllib.request as u\n"
-        "request = u.Request(sys.argv[1], sys.argv[2].encode() or None)\n"
-        "try: print(u.build_opener(u.ProxyHandler({})).open(request, timeout=10).status)\n"
-        "except urllib.error.HTTPError as error: print(error.code)"
-    )
-    return host.check_output(f"runuser -u {user} -- python3 -I -c %s %s %s", program, url, body)
+FLOOD = """
+import urllib.error, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+for _number in range(25):
+    try: print(opener.open("http://127.0.0.1:6387/robot", b'{"alerts": [{}]}', timeout=10).status)
+    except urllib.error.HTTPError as error: print(error.code)
+"""
 
 
 def test_the_relay_takes_nothing_from_a_local_user(host):
     for user in ("nobody", "ray", "prometheus", "root"):
-        assert {post(host, user, "http://127.0.0.1:6387/robot", '{"alerts": [{}]}') for _number in range(25)} == {"401"}
+        assert host.check_output(f"runuser -u {user} -- python3 -I -c %s", FLOOD).split() == ["401"] * 25
 
 
 STRANGE_REDIS = """
