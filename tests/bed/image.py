@@ -54,6 +54,8 @@ if umount /etc/hosts; then
   sed -n "s/[[:space:]]$(hostname)\$/& # bed/p" /run/docker-hosts >> /etc/hosts
   chmod 0644 /etc/hosts
 fi
+# systemd does this itself, but not in containers: without it, no credentials (LoadCredential=) reach a service.
+mount --make-rshared /
 exec /lib/systemd/systemd
 END
 chmod 0755 /usr/local/sbin/bed-init

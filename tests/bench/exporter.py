@@ -174,7 +174,7 @@ def monitor(folder: Path, address: str, gpus: int) -> Iterator[tuple[subprocess.
         "listen": {"address": "127.0.0.1", "port": port}, "nodes": nodes, "certificates": [],
     }
     (folder / "monitor.yaml").write_text(json.dumps(config), encoding="utf-8")
-    command = [ray_python(), folder / "ray_monitor.py", folder / "monitor.yaml"]
+    command = [ray_python(), "-I", folder / "ray_monitor.py", folder / "monitor.yaml"]
     with open(folder / "log", "wb") as log, running(command, env=environment(folder), stderr=log) as process:
         try:
             yield process, f"http://127.0.0.1:{port}/metrics"

@@ -25,7 +25,7 @@ RAY_START = (
 OWN_HEAD = f"runuser -u ray -- env HOME=/tmp {RAY_START} --port=7777 --temp-dir=/tmp/second"
 WRONG_TOKEN = "head -c 32 /dev/urandom | sha256sum | cut -c1-64 > /etc/ray/auth_token; systemctl restart ray-worker"
 # What gives each role something to do: a file that is newer than the process that has read it, a link that is gone.
-OLD_TOKEN, OLD_CONFIG = "touch /etc/ray/auth_token", "touch /etc/redis/redis.conf"
+OLD_TOKEN, OLD_CONFIG = "touch /etc/ray/auth_token", "touch /etc/rayops/redis.conf"
 NO_LINK = "rm -f /opt/ray/current"
 OLD_EXPORTER = "touch /usr/local/libexec/ray-monitor/ray_monitor.py"
 

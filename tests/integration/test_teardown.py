@@ -112,7 +112,7 @@ def test_bare_hosts_have_nothing_to_remove(story):
 
 @pytest.mark.parametrize("path", [
     "/etc/ray", "/opt/ray", "/var/lib/ray", "/etc/systemd/system/ray-monitor.service", "/etc/prometheus/ray",
-    "/usr/local/libexec/ray-health.py", "/etc/hosts", "/etc/redis/redis.conf",
+    "/usr/local/libexec/ray-health.py", "/etc/hosts", "/etc/rayops/redis.conf",
 ])
 def test_check_mode_names_what_would_go(story, path):
     assert f"--- before: {path}\n" in story.check.must_succeed().output

@@ -39,7 +39,7 @@ STATUS = """
 import json, sys
 sys.path.insert(0, "/usr/local/libexec/ray-monitor")
 import os
-os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/etc/ray/auth_token")
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/etc/prometheus/ray/token")
 import _ray_api
 print(json.dumps(_ray_api.read_status(_ray_api.connect({"address": "demo-head:6379", "timeout": 5}))))
 """
@@ -85,15 +85,87 @@ def test_units_are_enabled_and_active(host):
     assert host.run("systemctl list-units --failed --plain --no-legend").stdout == ""
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_closed_in(host, name):
+    score = host.check_output("systemd-analyze security --no-pager %s | tail -1", name)
+    assert float(score.split(":")[1].split()[0]) <= 2.5, score
+    # What systemd cannot read in a unit, it passes over.
+    read = host.run(f"systemd-analyze verify {name}.service").stderr.splitlines()
+    assert [line for line in read if "ignoring" in line and "/bed.conf:" not in line] == []
+
+
+def test_exporter_and_relay_share_their_user_with_nobody(host):
+    users = {}
+    for name in ("ray-monitor", "ray-alert-relay", "prometheus-redis-exporter"):
+        main = host.check_output("systemctl show --value --property=MainPID %s", name)
+        users[name] = host.check_output(f"stat --format=%u /proc/{main}")
+        others = host.check_output(f"find /proc -maxdepth 1 -user {users[name]} -name '[0-9]*'").split()
+        groups = {host.check_output(f"ps -o cgroup= -p {other.rpartition('/')[2]}") for other in others}
+        assert len(groups) == 1 and name in groups.pop()
+    # Users of their own: none is an account of this host.
+    assert len(set(users.values())) == 3
+    accounts = host.check_output("cut -d: -f3 /etc/passwd").split()
+    assert not set(accounts) & set(users.values())
+    for path in ("/etc/ray/monitor.yaml", "/etc/prometheus/ray/alert-relay.json", "/etc/prometheus/ray/redis.json"):
+        assert (host.file(path).user, host.file(path).group, host.file(path).mode) == ("root", "root", 0o600), path
+    # A host that runs no Ray has no second copy of the cluster's token.
+    assert not host.file("/etc/ray/auth_token").exists
+
+
+def test_python_of_the_monitor_imports_nothing_of_a_user_s(host):
+    for pattern in ("[l]ibexec/ray-monitor/", "[l]ibexec/ray-alert-relay/"):
+        lines = host.check_output(f"ps axww -o args | grep {pattern}").splitlines()
+        assert lines and [line for line in lines if line.split()[1] != "-I"] == []
+
+
+FLOOD = """
+import urllib.error, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+for _number in range(25):
+    try: print(opener.open("http://127.0.0.1:6387/robot", b'{"alerts": [{}]}', timeout=10).status)
+    except urllib.error.HTTPError as error: print(error.code)
+"""
+
+
+def test_the_relay_takes_nothing_from_a_local_user(host):
+    for user in ("nobody", "ray", "prometheus", "root"):
+        assert host.check_output(f"runuser -u {user} -- python3 -I -c %s", FLOOD).split() == ["401"] * 25
+
+
+STRANGE_REDIS = """
+import socket, threading, urllib.request
+server = socket.create_server(("127.0.0.1", 7379))
+url = "http://%s:9121/scrape?target=redis://127.0.0.1:7379"
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+threading.Thread(target=lambda: opener.open(url, timeout=5).read(), daemon=True).start()
+server.settimeout(10)
+connection = server.accept()[0]
+connection.settimeout(2)
+print(connection.recv(4096).decode())
+"""
+
+
+def test_the_redis_exporter_tells_its_password_to_redis_alone(host, monitor):
+    """Its caller may name the server that it asks."""
+    heard = host.check_output("runuser -u nobody -- python3 -I -c %s", STRANGE_REDIS % monitor.address)
+    assert "SETNAME" in heard and "AUTH" not in heard.split()
+
+
 def test_nothing_listens_on_all_addresses(host, inventory):
     lines = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
     open_to_all = [line.split()[3] for line in lines if line.split()[3].startswith(("0.0.0.0:", "[::]:", "*:"))]
     assert [address for address in open_to_all if not address.endswith(":22")] == []
 
 
+def own(host):
+    """What the monitor's parts show to each other."""
+    relay = json.loads(host.file("/etc/prometheus/ray/alert-relay.json").content_string)["token"]
+    return [relay, *json.loads(host.file("/etc/prometheus/ray/redis.json").content_string).values()]
+
+
 def test_secrets_are_closed_to_others(host, at):
-    redis = at("redis").check_output("awk '$1 == \"requirepass\" {print $2}' /etc/redis/redis.conf")
-    for secret in (host.check_output("cat /etc/ray/auth_token"), redis, "hunter2"):
+    redis = at("redis").check_output("awk '$1 == \"requirepass\" {print $2}' /etc/rayops/redis.conf")
+    for secret in (host.check_output("cat /etc/prometheus/ray/token"), redis, "hunter2", *own(host)):
         assert secret
         for place in ("ps axwwe -o args", "journalctl --no-pager --output=cat", "systemctl show 'ray-*' 'prometheus*'",
                       "find /etc /usr/local /run /var/lib -xdev -type f -perm -o=r -size -1024k -exec cat {} +"):
@@ -129,7 +201,7 @@ def test_a_healthy_cluster_has_no_alert(monitor):
 
 def test_the_exporter_says_what_ray_says(host, monitor, load, tasks_before):
     found = monitor.exporter()
-    status = json.loads(host.check_output(f"runuser -u ray -- /opt/ray/current/bin/python -I -c '{STATUS}'"))
+    status = json.loads(host.check_output(f"runuser -u prometheus -- /opt/ray/current/bin/python -I -c '{STATUS}'"))
     usage = status["resources"]["used"]
     assert (usage["CPU"], usage["GPU"], usage["memory"]) == (2, 1, 2 * 100 * 2**20)
     for node in (node for node in status["nodes"] if node["state"] == "ALIVE"):

@@ -104,6 +104,43 @@ def test_a_file_that_an_interrupted_run_wrote_is_read_by_the_next(host, site):
     assert site()[2] == 0
 
 
+OWN_SCRAPE = {"monitor_scrape_configs": [{
+    "job_name": "mine", "static_configs": [{"targets": ["127.0.0.1:1"]}],
+    "basic_auth": {"username": "me", "password": "xyzzy-scrape"},
+}]}
+
+
+def test_scrape_configurations_of_your_own_are_closed(host, site):
+    path = "/etc/prometheus/ray/prometheus.yml"
+    try:
+        for arguments in (("--check", "--diff"), ("--diff",)):
+            status, output, changes = site(OWN_SCRAPE, *arguments)
+            assert status == 0 and changes > 0 and f"--- before: {path}" in output
+            # In no diff; the command's own arguments are the test's.
+            assert "xyzzy-scrape" not in output
+        assert "xyzzy-scrape" in host.file(path).content_string
+        assert (host.file(path).user, host.file(path).group, host.file(path).mode) == ("root", "prometheus", 0o640)
+    finally:
+        status, output, _changes = site({}, "--diff")
+    assert status == 0 and "xyzzy-scrape" not in output
+    assert host.file(path).mode == 0o640 and site()[2] == 0
+
+
+def test_the_checker_is_root_s_wherever_others_have_been(host, site):
+    """Without Prometheus on the host, the checker is unpacked for the run: below root's directory, not in /var/tmp."""
+    theirs = "/var/tmp/ray-monitor-check"
+    trap = f"mkdir -p {theirs}/usr/bin; cd {theirs}/usr/bin; echo 'id >> /run/trapped' > promtool; chmod 755 promtool"
+    host.check_output("mv /usr/bin/promtool /usr/bin/promtool.aside")
+    host.check_output("runuser -u nobody -- sh -c %s", trap)
+    try:
+        status, output, changes = site(BAD_RULE)
+        assert status == 2 and changes == 0 and "not accepted by promtool" in output
+        assert not host.file("/run/trapped").exists
+        assert not host.file("/var/lib/rayops/monitor-check").exists
+    finally:
+        host.check_output(f"mv /usr/bin/promtool.aside /usr/bin/promtool; rm -rf {theirs} /run/trapped")
+
+
 def test_grafana_gets_our_dashboards_and_ray_s_own(host, site, monitor):
     """Grafana is in no package of the distribution: what it would read is checked, not Grafana."""
     host.check_output("mkdir -p /etc/grafana/provisioning/datasources /etc/grafana/provisioning/dashboards")
@@ -115,6 +152,8 @@ def test_grafana_gets_our_dashboards_and_ray_s_own(host, site, monitor):
         assert "/etc/prometheus/ray/dashboards" in provider
         files = host.check_output("find /etc/prometheus/ray/dashboards -name '*.json'").split()
         assert len([name for name in files if "/ray-2." in name]) >= 8
+        # Root wrote them, and what printed them was Ray's user.
+        assert host.check_output("find /etc/prometheus/ray/dashboards ! -user root") == ""
         broken = []
         for name in files:
             for query in re.findall(r'"expr": "((?:[^"\\]|\\.)*)"', host.file(name).content_string):
@@ -127,6 +166,32 @@ def test_grafana_gets_our_dashboards_and_ray_s_own(host, site, monitor):
         assert broken == []
     finally:
         host.run("rm -rf /etc/grafana")
+
+
+# Ray's Python as it is, but for the dashboards.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in *grafana_dashboard_factory*) id -un > /tmp/dashboards-ran-as; echo '%s'; exit;; esac
+exec %s/bin/python "$@"
+"""
+
+
+def test_root_executes_nothing_of_the_environment_for_dashboards(host, site):
+    """An environment whose Python is somebody else's program: it runs as Ray's user, and its answer is looked at."""
+    fake, live = "/opt/ray-fake", host.check_output("readlink -f /opt/ray/current")
+    hostile = json.dumps([{"uid": "../../../../run/escaped", "content": "x"}])
+    host.check_output("mkdir -p /etc/grafana/provisioning/datasources /etc/grafana/provisioning/dashboards")
+    host.check_output(f"cp -as {live}/. {fake}/ && rm {fake}/bin/python")
+    host.check_output("rm -rf /etc/prometheus/ray/dashboards/ray-2*")
+    host.check_output(f"printf %%s %s > {fake}/bin/python; chmod 755 {fake}/bin/python", FAKE_PYTHON % (hostile, live))
+    try:
+        status, output, _changes = site({"ray_environment_path": fake})
+        told = " ".join(output.split())
+        assert status == 2 and "has printed something else than Ray's dashboards" in told, output[-2000:]
+        assert host.file("/tmp/dashboards-ran-as").content_string == "ray\n"
+        assert not host.file("/run/escaped.json").exists
+    finally:
+        host.run(f"rm -rf /etc/grafana {fake} /tmp/dashboards-ran-as")
+        assert site()[0] == 0
 
 
 def test_a_support_bundle_tells_no_secret(host, at, request, tmp_path):
@@ -143,6 +208,6 @@ def test_a_support_bundle_tells_no_secret(host, at, request, tmp_path):
         files = {member.name: tar.extractfile(member).read() for member in tar.getmembers() if member.isfile()}
     hosts = {name.split("/")[1] for name in files if name.endswith("/manifest.txt")}
     assert hosts == {"head", "monitor", "redis", "worker-1", "worker-2"}
-    redis = at("redis").check_output("awk '$1 == \"requirepass\" {print $2}' /etc/redis/redis.conf")
-    for secret in (host.check_output("cat /etc/ray/auth_token"), redis, "hunter2"):
+    redis = at("redis").check_output("awk '$1 == \"requirepass\" {print $2}' /etc/rayops/redis.conf")
+    for secret in (host.check_output("cat /etc/prometheus/ray/token"), redis, "hunter2"):
         assert [name for name, content in files.items() if secret.encode() in content] == []

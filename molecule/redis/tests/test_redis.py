@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.bed.bed import Bed
@@ -12,7 +14,8 @@ from tests.bench.cluster import Cluster
 
 testinfra_hosts = ["ansible://ray_redis"]
 
-CONFIG = "/etc/redis/redis.conf"
+CONFIG = "/etc/rayops/redis.conf"
+DROP_IN = "/etc/systemd/system/redis-server.service.d/ray.conf"
 CLI = f"REDISCLI_AUTH=$(awk '$1 == \"requirepass\" {{print $2}}' {CONFIG}) redis-cli -p 6380"
 # One process for both halves, so that the crash lies in between: it writes, kills the GCS, and reads again.
 CRASH = """
@@ -56,7 +59,65 @@ def test_redis_wants_its_password(host):
 
 
 def test_state_is_in_redis(host):
-    assert int(host.check_output(f"{CLI} dbsize")) > 0
+    assert keys(host)
+
+
+def keys(host):
+    return host.check_output(f"{CLI} --scan").split()
+
+
+# What takes the server, or through it the host; and state that is not this cluster's.
+REFUSED = [
+    "config get dir", "config set dir /tmp", "module load /tmp/x.so", "debug sleep 0", "replicaof 192.0.2.1 6379",
+    "slaveof no one", "eval 'return 1' 0", "script load 'return 1'", "function list", "shutdown nosave", "flushall",
+    "flushdb", "acl list", "acl whoami", "monitor", "save", "bgsave", "bgrewriteaof", "keys '*'", "client list",
+    "slowlog get", "migrate 192.0.2.1 6379 x 0 1", "restore x 0 x", "dump RAYdemo-2.60.0@KV", "cluster info",
+    "swapdb 0 1", "publish a b", "set RAYdemo-2.60.0@KV x", "hset RAYother-2.60.0@KV a b", "hget x y", "del x",
+]
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_ray_s_user_may_do_nothing_else(host, command):
+    """Every job on the head can find the password."""
+    # Two are closed to all by Redis itself, which says so first.
+    assert re.match("NOPERM|ERR (DEBUG|MODULE) command not allowed", host.run(f"{CLI} {command}").stdout), command
+
+
+def test_ray_was_refused_nothing(host):
+    """By the server's own count since its start; before that, another test's commands are not Ray's."""
+    # A restart begins the count, and the cluster works with it.
+    host.check_output("systemctl restart redis-server")
+    cluster = Cluster(Bed.load("molecule-redis"))
+    cluster.play("rayops.cluster.verify").must_succeed()
+    stats = host.check_output(f"{CLI} info commandstats").splitlines()
+    # The monitor's exporter, where there is one, asks for the slow log in vain.
+    used = [line for line in stats if re.match("cmdstat_(?!slowlog)", line)]
+    assert len(used) > 5
+    assert [line for line in used if "rejected_calls=0" not in line] == []
+
+
+def test_the_exporter_s_password_opens_no_state(host):
+    password = "$(awk '$1 == \"requirepass\" {printf \"exporter %s\", $2}' " + CONFIG + " | sha256sum | cut -c-64)"
+    exporter = f"REDISCLI_AUTH={password} redis-cli -p 6380 --user exporter"
+    assert "redis_version" in host.check_output(f"{exporter} info server")
+    for command in ("--scan", "hgetall RAYdemo-2.60.0@KV", "slowlog get", "config get requirepass"):
+        found = host.run(f"{exporter} {command}")
+        assert "NOPERM" in found.stdout + found.stderr, command
+
+
+def test_redis_cannot_change_its_configuration(host):
+    """Nor put another in its place: the directory is root's, and the unit sees it read-only."""
+    for path in (CONFIG, DROP_IN, "/etc/rayops"):
+        assert host.file(path).user == "root" and host.file(path).mode & 0o022 == 0, path
+    for attempt in (f"echo >> {CONFIG}", f"mv {CONFIG} {CONFIG}.old", f"echo > {DROP_IN}"):
+        assert host.run(f"runuser -u redis -- sh -c '{attempt}'").rc != 0, attempt
+    # What the distribution brought is as it was.
+    assert "Managed by" not in host.file("/etc/redis/redis.conf").content_string
+
+
+def test_the_unit_is_closed(host):
+    score = host.check_output("systemd-analyze security --no-pager redis-server | tail -1")
+    assert float(score.split(":")[1].split()[0]) <= 2.5, score
 
 
 def test_password_is_in_no_public_place(head):
@@ -79,21 +140,21 @@ def test_password_is_in_no_public_place(head):
 
 
 def test_state_outlives_a_crash_of_the_gcs(host, head):
-    before = int(host.check_output(f"{CLI} dbsize"))
+    before = len(keys(host))
     crash = head.run("timeout 90 /opt/ray/current/bin/python -c %s demo-head:6379", CRASH)
     assert crash.rc == 0, crash.stderr
-    assert int(host.check_output(f"{CLI} dbsize")) >= before
+    assert len(keys(host)) >= before
 
 
 def test_a_redis_of_somebody_else_is_not_taken_over(host):
-    """Without the record of what was there before us, the data here could be anybody's."""
+    """Without the drop-in that is ours, the data here could be anybody's."""
     cluster = Cluster(Bed.load("molecule-redis"))
     before = cluster.pids()
-    host.check_output("mv /var/lib/rayops/redis.conf /var/lib/rayops/aside")
+    host.check_output(f"mv {DROP_IN} {DROP_IN}.aside")
     try:
         run = cluster.site("--tags", "redis")
     finally:
-        host.check_output("mv /var/lib/rayops/aside /var/lib/rayops/redis.conf")
+        host.check_output(f"mv {DROP_IN}.aside {DROP_IN}")
     assert run.status != 0 and run.changed == 0 and cluster.pids() == before
     assert "on redis has data of a Redis that is not this cluster's" in run.output
     assert cluster.site("--tags", "redis").must_succeed().changed == 0

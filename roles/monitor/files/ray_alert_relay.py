@@ -5,245 +5,102 @@
 """Hands Alertmanager's notifications to group robots of WeCom, DingTalk and Feishu, which do not accept its JSON.
 
 Alertmanager posts to http://127.0.0.1:6387/<receiver>, and the robot gets a message in its own format. Where a robot
-fails, the answer is 502, so that Alertmanager tries again. The formats, limits and errors of the robots:
-WeCom     https://developer.work.weixin.qq.com/document/path/91770
-DingTalk  https://open.dingtalk.com/document/orgapp/custom-robot-access
-Feishu    https://open.feishu.cn/document/ukTMukTMukTM/ucTM5YjL3ETO24yNxkjN
+fails, the answer is 502, so that Alertmanager tries again. Alertmanager shows the token of the configuration
+(Authorization: Bearer); of whoever has none, the head of the request is read and nothing else, and nothing is counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
 import hmac
-import http.client
 import json
+import os
 import re
+import socket
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
 
-TIMEOUT = 10  # seconds
+# With -I, Python does not look beside the program, which is where root put the rest of it.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from ray_alert_robots import ROBOTS, TIMEOUT, Receiver, RelayError
+
 BODY_LIMIT = 4 << 20  # bytes of a notification
-SHOWN_LIMIT = 100  # alerts of a notification that are looked at
-# A DingTalk robot that gets more is silent for ten minutes; WeCom has the same limit, Feishu a higher one.
-PER_MINUTE = 20
-SEVERITIES = {"critical": "red", "warning": "orange"}
-
-
-class RelayError(Exception):
-    """A sentence for the log and for Alertmanager; status is the HTTP answer."""
-
-    def __init__(self, message: str, status: int = 502):
-        super().__init__(message)
-        self.status = status
+HEAD_LIMIT = 16 << 10  # bytes of a request before its body
+STRANGERS = 100  # connections that have not shown the token yet
+LEAST_TOKEN = 16  # characters
 
 
 class ConfigError(Exception):
     """A sentence that says what to change in the file."""
 
 
-@dataclass(frozen=True)
-class Robot:
-    """What differs between robots. limit: bytes of a whole body; firing, resolved: how the state of an alert looks."""
-
-    title: str
-    limit: int
-    newline: str
-    firing: str
-    resolved: str
-    pack: Callable[[str, str, str], dict]
-
-
-def pack_wecom(title: str, text: str, _colour: str) -> dict:
-    return {"msgtype": "markdown", "markdown": {"content": f"### {title}\n{text}"}}
-
-
-def pack_dingtalk(title: str, text: str, _colour: str) -> dict:
-    # The title is what the list of chats shows, and no part of the message.
-    return {"msgtype": "markdown", "markdown": {"title": title, "text": f"### {title}\n\n{text}"}}
-
-
-def pack_feishu(title: str, text: str, colour: str) -> dict:
-    header = {"title": {"tag": "plain_text", "content": title}, "template": colour}
-    elements = [{"tag": "markdown", "content": text}]
-    return {"msg_type": "interactive",
-            "card": {"config": {"wide_screen_mode": True}, "header": header, "elements": elements}}
-
-
-# WeCom's limit of 4096 is that of the content, the others' of 20,000 that of the body, to which a signature comes.
-ROBOTS = {
-    "wecom": Robot("WeCom", 4096, "\n", '<font color="warning">{}</font>', '<font color="info">{}</font>', pack_wecom),
-    "dingtalk": Robot("DingTalk", 19_800, "\n\n", "#### {}", "#### {}", pack_dingtalk),
-    "feishu": Robot("Feishu", 19_800, "\n", "**{}**", "**{}**", pack_feishu),
-}
-
-
-def plain(value: object, size: int) -> str:
-    """One line of at most size bytes that no robot takes for a link, a mention or a tag."""
-    text = " ".join(str(value).split())
-    text = re.sub("<(?=[A-Za-z/@!])", "\uff1c", text).replace("](", "] (")
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "..."
-
-
-def local_time(stamp: object) -> str:
-    """Alertmanager's time (RFC 3339 with nanoseconds) in the time zone of this host."""
-    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$", str(stamp))
-    if not match:
-        return plain(stamp, 40)
-    when = datetime.fromisoformat(match.group(1) + match.group(2).replace("Z", "+00:00"))
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def is_firing(alert: dict) -> bool:
-    return alert.get("status") == "firing"
-
-
-def describe(alert: dict, robot: Robot) -> str:
-    """The lines of one alert, at most about 3 kB, so that one always fits."""
-    labels, annotations = alert.get("labels", {}), alert.get("annotations", {})
-    severity = plain(labels.get("severity", ""), 40)
-    state = robot.firing.format(f"FIRING {severity}".strip()) if is_firing(alert) else robot.resolved.format("RESOLVED")
-    lines = [f"{state} {plain(annotations.get('summary') or labels.get('alertname', ''), 300)}"]
-    if annotations.get("description"):
-        lines.append(plain(annotations["description"], 1500))
-    shown = [f"{name}: {value}" for name, value in labels.items()
-             if name not in ("alertname", "severity", "ray_io_cluster")]
-    if shown:
-        lines.append(plain(", ".join(shown), 600))
-    since = local_time(alert.get("startsAt"))
-    lines.append(f"since {since}" if is_firing(alert) else f"from {since} to {local_time(alert.get('endsAt'))}")
-    runbook = str(annotations.get("runbook_url", ""))
-    if re.fullmatch(r"https?://[^\s()<>]{1,300}", runbook):
-        lines.append(f"[Runbook]({runbook})")
-    return robot.newline.join(lines)
-
-
-def headline(notification: dict, alerts: list[dict]) -> str:
-    """Such as "Ray demo: RayNodeLost, 2 firing, 1 resolved"."""
-    labels = notification.get("commonLabels", {})
-    firing = sum(map(is_firing, alerts))
-    counts = [f"{count} {state}" for count, state in ((firing, "firing"), (len(alerts) - firing, "resolved")) if count]
-    cluster, name = plain(labels.get("ray_io_cluster", ""), 100), plain(labels.get("alertname", "alerts"), 200)
-    return f"{f'Ray {cluster}'.strip()}: {', '.join([name, *counts])}"
-
-
-def compose(notification: dict, robot: Robot) -> dict:
-    """The robot's message: as many whole alerts as fit, those that fire first."""
-    alerts = sorted(notification["alerts"], key=lambda alert: not is_firing(alert))
-    firing = {alert.get("labels", {}).get("severity") for alert in alerts if is_firing(alert)}
-    colour = next((SEVERITIES[name] for name in SEVERITIES if name in firing), "blue") if firing else "green"
-    title = headline(notification, alerts)
-    blocks = [describe(alert, robot) for alert in alerts[:SHOWN_LIMIT]]
-    total = len(alerts) + notification.get("truncatedAlerts", 0)
-    while True:
-        rest = [f"and {total - len(blocks)} more"] if total > len(blocks) else []
-        message = robot.pack(title, "\n\n".join(blocks + rest), colour)
-        if not blocks or len(encode(message)) <= robot.limit:
-            return message
-        blocks.pop()
-
-
-def encode(message: dict) -> bytes:
-    return json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def sign(key: str, text: str) -> str:
-    return base64.b64encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest()).decode()
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn the POST into a GET that succeeds."""
-
-    def redirect_request(self, *_arguments: object) -> None:
-        return None
-
-
-# Proxies and CA certificates are those of the environment: https_proxy, no_proxy, SSL_CERT_FILE.
-OPENER = urllib.request.build_opener(NoRedirect)
-
-
-@dataclass
-class Receiver:
-    """One robot of one chat group."""
-
-    name: str
-    type: str
-    url: str
-    secret: str = ""
-    sent: deque[float] = field(default_factory=lambda: deque(maxlen=PER_MINUTE))
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def send(self, notification: dict) -> None:
-        """Raises RelayError, which never has the URL or the secret in it."""
-        robot = ROBOTS[self.type]
-        self._count(robot)
-        message, url, now = compose(notification, robot), self.url, time.time()
-        if self.secret and self.type == "dingtalk":
-            stamp = str(round(now * 1000))
-            query = urllib.parse.urlencode({"timestamp": stamp, "sign": sign(self.secret, f"{stamp}\n{self.secret}")})
-            url += ("&" if "?" in url else "?") + query
-        if self.secret and self.type == "feishu":
-            stamp = str(int(now))
-            message = {"timestamp": stamp, "sign": sign(f"{stamp}\n{self.secret}", ""), **message}
-        try:
-            self._post(robot, url, encode(message))
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise RelayError(self._hide(f"{robot.title} cannot be reached: {reason}")) from None
-
-    def _count(self, robot: Robot) -> None:
-        now = time.monotonic()
-        with self.lock:
-            if len(self.sent) == PER_MINUTE and now - self.sent[0] < 60:
-                raise RelayError(f"{robot.title} takes {PER_MINUTE} messages a minute, which are sent already", 503)
-            self.sent.append(now)
-
-    def _post(self, robot: Robot, url: str, body: bytes) -> None:
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json; charset=utf-8"})
-        try:
-            with OPENER.open(request, timeout=TIMEOUT) as response:
-                status, text = response.status, response.read(65536)
-        except urllib.error.HTTPError as error:
-            with error:
-                status, text = error.code, error.read(65536)
-        try:
-            answer = dict(json.loads(text))
-        except (ValueError, TypeError):
-            answer = {}
-        # A robot answers 200 whatever happens: its own code tells. Feishu's older answers have only StatusCode.
-        code = next((answer[name] for name in ("errcode", "code", "StatusCode") if name in answer), None)
-        if status == 200 and code == 0:
-            return
-        reason = f"code {code}: {answer.get('errmsg') or answer.get('msg')}" if answer else "no JSON of a robot"
-        raise RelayError(self._hide(f"{robot.title} answered HTTP {status}, {reason}"))
-
-    def _hide(self, text: str) -> str:
-        """The text in one line, without anything that opens the robot."""
-        parts = urllib.parse.urlsplit(self.url)
-        values = [value for _name, value in urllib.parse.parse_qsl(parts.query)]
-        for secret in (self.url, parts.query, *values, parts.path.rsplit("/", 1)[-1], self.secret):
-            if len(secret) > 5:
-                text = text.replace(secret, "(hidden)")
-        return " ".join(text.split())[:500]
-
-
 class Relay(ThreadingHTTPServer):
+    """token: what Alertmanager shows."""
+
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], receivers: dict[str, Receiver]):
+    def __init__(self, address: tuple[str, int], token: str, receivers: dict[str, Receiver]):
+        self.token = token.encode()
         self.receivers = receivers
+        self.strangers: deque[socket.socket] = deque()
+        self.lock = threading.Lock()
+        self.told_at = float("-inf")
         super().__init__(address, Handler)
+
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """A thread for it. Where too many have not shown the token yet, the one that waits longest goes."""
+        with self.lock:
+            while len(self.strangers) >= STRANGERS:
+                with suppress(OSError):
+                    self.strangers.popleft().shutdown(socket.SHUT_RDWR)
+            self.strangers.append(request)
+        super().process_request(request, client_address)
+
+    def is_no_stranger(self, request: socket.socket) -> None:
+        """It has shown the token, or is at its end."""
+        with self.lock, suppress(ValueError):
+            self.strangers.remove(request)
+
+    def shutdown_request(self, request: socket.socket) -> None:
+        self.is_no_stranger(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """A client that went away, or was sent away, is no news."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+    def tell_of_strangers(self) -> None:
+        """Once a minute: whoever may connect could fill the log."""
+        with self.lock:
+            now = time.monotonic()
+            if now - self.told_at < 60:
+                return
+            self.told_at = now
+        log("somebody without the token was refused: Alertmanager shows it, from http_config of its webhooks")
+
+
+class Head:
+    """The head of a request, as far as a stranger may send one; after that it ends."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream = stream
+        self.left = HEAD_LIMIT
+
+    def readline(self, size: int = -1) -> bytes:
+        line = self.stream.readline(min(size, self.left) if size >= 0 else self.left)
+        self.left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -253,6 +110,10 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "ray-alert-relay"
     timeout = TIMEOUT
 
+    def setup(self) -> None:
+        super().setup()
+        self.body, self.rfile = self.rfile, Head(self.rfile)
+
     def do_GET(self) -> None:
         if self.path == "/-/healthy":
             self._answer(200, "healthy")
@@ -260,6 +121,11 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, "there is nothing to read here")
 
     def do_POST(self) -> None:
+        if not self._shows_the_token():
+            self.server.tell_of_strangers()
+            self._answer(401, "this relay takes notifications from its Alertmanager alone, which shows a token")
+            return
+        self.server.is_no_stranger(self.connection)
         name = self.path.strip("/")
         receiver = self.server.receivers.get(name)
         if receiver is None:
@@ -275,6 +141,11 @@ class Handler(BaseHTTPRequestHandler):
             log(f"{name}: sent {len(notification['alerts'])} alerts")
             self._answer(200, "sent")
 
+    def _shows_the_token(self) -> bool:
+        scheme, _space, token = self.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(token.encode("utf-8", "replace"), self.server.token)
+        return right and scheme.lower() == "bearer"
+
     def _notification(self) -> dict:
         """Alertmanager's webhook body, checked as far as it is used."""
         length = self.headers.get("Content-Length", "")
@@ -283,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > BODY_LIMIT:
             raise RelayError(f"a notification of {length} bytes is too large: {BODY_LIMIT} is the limit", 413)
         try:
-            body = json.loads(self.rfile.read(int(length)))
+            body = json.loads(self.body.read(int(length)))
             alerts = body["alerts"]
             parts = [body.get("commonLabels", {})]
             parts += [part for alert in alerts for part in (alert.get("labels", {}), alert.get("annotations", {}))]
@@ -310,8 +181,8 @@ def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def read_config(path: str) -> tuple[tuple[str, int], dict[str, Receiver]]:
-    """The address to listen on, and the receivers by name. Raises ConfigError."""
+def read_config(path: str) -> tuple[tuple[str, int], str, dict[str, Receiver]]:
+    """The address to listen on, the token, and the receivers by name. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as stream:
             config = json.load(stream)
@@ -321,10 +192,17 @@ def read_config(path: str) -> tuple[tuple[str, int], dict[str, Receiver]]:
         raise ConfigError(f"it is no JSON: {error}.") from None
     try:
         address = str(config["listen"]["address"]), int(config["listen"]["port"])
-        entries = dict(config["receivers"])
+        token, entries = config["token"], dict(config["receivers"])
     except (KeyError, TypeError, ValueError):
-        raise ConfigError('give it {"listen": {"address": ..., "port": ...}, "receivers": {...}}.') from None
-    return address, {name: read_receiver(name, entry) for name, entry in entries.items()}
+        raise ConfigError(
+            'give it {"listen": {"address": ..., "port": ...}, "token": ..., "receivers": {...}}.'
+        ) from None
+    if not isinstance(token, str) or not re.fullmatch(f"[!-~]{{{LEAST_TOKEN},}}", token):
+        raise ConfigError(
+            f"its token must have at least {LEAST_TOKEN} characters, such as letters and digits: make a random one, "
+            "and let Alertmanager show it (http_config, authorization, credentials)."
+        )
+    return address, token, {name: read_receiver(name, entry) for name, entry in entries.items()}
 
 
 def read_receiver(name: str, entry: object) -> Receiver:
@@ -355,12 +233,12 @@ def main() -> int:
     parser.add_argument("config", nargs="?", default="/etc/ray/alert-relay.json")
     path = parser.parse_args().config
     try:
-        address, receivers = read_config(path)
+        address, token, receivers = read_config(path)
     except ConfigError as error:
         log(f"{path}: {error}")
         return 2
     try:
-        relay = Relay(address, receivers)
+        relay = Relay(address, token, receivers)
     except (OSError, OverflowError) as error:
         log(f"It cannot listen on {address[0]}:{address[1]}: {error}.")
         return 1

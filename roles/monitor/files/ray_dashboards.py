@@ -2,25 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write the Grafana dashboards that Ray generates into the directory that is given (ray.dashboard.modules.metrics)."""
+"""Print the Grafana dashboards that Ray generates (ray.dashboard.modules.metrics): a JSON list of {uid, content}.
+
+It writes nothing: its environment may be anybody's, so it runs as the user of Ray, and root writes what it says.
+"""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory
+import json
+import os
 
 
-def main(directory: Path) -> None:
-    # Those of another version would claim the same uid.
-    for old in directory.parent.glob("ray-[0-9]*/*.json"):
-        old.unlink()
-    directory.mkdir(exist_ok=True)
-    for name in sorted(vars(factory)):
-        if name.startswith("generate_") and name.endswith("_grafana_dashboard"):
-            content, uid = getattr(factory, name)()
-            (directory / f"{uid}.json").write_text(content, encoding="utf-8")
+def main() -> None:
+    # Only the answer may get through, whatever Ray prints.
+    with os.fdopen(os.dup(1), "w") as answer_to:
+        os.dup2(2, 1)
+        from ray.dashboard.modules.metrics import grafana_dashboard_factory as factory
+
+        found = []
+        for name in sorted(vars(factory)):
+            if name.startswith("generate_") and name.endswith("_grafana_dashboard"):
+                content, uid = getattr(factory, name)()
+                found.append({"uid": uid, "content": content})
+        answer_to.write(json.dumps(found))
 
 
-main(Path(sys.argv[1]))
+main()

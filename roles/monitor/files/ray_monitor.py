@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""ray-monitor, the exporter of a Ray cluster: ``python ray_monitor.py /etc/ray/monitor.yaml``.
+"""ray-monitor, the exporter of a Ray cluster: ``python -I ray_monitor.py /etc/ray/monitor.yaml``.
 
 A scrape never waits for Ray: the cluster is read by a child process at an interval (ray_monitor_reader), and what it
 says is rendered once (ray_monitor_metrics). The Python is that of Ray's environment. Exit status: 0 after SIGTERM,
@@ -25,6 +25,10 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 
 import yaml
+
+# With -I, Python does not look beside the program, which is where root put the rest of it.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 from ray_monitor_metrics import ClusterMetrics, Families, declared_metrics
 from ray_monitor_reader import Reader, ReadingError
 

@@ -22,6 +22,9 @@ import time
 import urllib.request
 from typing import Any
 
+# With -I, Python does not look beside the program.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 import _ray_api
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
@@ -111,7 +114,7 @@ class Reader:
         # What Ray writes there is wanted only if the child dies of it.
         self.errors = tempfile.TemporaryFile()
         return subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__)],
+            [sys.executable, "-I", os.path.abspath(__file__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

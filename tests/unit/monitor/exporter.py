@@ -31,7 +31,7 @@ class Exporter:
         file.write_text(json.dumps(config))
         self.log = directory / "log"
         with open(self.log, "wb") as log:
-            command = [python, str(programs / "ray_monitor.py"), str(file)]
+            command = [python, "-I", str(programs / "ray_monitor.py"), str(file)]
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "http_proxy": "http://192.0.2.1:1"})
         until(lambda: " listens on " in self.log.read_text() or self.process.poll() is not None)
         self.port = int(re.search(r"listens on \S+:(\d+)", self.log.read_text())[1])

@@ -26,6 +26,7 @@ PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "monitor" / "files" / 
 KEY = "693a91f6-7aoc-4bc4-97a0-0ec2sifa5aaa"
 SECRET = 'SEC"quoted"\\{{ secret }}+密'
 HANGING = "hang"
+TOKEN = "a" * 32 + "\"\\"
 
 
 class Robot:
@@ -147,6 +148,7 @@ class RelayProcess:
     """The relay with a configuration; its environment has nothing but what is given."""
 
     def __init__(self, config: Path, **environment: str) -> None:
+        self.token = json.loads(config.read_text(encoding="utf-8"))["token"]
         self.log = config.with_suffix(".log")
         with open(self.log, "w", encoding="utf-8") as log:
             command = [sys.executable, "-I", str(PROGRAM), str(config)]
@@ -156,7 +158,7 @@ class RelayProcess:
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {"Authorization": f"Bearer {self.token}", **headers})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.monitor.robots import HANGING, KEY, PROGRAM, SECRET, RelayProcess, Robot, receiver, wait_for
+from tests.unit.monitor.robots import HANGING, KEY, PROGRAM, SECRET, TOKEN, RelayProcess, Robot, receiver, wait_for
 
 KINDS = ["wecom", "dingtalk", "feishu"]
 
@@ -59,7 +59,7 @@ def relay(tmp_path: Path) -> Iterator[Callable[..., RelayProcess]]:
     processes = []
 
     def start(receivers: dict[str, dict[str, str]], **environment: str) -> RelayProcess:
-        config = {"listen": {"address": "127.0.0.1", "port": 0}, "receivers": receivers}
+        config = {"listen": {"address": "127.0.0.1", "port": 0}, "token": TOKEN, "receivers": receivers}
         (tmp_path / "relay.json").write_text(json.dumps(config), encoding="utf-8")
         processes.append(RelayProcess(tmp_path / "relay.json", **environment))
         return processes[-1]
@@ -218,12 +218,67 @@ def test_only_notifications_for_known_receivers_are_taken(robot, relay):
     assert len(stub.accepted) == 2
 
 
+STRANGE = ["", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer 密"]
+
+
+@pytest.mark.parametrize("shown", STRANGE)
+def test_whoever_does_not_show_the_token_is_refused_and_not_counted(robot, relay, shown):
+    stub = robot("dingtalk")
+    process = relay({"ops": receiver(stub)})
+    for path in ["/ops"] * 25 + ["/nobody"]:
+        assert process.request("POST", path, b'{"alerts": [{}]}', Authorization=shown.encode())[0] == 401
+    assert stub.calls == []
+    # All that a robot takes in a minute is left, and the log is not theirs.
+    assert [process.notify("ops", alert())[0] for _number in range(21)] == [200] * 20 + [503]
+    assert process.log.read_text().count("without the token") == 1 and TOKEN not in process.log.read_text()
+
+
+def strange(process: RelayProcess, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", process.port), timeout=5)
+    connection.sendall(data)
+    return connection
+
+
+def test_strangers_do_not_keep_alertmanager_out(robot, relay):
+    """Those who show nothing hold a place until others want it, and cost no more than that."""
+    process = relay({"ops": receiver(robot("wecom"))})
+    held = [strange(process, b"POST /ops HTTP/1.1\r\nHost:") for _number in range(300)]
+    assert process.notify("ops", alert()) == (200, "sent\n")
+    threads = len(list(Path(f"/proc/{process.process.pid}/task").iterdir()))
+    assert threads <= 110
+    assert held[0].recv(10) == b"" and "Traceback" not in process.log.read_text()
+    for connection in held:
+        connection.close()
+    # One who has shown the token is no stranger: others do not send it away.
+    shown = f"Authorization: Bearer {TOKEN}\r\nContent-Length: 16\r\n\r\n"
+    slow = strange(process, f"POST /ops HTTP/1.1\r\n{shown}".encode())
+    time.sleep(0.2)
+    others = [strange(process, b"GET") for _number in range(150)]
+    time.sleep(0.2)
+    slow.sendall(b'{"alerts": [{}]}')
+    assert slow.recv(20).split()[1] == b"200"
+    for connection in [slow, *others]:
+        connection.close()
+
+
+def test_of_a_stranger_only_a_head_is_read(robot, relay):
+    process = relay({"ops": receiver(robot("wecom"))})
+    header = b"X: " + b"x" * 1000 + b"\r\n"
+    with strange(process, b"POST /ops HTTP/1.1\r\n" + header * 15) as connection:
+        # The sixteenth thousand is the last one: the answer comes without the end of the head.
+        connection.sendall(header * 5)
+        assert connection.recv(100).split()[1] == b"401"
+    with strange(process, f"POST /ops HTTP/1.1\r\nContent-Length: {4 << 20}\r\n\r\n".encode()) as connection:
+        assert connection.recv(100).split()[1] == b"401"
+
+
 def test_a_body_without_length_or_too_large_is_not_read(robot, relay):
     process = relay({"ops": receiver(robot("wecom"))})
     for length, status in (("", 411), ("many", 411), ("-1", 411), ("99999999999", 413)):
         with socket.create_connection(("127.0.0.1", process.port), timeout=5) as connection:
             header = f"Content-Length: {length}\r\n" if length else ""
-            connection.sendall(f"POST /ops HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+            shown = f"Authorization: Bearer {TOKEN}\r\n"
+            connection.sendall(f"POST /ops HTTP/1.1\r\nHost: x\r\n{shown}{header}\r\n".encode())
             assert connection.recv(100).split()[1] == str(status).encode()
 
 
@@ -273,6 +328,10 @@ def run(config: Path) -> subprocess.CompletedProcess[str]:
     ("[]", "give it"),
     ({"receivers": {}}, "give it"),
     ({"listen": {"address": "127.0.0.1", "port": "x"}, "receivers": {}}, "give it"),
+    ({"listen": {"address": "127.0.0.1", "port": 0}, "receivers": {}}, "give it"),
+    ({"listen": {"address": "127.0.0.1", "port": 0}, "token": "", "receivers": {}}, "at least 16 characters"),
+    ({"listen": {"address": "127.0.0.1", "port": 0}, "token": "密" * 20, "receivers": {}}, "at least 16 characters"),
+    ({"listen": {"address": "127.0.0.1", "port": 0}, "token": 7, "receivers": {}}, "at least 16 characters"),
     ({"ops/1": {"type": "wecom", "url": f"https://x/{KEY}"}}, "receiver 'ops/1' has no good name"),
     ({"ops": {"type": "slack", "url": f"https://x/{KEY}"}}, "use one of wecom, dingtalk, feishu"),
     ({"ops": {"type": "wecom", "url": f"https://x/{KEY}", "to": "a"}}, "nothing else"),
@@ -287,7 +346,7 @@ def run(config: Path) -> subprocess.CompletedProcess[str]:
 def test_a_bad_configuration_is_named_in_a_sentence(tmp_path, config, reason):
     path = tmp_path / "relay.json"
     if isinstance(config, dict):
-        whole = {"listen": {"address": "127.0.0.1", "port": 0}, "receivers": config}
+        whole = {"listen": {"address": "127.0.0.1", "port": 0}, "token": TOKEN, "receivers": config}
         config = json.dumps(config if {"listen", "receivers"} & set(config) else whole)
     if config is not None:
         path.write_text(config, encoding="utf-8")
@@ -301,7 +360,8 @@ def test_an_address_in_use_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        config = {"listen": {"address": "127.0.0.1", "port": taken.getsockname()[1]}, "receivers": {}}
+        address = {"address": "127.0.0.1", "port": taken.getsockname()[1]}
+        config = {"listen": address, "token": TOKEN, "receivers": {}}
         (tmp_path / "relay.json").write_text(json.dumps(config), encoding="utf-8")
         done = run(tmp_path / "relay.json")
     assert done.returncode == 1 and "Address already in use" in done.stderr and done.stderr.count("\n") == 1

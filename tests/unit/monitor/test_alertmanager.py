@@ -28,6 +28,8 @@ import yaml
 from tests.prometheus import CACHE, programs
 from tests.unit.monitor.robots import SECRET, RelayProcess, Robot, receiver, wait_for
 
+# What the role computes from its variables.
+COMPUTED = ["_monitor_robot_types", "_monitor_robots", "_monitor_relay_token"]
 TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "monitor" / "templates"
 HOSTILE = "p'a\"s\\s: #%&*!|>@`\t{{ x }}{% y %}${HOME} 密码\U0001f511\x7f\u2028\r\n- true"
 
@@ -53,6 +55,7 @@ def unsafe(value: Any) -> Any:
 
 def render(cases: dict[Path, dict[str, Any]]) -> None:
     """Both files into each directory, as the role writes them, from the variables beside it."""
+    computed = yaml.safe_load((TEMPLATES.parent / "vars" / "main.yml").read_text(encoding="utf-8"))
     defaults = {
         "_monitor_relay_url": "http://127.0.0.1:6387/", "monitor_receivers": [], "monitor_smtp": {},
         "monitor_alert_timing": {"group_wait": "0s", "group_interval": "1s"},
@@ -62,7 +65,7 @@ def render(cases: dict[Path, dict[str, Any]]) -> None:
             "content": "{{ lookup('ansible.builtin.template', '%s') }}" % (TEMPLATES / f"{name}.j2"),
             "dest": str(directory / name),
             "mode": "0600",
-        }, "vars": unsafe({**defaults, **variables})}
+        }, "vars": {**unsafe({**defaults, **variables}), **{name: computed[name] for name in COMPUTED}}}
         for directory, variables in cases.items() for name in ("alertmanager.yml", "alert-relay.json")
     ]
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks,
@@ -372,4 +375,25 @@ def test_no_receiver_is_no_error(rendered):
     check(rendered / "nobody")
     assert read(rendered / "nobody" / "alertmanager.yml")["receivers"] == [{"name": "(nobody)"}]
     relay = json.loads((rendered / "nobody" / "alert-relay.json").read_text(encoding="utf-8"))
-    assert relay == {"listen": {"address": "127.0.0.1", "port": 6387}, "receivers": {}}
+    assert set(relay) == {"listen", "token", "receivers"}
+    assert (relay["listen"], relay["receivers"]) == ({"address": "127.0.0.1", "port": 6387}, {})
+
+
+def test_the_relay_s_token_is_of_the_robots_alone(tmp_path):
+    """Only who knows the robots' addresses and secrets can work it out; and it is new when one of them is."""
+    robot = {"name": "a", "type": "feishu", "url": "https://x.example/hook/1", "secret": "s"}
+    others = [{"name": "hook", "type": "webhook", "url": "http://hook.example/"}]
+    cases = {
+        "plain": [robot], "again": [robot, *others], "secret": [{**robot, "secret": "t"}],
+        "url": [{**robot, "url": "https://x.example/hook/2"}],
+    }
+    render({tmp_path / name: {"monitor_receivers": receivers} for name, receivers in cases.items()})
+    tokens = {name: json.loads((tmp_path / name / "alert-relay.json").read_text())["token"] for name in cases}
+    assert tokens["plain"] == tokens["again"] and len(set(tokens.values())) == 3
+    for name in cases:
+        check(tmp_path / name)
+        receivers = read(tmp_path / name / "alertmanager.yml")["receivers"]
+        shown = {each["name"]: each["webhook_configs"][0].get("http_config") for each in receivers[1:]}
+        assert shown.pop("a") == {"authorization": {"type": "Bearer", "credentials": tokens[name]}}
+        # Nobody else's webhook learns it.
+        assert set(shown.values()) <= {None}
