@@ -147,8 +147,10 @@ class NodeFiles(FileEntries, DirectoryEntries):
     def validate(self, entry: dict) -> None:
         """End the module if an entry cannot be, before anything is touched."""
         path, line = entry["path"], entry["content"] if entry["regexp"] and entry["state"] == "file" else None
-        if not path.startswith("/"):
-            self.module.fail_json(msg=f"{path} is no absolute path: begin it with a slash.")
+        if not path.startswith("/") or re.search(r"[\x00-\x1f\x7f]", path):
+            self.module.fail_json(
+                msg=f"{path!r} is no absolute path: begin it with a slash, and leave control characters out."
+            )
         if not re.fullmatch(r"[0-7]{3,4}", entry["mode"] or "0644"):
             self.module.fail_json(msg=f"The mode of {path} is {entry['mode']}: use an octal number, such as 0640.")
         if line and re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line):

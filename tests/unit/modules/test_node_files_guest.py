@@ -153,7 +153,9 @@ def test_parents_have_a_mode_of_their_own_whatever_the_mask(node_files, tmp_path
     ({"path": "/etc/hosts", "content": "10.0.0.1 a\n6.6.6.6 b", "regexp": "nosuch"}, "has a line break or control"),
     ({"path": "{}/x", "content": "a\x1b[2J", "regexp": "nosuch"}, "has a line break or control character"),
     ({"path": "{}/x", "content": "a", "mode": "u=rw"}, "The mode of {}/x is u=rw: use an octal number"),
-    ({"path": "x", "content": "a"}, "x is no absolute path"),
+    ({"path": "x", "content": "a"}, "'x' is no absolute path"),
+    # It would be two lines of the record.
+    ({"path": "{}/x\n/etc", "state": "directory", "own": True}, "is no absolute path"),
     ({"path": "{}/x", "content": "a", "owner": "nosuchuser"}, "name not found: 'nosuchuser'"),
 ])
 def test_what_no_file_can_be(node_files, tmp_path, entry, sentence):
