@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _MOST_LINKS = 40  # As the kernel, path_resolution(7).
@@ -36,18 +36,26 @@ def _trusted(link: os.stat_result, directory: int) -> bool:
     return link.st_uid in own and held.st_uid in own and bool(closed)
 
 
+def _refused(path: str, name: str, link: os.stat_result) -> PathError:
+    return PathError(
+        f"{path} goes through the link '{name}', which {_owner(link)} can have made, and root follows "
+        "only its own: remove the link, and see who put it there."
+    )
+
+
 def _open(name: str, directory: int | None) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
 
 @contextmanager
-def opened(path: str, make: int | None = None) -> Iterator[int]:
+def opened(path: str, make: int | None = None, each: Callable[[int], None] | None = None) -> Iterator[int]:
     """Open a directory, step by step.
 
     A link is followed where root made it in a directory that only root can change, such as one to a data disk.
 
     :arg path: an absolute path.
     :arg make: the mode of directories that are missing and made, as root's; without it none is made.
+    :arg each: called with the descriptor of each directory on the way.
     :returns: the descriptor of the directory.
     :raises PathError: somebody else's link is on the way.
     :raises OSError: as os.open, such as FileNotFoundError.
@@ -56,6 +64,8 @@ def opened(path: str, make: int | None = None) -> Iterator[int]:
     here, links = _open("/", None), 0
     try:
         while left:
+            if each:
+                each(here)
             name = left.pop(0)
             try:
                 status = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -71,10 +81,7 @@ def opened(path: str, make: int | None = None) -> Iterator[int]:
             if stat.S_ISLNK(status.st_mode):
                 links += 1
                 if links > _MOST_LINKS or not _trusted(status, here):
-                    raise PathError(
-                        f"{path} goes through the link '{name}', which {_owner(status)} can have made, and root follows "
-                        "only its own: remove the link, and see who put it there."
-                    )
+                    raise _refused(path, name, status)
                 target = os.readlink(name, dir_fd=here)
                 left = [part for part in target.split("/") if part and part != "."] + left
                 if target.startswith("/"):
@@ -87,23 +94,85 @@ def opened(path: str, make: int | None = None) -> Iterator[int]:
                 raise NotADirectoryError(error.errno, error.strerror, path) from None
             os.close(here)
             here = below
+        if each:
+            each(here)
         yield here
     finally:
         os.close(here)
 
 
 @contextmanager
-def opened_parent(path: str, make: int | None = None) -> Iterator[tuple[int, str]]:
+def opened_parent(
+    path: str, make: int | None = None, each: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, str]]:
     """The directory that holds a path, opened as above, and the path's last name."""
     directory, name = os.path.split(os.path.normpath(path))
-    with opened(directory, make) as descriptor:
+    with opened(directory, make, each) as descriptor:
         yield descriptor, name
+
+
+@contextmanager
+def opened_place(
+    path: str, make: int | None = None, each: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, str]]:
+    """As opened_parent, where root's links are followed at the last name too: the name is no link, or it is missing."""
+    place = path
+    for _link in range(_MOST_LINKS):
+        with opened_parent(place, make, each) as (directory, name):
+            try:
+                status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
+            except FileNotFoundError:
+                status = None
+            if status is None or not stat.S_ISLNK(status.st_mode):
+                yield directory, name
+                return
+            if not _trusted(status, directory):
+                raise _refused(path, name, status)
+            place = os.path.join(path_of(directory), os.readlink(name, dir_fd=directory))
+    raise PathError(f"{path} goes through more than {_MOST_LINKS} links: mend them.")
+
+
+def path_of(descriptor: int) -> str:
+    """Where an open directory lies, without links."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 def real(path: str) -> str:
     """Where a directory lies once root's links are followed; raises as opened."""
     with opened(path) as descriptor:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return path_of(descriptor)
+
+
+def is_trusted_link(name: str, directory: int) -> bool:
+    """Whether an entry of an open directory is a link that root follows."""
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return stat.S_ISLNK(status.st_mode) and _trusted(status, directory)
+
+
+def open_to_others(directory: int) -> bool:
+    """Whether others than root, or who runs this, may make entries in an open directory."""
+    held = os.fstat(directory)
+    return held.st_uid not in {0, os.geteuid()} or bool(held.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def vouch(path: str) -> None:
+    """Refuse a program, or a directory of programs, that root is to run and others than root can change or exchange.
+
+    :raises PathError: one can, here or in a directory on the way; OSError: it cannot be found.
+    """
+    def held(status: os.stat_result, place: str, sticky: bool) -> None:
+        free = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not (sticky and status.st_mode & stat.S_ISVTX)
+        if status.st_uid in {0, os.geteuid()} and not free:
+            return
+        who = f"belongs to {_owner(status)}" if not free else "can be written by others than root"
+        raise PathError(
+            f"{path} is run by root, but {place} {who}: let all of its path belong to root and be written by nobody "
+            "else (chown root, chmod go-w), or name another one."
+        )
+
+    with opened_place(path, each=lambda here: held(os.fstat(here), path_of(here), True)) as (directory, name):
+        last = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
+        held(last, os.path.join(path_of(directory), name), False)
 
 
 def read_regular(path: str, limit: int = 1 << 20) -> bytes:

@@ -12,8 +12,7 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Makes a virtual environment that holds Ray and what it needs, from a package index or from a wheelhouse.
-  - An installation that was interrupted is begun anew by the next run.
-  - Looking at a finished environment takes some milliseconds, no package manager is asked.
+  - An installation that was interrupted is begun anew by the next run. Of a finished one no package manager is asked.
 options:
   path:
     description: The virtual environment.
@@ -37,11 +36,24 @@ options:
     type: path
     default: /usr/bin/python3
   index_url:
-    description: The package index, if not pip's own default.
+    description: The package index, if not pip's own default. A password in it is not shown.
     type: str
   ca_file:
     description: A file of CA certificates that the index is checked against.
     type: path
+  constraints:
+    description:
+      - The content of a file of constraints, as pip has them. Other content is another set of packages.
+      - With hashes it names every package that is installed, each with its hashes. No dependency is looked for.
+    type: str
+    default: ""
+  source_packages:
+    description:
+      - Packages that may be built from their source, which runs their code as root. All others are wheels.
+      - With O(wheelhouse), there are wheels alone.
+    type: list
+    elements: str
+    default: []
   wheelhouse:
     description:
       - A directory on the host, or a tar file of one, that holds every wheel; no index is asked then.
@@ -107,16 +119,28 @@ import glob
 import json
 import os
 import pwd
-import shutil
-import subprocess
 import tarfile
 import tempfile
 import time
-import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._paths import (
+    PathError,
+    opened,
+    opened_parent,
+    read_regular,
+    vouch,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._ray_requirements import (
+    Constraints,
+    RequirementsError,
+    secrets_of,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._virtual_environment import python_version, venv_missing
+from ansible_collections.rayops.cluster.plugins.module_utils._wheelhouse import unpacked, uv_of
 
 # Written last, so that an environment without it is known to be unfinished.
 MARKER = ".rayops-environment.json"
@@ -131,14 +155,14 @@ class RayEnvironment:
         self.module = module
         self.path = module.params["path"]
         self.python = os.path.join(self.path, "bin", "python")
+        self.constraints = Constraints(module.params["constraints"])
         self._inherited: tuple[int, ...] = ()
 
     def marker(self) -> dict:
         """What the environment was finished with; empty for an unfinished one."""
         try:
-            with open(os.path.join(self.path, MARKER), encoding="utf-8") as stream:
-                return json.load(stream)
-        except (OSError, ValueError):
+            return json.loads(read_regular(os.path.join(self.path, MARKER)))
+        except (OSError, ValueError, PathError):
             return {}
 
     def finished(self) -> bool:
@@ -147,6 +171,7 @@ class RayEnvironment:
             os.path.exists(self.python)
             and ray_version(self.path) == self.module.params["version"]
             and self.marker().get("packages") == self.module.params["packages"]
+            and self.marker().get("constraints", "") == self.constraints.digest
         )
 
     def linked(self) -> bool:
@@ -166,15 +191,22 @@ class RayEnvironment:
                 "every host, or give this host an environment with the same version."
             )
 
+    def check_own(self) -> None:
+        """Refuse an interpreter or an environment that others could change: root runs them."""
+        for path in (self.module.params["python"], self.path):
+            try:
+                vouch(path)
+            except FileNotFoundError:
+                continue
+
     def ensure_installed(self) -> None:
         """Install, unless another installation has just done so.
 
         Ctrl-C ends the run on the controller, not the module on the host: that one may still be installing when the
         next run comes. Its children hold the lock too.
         """
-        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
         lock_path = os.path.join(os.path.dirname(self.path), f".{os.path.basename(self.path)}.lock")
-        with open(lock_path, "w", encoding="utf-8") as lock:
+        with opened(os.path.dirname(self.path), make=0o755), open(lock_path, "w", encoding="utf-8") as lock:
             deadline = time.monotonic() + LOCK_TIMEOUT
             while not self._take(lock):
                 if time.monotonic() > deadline:
@@ -200,9 +232,9 @@ class RayEnvironment:
         # Not in /tmp, which may be small, and where programs may not run.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path), prefix=".install-") as scratch:
             wheels = self._wheels(scratch)
-            uv = self._uv(wheels, scratch) if wheels else None
+            uv = uv_of(wheels, scratch) if wheels else None
             if not os.path.exists(self.python) or self.marker() == {}:
-                self._run([self.module.params["python"], "-m", "venv", "--clear"]
+                self._run([self.module.params["python"], "-I", "-m", "venv", "--clear"]
                           + (["--without-pip"] if uv else []) + [self.path], {})
             else:
                 # An interrupted change is unfinished, but no reason to clear an environment that Ray runs from.
@@ -225,75 +257,54 @@ class RayEnvironment:
         """
         for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
             libraries = "/(rllib|data|train|tune|serve|air|llm|tests|pip|virtualenv|pyasn1_modules)/"
-            self.module.run_command(
-                [self.python, "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory], pass_fds=self._inherited
-            )
+            command = [self.python, "-I", "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory]
+            self.module.run_command(command, pass_fds=self._inherited)
 
     def _mark(self, packages: list[str]) -> None:
         with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:
-            json.dump({"packages": packages}, stream)
+            constraints = {"constraints": self.constraints.digest} if packages and self.constraints.digest else {}
+            json.dump({"packages": packages, **constraints}, stream)
 
     def link(self) -> None:
         """Let the link point here, without a moment in which there is none."""
         link = self.module.params["link"]
         if os.path.isdir(link) and not os.path.islink(link):
             self.module.fail_json(msg=f"{link} is a directory and is to be a link: move it away.")
-        os.makedirs(os.path.dirname(link), mode=0o755, exist_ok=True)
-        temporary = f"{link}.new"
-        if os.path.lexists(temporary):
-            os.remove(temporary)
-        os.symlink(self.path, temporary)
-        os.replace(temporary, link)
+        with opened_parent(link, make=0o755) as (directory, name):
+            temporary = f"{name}.new"
+            if temporary in os.listdir(directory):
+                os.unlink(temporary, dir_fd=directory)
+            os.symlink(self.path, temporary, dir_fd=directory)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
     def _wheels(self, scratch: str) -> str | None:
         wheelhouse = self.module.params["wheelhouse"]
-        if not wheelhouse or os.path.isdir(wheelhouse):
-            return wheelhouse
-        directory = os.path.join(scratch, "wheels")
-        os.mkdir(directory)
         try:
-            with tarfile.open(wheelhouse) as archive:
-                for member in archive:
-                    content = archive.extractfile(member) if member.name.endswith(".whl") else None
-                    if content:
-                        with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
-                            shutil.copyfileobj(content, wheel)
+            return unpacked(wheelhouse, scratch) if wheelhouse else None
         except (OSError, tarfile.TarError) as error:
-            self.module.fail_json(msg=f"The wheelhouse {wheelhouse} cannot be read: {error}.")
-        return directory
-
-    @staticmethod
-    def _uv(wheels: str, scratch: str) -> str | None:
-        """The uv program out of its wheel, if that is among the wheels and runs here."""
-        for wheel in sorted(glob.glob(os.path.join(wheels, "uv-*.whl")), reverse=True):
-            with zipfile.ZipFile(wheel) as archive:
-                name = next((item for item in archive.namelist() if item.endswith("/scripts/uv")), None)
-                program = archive.extract(name, scratch) if name else None
-            if program:
-                os.chmod(program, 0o755)
-                try:
-                    if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
-                        return program
-                except OSError:
-                    # For another kind of processor.
-                    continue
-        return None
+            return self.module.fail_json(msg=f"The wheelhouse {wheelhouse} cannot be read: {error}.")
 
     def _install_packages(self, wheels: str | None, uv: str | None, scratch: str) -> None:
         params = self.module.params
-        if uv:
-            command = [uv, "pip", "install", "--python", self.python, "--offline", "--no-cache"]
-        else:
-            command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
+        pip = [uv, "pip"] if uv else [self.python, "-I", "-m", "pip"]
+        where = ["--python", self.python] if uv else []
+        how = ["--offline", "--no-cache"] if uv else ["--disable-pip-version-check", "--no-input", "--quiet"]
+        # The build of any other package would run its code as root.
+        how += ["--only-binary", ":all:"]
         environment = {"HOME": scratch}
         if wheels:
-            command += ["--no-index", "--find-links", wheels]
-        elif params["index_url"]:
+            how += ["--no-index", "--find-links", wheels]
+        else:
+            how += [word for package in params["source_packages"] for word in ("--no-binary", package)]
             # An address may hold a password, which everyone could read among a process's arguments.
-            environment["PIP_INDEX_URL"] = params["index_url"]
+            environment.update({"PIP_INDEX_URL": params["index_url"]} if params["index_url"] else {})
         if params["ca_file"]:
             environment.update(PIP_CERT=params["ca_file"], SSL_CERT_FILE=params["ca_file"])
-        self._run(command + params["packages"], environment)
+        what = self.constraints.arguments(params["packages"], scratch)
+        self._run([*pip, "install", *where, *how, *what], environment)
+        if self.constraints.hashed:
+            # No dependency was looked for.
+            self._run([*pip, "check", *where], {"HOME": scratch})
 
     def _run(self, command: list[str], environment: dict) -> None:
         rc, out, err = self.module.run_command(
@@ -318,22 +329,6 @@ class RayEnvironment:
         lines = [f"{self.path}: Ray {version}, {' '.join(packages)}"] if version else []
         return "".join(f"{line}\n" for line in lines + ([f"{link} -> {target}"] if target else []))
 
-    def python_version(self) -> str | None:
-        """The version that pyvenv.cfg names, without starting the interpreter."""
-        try:
-            with open(os.path.join(self.path, "pyvenv.cfg"), encoding="utf-8") as stream:
-                pairs = dict(line.partition("=")[::2] for line in stream)
-        except OSError:
-            return None
-        values = {key.strip(): value.strip() for key, value in pairs.items()}
-        return values.get("version") or values.get("version_info")
-
-
-def _venv_missing(python: str) -> bool:
-    if not os.path.exists(python):
-        return False
-    return subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0
-
 
 def _user_missing(user: str | None) -> bool:
     try:
@@ -343,7 +338,7 @@ def _user_missing(user: str | None) -> bool:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = UnloggedModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "version": {"type": "str", "required": True},
@@ -351,6 +346,8 @@ def main() -> None:
             "managed": {"type": "bool", "default": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "index_url": {"type": "str"},
+            "constraints": {"type": "str", "default": ""},
+            "source_packages": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "wheelhouse": {"type": "path"},
             "user": {"type": "str"},
@@ -360,9 +357,22 @@ def main() -> None:
     )
     # The node's user must be able to read all of it, whatever mask the login brings.
     os.umask(0o022)
+    # The rest of the address stays readable.
+    module.no_log_values.update(secrets_of(module.params["index_url"] or ""))
+    try:
+        run(module)
+    except (PathError, RequirementsError) as error:
+        module.fail_json(msg=str(error))
+
+
+def run(module: AnsibleModule) -> None:
+    """Compare, and install where that is asked for."""
     environment = RayEnvironment(module)
     if not module.params["managed"]:
         environment.check_foreign()
+    else:
+        environment.check_own()
+        environment.constraints.check(module.params["packages"])
     install = module.params["managed"] and not environment.finished()
     link = not environment.linked()
     before = environment.describe()
@@ -377,10 +387,10 @@ def main() -> None:
         changed=install or link,
         install=install,
         link=link,
-        venv_missing=install and module.check_mode and _venv_missing(module.params["python"]),
+        venv_missing=install and module.check_mode and venv_missing(module.params["python"]),
         user_missing=_user_missing(module.params["user"]),
         ray_version=ray_version(environment.path),
-        python_version=environment.python_version(),
+        python_version=python_version(environment.path),
         diff={"before": before, "after": environment.describe(as_declared=True)},
     )
 

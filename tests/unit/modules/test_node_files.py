@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._removal import doomed, mount_points
-
 REPOSITORY = Path(__file__).resolve().parents[3]
 OWN = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 
 
 @pytest.fixture
-def node_files(run_module):
+def node_files(run_module, tmp_path_factory):
+    record = f"{tmp_path_factory.mktemp('records')}/directories"
+
     def run(*files, check_mode=False):
-        return run_module("node_files", {"files": [{**OWN, **entry} for entry in files]}, check_mode)
+        options = {"files": [{**OWN, **entry} for entry in files], "record": record}
+        return run_module("node_files", options, check_mode)
 
     return run
 
@@ -130,15 +131,14 @@ def test_a_secret_and_its_diff(node_files, tmp_path):
 
 MODES = """
 import json, os, sys
-from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.rayops.cluster.plugins.modules import node_files
-move = basic.AnsibleModule.atomic_move
-def move_and_look(self, source, target, *args, **options):
-    modes = [oct(os.stat(source).st_mode & 0o777)]
-    move(self, source, target, *args, **options)
-    sys.stderr.write(" ".join(modes + [oct(os.stat(target).st_mode & 0o777)]))
-basic.AnsibleModule.atomic_move = move_and_look
+rename = os.rename
+def rename_and_look(source, target, **directories):
+    modes = [oct(os.stat(source, dir_fd=directories["src_dir_fd"]).st_mode & 0o777)]
+    rename(source, target, **directories)
+    sys.stderr.write(" ".join(modes + [oct(os.stat(target, dir_fd=directories["dst_dir_fd"]).st_mode & 0o777)]))
+os.rename = rename_and_look
 with patch_module_args(json.load(sys.stdin)):
     node_files.main()
 """
@@ -238,16 +238,6 @@ def test_absent_but_for_what_is_kept_or_shared(node_files, tmp_path):
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"root", "root/env", "root/env/lib", "root/env/lib/x", "theirs", "theirs/other"}
     assert not node_files(*files)["changed"]
-
-
-def test_a_mount_point_stays(tmp_path):
-    (tmp_path / "a" / "mounted").mkdir(parents=True)
-    for name in ("a/file", "a/mounted/theirs", "ours"):
-        (tmp_path / name).touch()
-    going = list(doomed(str(tmp_path), mounts={f"{tmp_path}/a/mounted"}))
-    assert going == [f"{tmp_path}/a/file", f"{tmp_path}/ours"]
-    assert list(doomed(str(tmp_path), mounts={str(tmp_path)}))[-1] == f"{tmp_path}/ours"
-    assert "/proc" in mount_points()
 
 
 def test_a_line_goes(node_files, tmp_path):

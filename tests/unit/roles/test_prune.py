@@ -10,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,3 +291,58 @@ def test_nothing_is_removed_where_other_hosts_share_the_directory(host, monkeypa
 def test_a_host_where_ray_never_ran(host):
     host.render(ray_temp_dir=host.directory / "nowhere")
     assert host.run() == "Removed nothing: 0 bytes.\n"
+
+
+@pytest.fixture
+def ended(tmp_path):
+    return ended_host(tmp_path)
+
+
+def ended_host(tmp_path: Path) -> Host:
+    """A host where no Ray runs any more, whose nodes spilled on a disk that other hosts share."""
+    host = Host(tmp_path)
+    write(host.live / f"metrics_export_port_{DEAD}")
+    write(host.live / "logs" / "raylet.out")
+    spilling = tmp_path / "disk"
+    for directory in (host.top, spilling):
+        for node in (DEAD, ELSEWHERE):
+            write(directory / f"ray_spilled_objects_{node}" / "object")
+    write(host.top / "gcs" / "state")
+    write(tmp_path / "outside" / "precious")
+    # What a job can leave.
+    (host.top / "session_2_trap").symlink_to(tmp_path / "outside")
+    (host.live / "logs" / "link").symlink_to(tmp_path / "outside")
+    return host
+
+
+@pytest.mark.parametrize("spilling", ["", "disk"])
+def test_all_sessions_and_what_their_nodes_spilled(ended, tmp_path, spilling):
+    arguments = [str(tmp_path / spilling)] if spilling else []
+    place = tmp_path / spilling if spilling else ended.top
+    before = sorted(map(str, tmp_path.rglob("*")))
+    told = ended.run("--all", "--dry-run", *arguments)
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+    paths = [ended.live, ended.top / "session_2_trap", ended.top / "session_latest"]
+    assert sorted(told.splitlines()) == sorted(map(str, [*paths, place / f"ray_spilled_objects_{DEAD}"]))
+    assert ended.run("--all", *arguments) == told
+    assert sorted(entry.name for entry in place.iterdir() if entry.name.startswith("ray_spilled")) == [
+        f"ray_spilled_objects_{ELSEWHERE}"
+    ]
+    assert not list(ended.top.glob("session_*")) and (ended.top / "gcs" / "state").exists()
+    assert (tmp_path / "outside" / "precious").exists()
+    assert ended.run("--all", *arguments) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that another user cannot remove")
+def test_what_rays_user_may_not_remove_is_named():
+    with tempfile.TemporaryDirectory() as directory:
+        host = ended_host(Path(directory))
+        for path in [host.directory, *host.directory.rglob("*")]:
+            os.lchown(path, 54321, 54321)
+        os.chown(host.live / "logs", 0, 0)
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-c", host.program.read_text(), "--all"],
+            capture_output=True, text=True, check=False, user=54321, group=54321, extra_groups=[], cwd="/",
+        )
+        assert done.returncode == 0 and f"{host.live} stays, remove it as root" in done.stderr
+        assert (host.live / "logs" / "raylet.out").exists() and not (host.top / "session_2_trap").is_symlink()

@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""A directory of wheels, or a tar file of one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+
+
+def unpacked(wheelhouse: str, scratch: str) -> str:
+    """The directory of the wheels; those of a tar file are put into a private directory.
+
+    :raises OSError, tarfile.TarError: it cannot be read.
+    """
+    if os.path.isdir(wheelhouse):
+        return wheelhouse
+    directory = os.path.join(scratch, "wheels")
+    os.mkdir(directory)
+    with tarfile.open(wheelhouse) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.name.endswith(".whl") else None
+            if content:
+                with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
+                    shutil.copyfileobj(content, wheel)
+    return directory
+
+
+def uv_of(wheels: str, scratch: str) -> str | None:
+    """The uv program out of its wheel, if that is among the wheels and runs here."""
+    for wheel in sorted(glob.glob(os.path.join(wheels, "uv-*.whl")), reverse=True):
+        with zipfile.ZipFile(wheel) as archive:
+            name = next((item for item in archive.namelist() if item.endswith("/scripts/uv")), None)
+            program = archive.extract(name, scratch) if name else None
+        if program:
+            os.chmod(program, 0o755)
+            try:
+                if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+                    return program
+            except OSError:
+                # For another kind of processor.
+                continue
+    return None

@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the roles declare: other constraints are another environment, and what a verb removes has a mark."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+INVENTORY = """
+ray_head: {hosts: {head: {}}}
+ray_workers: {hosts: {worker-1: {}}}
+all: {vars: {ansible_connection: local, ray_cluster_name: demo, ray_version: 2.60.0}}
+"""
+LISTS = ["_ray_absent_files", "_head_absent_files", "_worker_absent_files", "_monitor_absent_files"]
+
+
+def told(tmp_path: Path, *tasks: dict, **variables) -> subprocess.CompletedProcess:
+    """The output of a play on localhost that knows the variables of all roles."""
+    known = [
+        {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "variables"}}
+        for role in ("ray", "head", "worker", "monitor")
+    ]
+    (tmp_path / "inventory.yml").write_text(INVENTORY)
+    play = [{"hosts": "head", "gather_facts": False, "vars": variables, "tasks": [*known, *tasks]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "inventory.yml"), str(tmp_path / "play.yml")],
+        capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections", "PWD": str(tmp_path)},
+    )
+
+
+def value(tmp_path: Path, expression: str, **variables):
+    task = {"ansible.builtin.debug": {"msg": "TOLD {{ (" + expression + ") | to_json | b64encode }} END"}}
+    done = told(tmp_path, task, **variables)
+    found = re.search(r"TOLD (\S+) END", done.stdout)
+    assert found, done.stdout + done.stderr
+    return json.loads(base64.b64decode(found[1]))
+
+
+def test_every_directory_that_goes_whole_is_marked(tmp_path):
+    variables = {
+        "ray_config_dir": "/x/config", "ray_temp_dir": "/x/temp", "ray_root": "/x/root",
+        "head_backup_dir": "/x/backups", "monitor_export_dir": "/x/export",
+        "head_config": {"gcs": {"path": "/x/state"}}, "worker_config": {},
+        "ray_environment_path": "/x/root/mine",
+    }
+    entries = value(tmp_path, " + ".join(LISTS), **variables)
+    assert all(entry["state"] == "absent" for entry in entries)
+    marked = {entry["path"]: entry for entry in entries if entry.get("own")}
+    assert set(marked) == {
+        "/x/config", "/x/temp", "/x/root", "/x/backups", "/x/export", "/x/state", "/usr/local/libexec/ray-monitor",
+        "/etc/prometheus/ray", "/var/lib/prometheus/ray", "/var/lib/prometheus/ray-alerts",
+    }
+    assert marked["/x/root"]["keep"] == "/x/root/mine"
+    names = re.compile(marked["/x/backups"]["only"])
+    assert names.fullmatch("ray-backup-demo-20261125T190000Z.tar.gz")
+    assert not names.fullmatch("ray-backup-demo2-20261125T190000Z.tar.gz")
+    # Where a variable names it, it is marked or below what is, unless it goes only when it is empty.
+    loose = [entry["path"] for entry in entries if entry["path"].startswith("/x") and not entry.get("own")]
+    assert all(str(Path(path).parent) in marked or str(Path(path).parents[1]) in marked for path in loose), loose
+
+
+def test_other_constraints_are_another_environment(tmp_path):
+    lock = tmp_path / "lock.txt"
+
+    def environment(constraints: str, *extra: str) -> str:
+        lock.write_text(constraints)
+        variables = {"ray_constraints": lock.name} if constraints else {}
+        return value(tmp_path, "_ray_environment", ray_extra_packages=list(extra), **variables)
+
+    assert environment("") == "/opt/ray/2.60.0"
+    # As it was before there were constraints.
+    assert environment("", "vllm") == "/opt/ray/2.60.0-961f918f"
+    found = [environment("ray==2.60.0\n"), environment("ray==2.60.0\n# changed\n")]
+    found.append(environment("ray==2.60.0\n", "vllm"))
+    assert len({*found, "/opt/ray/2.60.0", "/opt/ray/2.60.0-961f918f"}) == 5
+    assert all(name.startswith("/opt/ray/2.60.0-") for name in found)
+
+
+def test_constraints_that_are_missing_are_refused(tmp_path):
+    preflight = {"ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "preflight"}}
+    done = told(tmp_path, preflight, ray_constraints="/no/lock.txt")
+    assert done.returncode and "ray_constraints /no/lock.txt is no file on this machine: name one" in done.stdout
+
+
+def test_roots_python_reads_nothing_of_a_users():
+    """Without -I it imports from the home of the user whose HOME it has."""
+    tasks = [*REPOSITORY.glob("roles/ray/tasks/*.yml"), *REPOSITORY.glob("playbooks/*.yml")]
+    text = "\n".join(path.read_text() for path in tasks)
+    assert re.findall(r"ray_python, '-(\w)'", text) == ["I"] * 3
+    assert not re.search(r"/bin/python'?, '?-[^I]", text)
+
+
+def test_nothing_has_a_known_name_where_everyone_writes(tmp_path):
+    assert value(tmp_path, "_ray_wheels") == "/var/lib/rayops/ray-wheelhouse.tar"
+    assert value(tmp_path, "_ray_temp_directory").items() >= {"own": True, "mode": "1770", "group": "ray"}.items()
