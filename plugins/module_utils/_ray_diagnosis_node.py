@@ -38,7 +38,7 @@ _PROBLEMS = {"network.": "address_changed", "object_store.": "shm_full", "plasma
 _REDIS = {
     "-LOADING": ("is still reading its state", "wait for it, then run recover again."),
     "-MISCONF": ("takes no writes", "make room on its disk, or mend what its log names."),
-    "-READONLY": ("takes no writes", "make it the primary again: `redis-cli replicaof no one` on its host."),
+    "-READONLY": ("takes no writes", "make it the primary again: restart its service on its host."),
 }
 _SICK = ("health", "raylet")
 _BESIDE = ("unit file", "enabled", "timers")

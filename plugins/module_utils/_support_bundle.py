@@ -197,7 +197,11 @@ def _unquoted(value: str) -> str:
 
 
 def secrets_of_secret_file(text: str) -> set[str]:
-    """The secrets in a file that holds nothing else: a token, or lines of NAME=value."""
+    """The secrets in a file that holds nothing else: a token, lines of NAME=value, or a map in JSON."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return {value for value in found.values() if isinstance(value, str)}
     lines = [line.strip() for line in text.splitlines()]
     values = {line.partition("=")[2].strip("\"'") for line in lines if re.match(r"[A-Za-z_]\w*=", line)}
     return values if values else {text.strip()}

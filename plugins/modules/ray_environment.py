@@ -114,6 +114,7 @@ python_version:
   returned: success
 """
 
+import contextlib
 import fcntl
 import glob
 import json
@@ -242,6 +243,9 @@ class RayEnvironment:
             self._install_packages(wheels, uv, scratch)
             if uv:
                 self._compile()
+                # uv leaves its lock open to everyone.
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(os.path.join(self.path, ".lock"), 0o644)
         self._mark(self.module.params["packages"])
         if ray_version(self.path) != self.module.params["version"]:
             self.module.fail_json(

@@ -147,7 +147,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle_fil
 )
 
 PROMETHEUS_DIR = "/etc/prometheus/ray"
-REDIS_CONFIG = "/etc/redis/redis.conf"
+# Ours, and the distribution's own.
+REDIS_CONFIGS = ["/etc/rayops/redis.conf", "/etc/redis/redis.conf"]
 UNIT_DIR = "/etc/systemd/system"
 UNIT_PATTERNS = ["ray-*", "prometheus*", "alertmanager*", "redis*", "valkey*"]
 COMMANDS = {
@@ -199,7 +200,7 @@ class Host:
         """Files that hold nothing but a secret: those that the collection writes, and those that its files name."""
         config_dir = self.params["config_dir"]
         found = [f"{config_dir}/auth_token", f"{config_dir}/redis.env", f"{config_dir}/alert-relay.json"]
-        found += [f"{PROMETHEUS_DIR}/{name}" for name in ("token", "redis.env", "alert-relay.json")]
+        found += [f"{PROMETHEUS_DIR}/{name}" for name in ("token", "redis.env", "redis.json", "alert-relay.json")]
         for path in self.configurations():
             found += re.findall(r"(?:token_path|password_file|credentials_file):\s*[\"']?([^\s\"']+)", read(path))
         return sorted({*found, *self.params["secret_files"]})
@@ -207,14 +208,14 @@ class Host:
     def configurations(self) -> list[str]:
         """Configurations that are gathered, and whose secrets are removed."""
         found = glob.glob(f"{self.params['config_dir']}/*.yaml")
-        return sorted(found + glob.glob(f"{PROMETHEUS_DIR}/**/*.yml", recursive=True)) + [REDIS_CONFIG]
+        return sorted(found + glob.glob(f"{PROMETHEUS_DIR}/**/*.yml", recursive=True)) + REDIS_CONFIGS
 
     def redactor(self) -> Redactor:
         """Every secret that this host knows of."""
         secrets: set[str] = set()
         for path in self.secret_files():
             text = read(path)
-            secrets |= secrets_of(text, urls=True) if path.endswith(".json") else secrets_of_secret_file(text)
+            secrets |= secrets_of_secret_file(text) | (secrets_of(text, urls=True) if path.endswith(".json") else set())
         for path in self.configurations():
             secrets |= secrets_of(read(path), urls=os.path.basename(path) == "alertmanager.yml")
             secrets.update(REDIS_SECRETS.findall(read(path)))

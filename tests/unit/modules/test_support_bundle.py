@@ -320,6 +320,8 @@ def test_secrets_are_found_by_their_names():
     assert secrets_of('{"list": [{"secret": "a\\nb", "n": 1}], "token": null}') == {"a\nb"}
     assert secrets_of_secret_file("A_PASSWORD='x'\nB=y\n") == {"x", "y"}
     assert secrets_of_secret_file("abc+/==\n") == {"abc+/=="}
+    # The password file of Redis's exporter: its keys are addresses.
+    assert secrets_of_secret_file(json.dumps({"redis://10.0.0.11:6380": PASSWORD})) == {PASSWORD}
 
 
 def test_a_short_word_hides_nothing_but_itself():
