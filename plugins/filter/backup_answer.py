@@ -68,7 +68,8 @@ def _sound(name: str, value: object) -> bool:
         return isinstance(value, str) and bool(re.fullmatch(_TEXTS[name], value, re.ASCII | re.DOTALL))
     if name in _TRUTHS:
         return isinstance(value, bool)
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _NUMBERS[name]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= _NUMBERS[name]
 
 
 def backup_answer(text: str, names: str = "", directory: str = "") -> dict:
@@ -90,7 +91,7 @@ def backup_answer(text: str, names: str = "", directory: str = "") -> dict:
         if name and directory and (folder != os.path.normpath(directory) or not re.fullmatch(names, name, re.ASCII)):
             raise ValueError(f"it names an archive that is none of this cluster's in {directory}")
     except (ValueError, RecursionError) as error:
-        reason = str(error) if type(error) is ValueError else "it is no JSON"
+        reason = "it is no JSON" if isinstance(error, (json.JSONDecodeError, RecursionError)) else str(error)
         raise AnsibleFilterError(
             f"What the host says of its backup cannot be believed: {reason}. See who has changed what runs there."
         ) from None

@@ -77,7 +77,8 @@ _IMPLY_NO_NEW_PRIVILEGES = (
     "ProtectKernelLogs", "ProtectKernelModules", "RestrictAddressFamilies", "RestrictNamespaces", "RestrictRealtime",
     "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallFilter",
 )
-_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0", "")
+_YES = ("yes", "true", "on", "1")
+_NO = ("no", "false", "off", "0", "")
 
 
 def ray_sandbox(own: dict, defaults: dict, refuse: bool = True) -> dict:

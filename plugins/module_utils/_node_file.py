@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from ansible_collections.rayops.cluster.plugins.module_utils._paths import PathError, open_to_others, opened_place
@@ -56,19 +56,13 @@ def node_file(path: str) -> Iterator[NodeFile]:
     :raises PathError: somebody else's link is on the way, or it is no regular file.
     :raises IsADirectoryError: it is a directory.
     """
-    try:
-        place = opened_place(path)
-        parent, name = place.__enter__()
-    except FileNotFoundError:
-        yield NodeFile(path)
-        return
-    file = NodeFile(path, parent, name)
-    try:
-        try:
+    file = NodeFile(path)
+    with ExitStack() as opened:
+        with suppress(FileNotFoundError):
+            file.parent, file.name = opened.enter_context(opened_place(path))
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            file.descriptor = os.open(name or ".", flags, dir_fd=parent)
-        except FileNotFoundError:
-            pass
+            file.descriptor = os.open(file.name or ".", flags, dir_fd=file.parent)
+            opened.callback(os.close, file.descriptor)
         if file.descriptor is not None:
             mode = os.fstat(file.descriptor).st_mode
             if stat.S_ISDIR(mode):
@@ -76,10 +70,6 @@ def node_file(path: str) -> Iterator[NodeFile]:
             if not stat.S_ISREG(mode):
                 raise PathError(f"{path} is no regular file: remove it, and see who put it there.")
         yield file
-    finally:
-        if file.descriptor is not None:
-            os.close(file.descriptor)
-        place.__exit__(None, None, None)
 
 
 def replace_file(directory: int, name: str, content: bytes, uid: int, gid: int, mode: int) -> None:
