@@ -33,7 +33,8 @@ def _trusted(link: os.stat_result, directory: int) -> bool:
     own = {0, os.geteuid()}
     held = os.fstat(directory)
     closed = not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or held.st_mode & stat.S_ISVTX
-    return link.st_uid in own and held.st_uid in own and bool(closed)
+    # Another name of a link of root's is nobody's word.
+    return link.st_uid in own and link.st_nlink == 1 and held.st_uid in own and bool(closed)
 
 
 def _refused(path: str, name: str, link: os.stat_result) -> PathError:
