@@ -105,7 +105,9 @@ def test_nothing_of_an_archive_leaves_its_hosts_directory(cluster, play, forged,
                        entry("head/fifo", tarfile.FIFOTYPE), entry("/head/absolute", size=5)],
         worker: [entry("../taken", size=5), entry(f"{home}/taken", size=5), entry("head/kept.txt", size=7)],
     })
-    status, output = play("rayops.cluster.support_bundle", "-e", f"support_bundle_dest={dest}")
+    # And a cluster's name is what an instance's tag says.
+    arguments = ("-e", f"support_bundle_dest={dest}", "-e", "ray_cluster_name=../demo")
+    status, output = play("rayops.cluster.support_bundle", *arguments)
     assert status == 0, output
     assert [path.name for path in home.iterdir()] == ["precious"]
     (archive,) = dest.iterdir()
