@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -14,9 +15,11 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -255,20 +258,32 @@ def test_pip_installs_where_there_is_no_uv(ray_environment_module, options, whee
     assert not ray_environment_module(options)["changed"]
 
 
-def test_a_password_in_the_address_of_an_index_is_no_argument(ray_environment_module, options):
-    index = "http://user:hunter2%40hunter2@127.0.0.1:1/simple"
+class Index(BaseHTTPRequestHandler):
+    """A package index that has nothing, and notes who asks."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.headers.get("Authorization"))
+        self.send_error(404)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing is written."""
+
+
+def test_a_password_in_the_address_of_an_index_is_no_argument(ray_environment_module, options, monkeypatch):
+    monkeypatch.setenv("PIP_RETRIES", "0")
     environment = {name: value for name, value in options.items() if name != "wheelhouse"}
-    os.environ["PIP_RETRIES"] = "0"
-    try:
-        result = ray_environment_module({**environment, "index_url": index})
-    finally:
-        del os.environ["PIP_RETRIES"]
+    with HTTPServer(("127.0.0.1", 0), Index) as server:
+        server.asked = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}/simple"
+        result = ray_environment_module({**environment, "index_url": f"http://user:hunter2%40hunter2@{address}"})
+        server.shutdown()
     assert result["failed"]
     # Not what the module was called with either, which -vvv shows.
     assert "hunter2" not in json.dumps(result)
-    assert re.fullmatch(r"http://user:\*+@127\.0\.0\.1:1/simple", result["invocation"]["module_args"]["index_url"])
-    # The address itself was used.
-    assert re.search(r"127\.0\.0\.1", result["msg"] + result["stderr"])
+    assert re.fullmatch(rf"http://user:\*+@{address}", result["invocation"]["module_args"]["index_url"])
+    # The address itself was used, with the password.
+    assert f"Basic {base64.b64encode(b'user:hunter2@hunter2').decode()}" in server.asked
 
 
 @pytest.mark.parametrize(("user", "missing"), [(None, False), ("root", False), ("nosuchuser", True)])
