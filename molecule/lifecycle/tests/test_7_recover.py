@@ -13,9 +13,10 @@ import pytest
 VERB = "rayops.cluster.recover"
 ROW = re.compile(r'^\s+"(\S+)\s+\| (\w+)\s+\| (.*)",?$', re.MULTILINE)
 # A session of long ago, with the socket of a raylet that is gone.
-OLD_SOCKET = "/var/lib/ray/session_2020-01-01_00-00-00_000000_1/sockets/raylet"
+OLD_SESSION = "/var/lib/ray/session_2020-01-01_00-00-00_000000_1"
+OLD_SOCKET = f"{OLD_SESSION}/sockets/raylet"
 STALE = f"""
-install -d -o ray -g ray $(dirname {OLD_SOCKET})
+install -d -o ray -g ray {OLD_SESSION} {OLD_SESSION}/sockets
 python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("{OLD_SOCKET}")'
 """
 # With a token of its own: that of the host is about to be spoilt.
