@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.bench.cluster import Cluster
 from tests.hostile.attacks import PROOF
 from tests.hostile.job import Jobs
 
+NODE_ID = "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/cmdline | sed -n 's/^--node_id=//p'"
 # Tells when it was stopped and let go on.
 DAEMON = """
 import fcntl, os, signal, time
@@ -39,8 +41,15 @@ def worker(cluster) -> str:
 
 @pytest.fixture
 def jobs(cluster) -> Jobs:
-    cluster.wait_whole()
-    return Jobs(cluster)
+    """Jobs for a cluster that is whole. A node that has just died is ALIVE to the GCS for a while, and takes none."""
+    deadline, nodes, own = time.monotonic() + 120, {}, {}
+    while time.monotonic() < deadline:
+        nodes = cluster.nodes()
+        own = {name: [cluster.sh(name, NODE_ID, check=False)] for name in cluster.names}
+        if nodes == own:
+            return Jobs(cluster)
+        time.sleep(1)
+    raise AssertionError(f"the GCS has {nodes}, and the hosts run {own}")
 
 
 @pytest.fixture(autouse=True)
