@@ -67,7 +67,7 @@ def account(user: str) -> pwd.struct_passwd | None:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise UnknownUserError(f"There is no user {user} on this host.") from None
-    return None if os.geteuid() in (entry.pw_uid,) or os.geteuid() != 0 else entry
+    return entry if os.geteuid() == 0 and entry.pw_uid != 0 else None
 
 
 def identity(user: str | None) -> dict[str, Any]:
