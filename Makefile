@@ -36,11 +36,11 @@ $(VENV)/.done: tests/requirements.txt
 	@touch $@
 
 # The Ray that the unit tests run: the version of the role.
-$(CACHE)/ray/.done: $(VENV)/.done roles/ray/defaults/main.yml
+$(CACHE)/ray/.done: $(VENV)/.done roles/ray_defaults/defaults/main.yml
 	@echo "make: preparing .cache/ray (once)"
 	@rm -rf $(CACHE)/ray && $(VENV)/bin/python -m venv $(CACHE)/ray
 	@uv pip install --quiet --python $(CACHE)/ray/bin/python \
-	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray/defaults/main.yml)"
+	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray_defaults/defaults/main.yml)"
 	@touch $@
 
 # The oldest SDK that the inventory plugin supports. The newest one is in .cache/venv.

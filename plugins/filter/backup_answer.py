@@ -48,7 +48,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
 # Characters of an answer.
 _MOST = 1 << 20

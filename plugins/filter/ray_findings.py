@@ -75,7 +75,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
 # Longer ones would push the last column out of sight.
 WIDEST = 90

@@ -59,8 +59,8 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import NODE_TYPES, RayConfigError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start, systemd_quote
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start, systemd_quote
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import NODE_TYPES, RayConfigError
 
 
 def ray_start(config: dict, node_type: str) -> dict:

@@ -283,7 +283,8 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query impor
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, all_variables
 
 # The ports of the role, which has the only list of them.
-ROLE_VARIABLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "ray", "vars", "main.yml")
+ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
+ROLE_VARIABLES = os.path.join(ROLES, "ray_defaults", "vars", "main", "config.yml")
 SHOWN = 5
 
 

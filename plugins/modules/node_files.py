@@ -130,11 +130,11 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._directory_entries import DirectoryEntries
-from ansible_collections.rayops.cluster.plugins.module_utils._file_entries import FileEntries
-from ansible_collections.rayops.cluster.plugins.module_utils._own_directories import RECORD
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import PathError
-from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._files.directory_entries import DirectoryEntries
+from ansible_collections.rayops.cluster.plugins.module_utils._files.file_entries import FileEntries
+from ansible_collections.rayops.cluster.plugins.module_utils._files.own_directories import RECORD
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
 
 
 class NodeFiles(FileEntries, DirectoryEntries):

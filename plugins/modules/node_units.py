@@ -111,10 +111,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
-from ansible_collections.rayops.cluster.plugins.module_utils._listeners import listeners
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import started_at
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError, Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
 # Its files' times are those of the last reload of each unit; it is gone after a reboot, as the processes are.
 _LOADED = "/run/rayops"

@@ -155,25 +155,25 @@ clock:
 
 import time
 
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis import (
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
     Declared,
     Finding,
     HostDiagnosis,
     gather,
     settle,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis_node import NodeDiagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     LiveNode,
     redis_password,
     secrets_of,
     unit_of,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError
-from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
 
 
 def define_module() -> UnloggedModule:

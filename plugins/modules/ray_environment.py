@@ -126,22 +126,25 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import (
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.requirements import (
+    Constraints,
+    RequirementsError,
+    secrets_of,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import (
+    python_version,
+    venv_missing,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import unpacked, uv_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
     opened,
     opened_parent,
     read_regular,
     vouch,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_requirements import (
-    Constraints,
-    RequirementsError,
-    secrets_of,
-)
-from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
-from ansible_collections.rayops.cluster.plugins.module_utils._virtual_environment import python_version, venv_missing
-from ansible_collections.rayops.cluster.plugins.module_utils._wheelhouse import unpacked, uv_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
 
 # Written last, so that an environment without it is known to be unfinished.
 MARKER = ".rayops-environment.json"

@@ -157,22 +157,22 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _node_drain
-from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
-from ansible_collections.rayops.cluster.plugins.module_utils._node_start import NodeError, stop_others, wait_for_raylet
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._node import drain as _node_drain
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import RayStart, compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
+from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     LiveNode,
     all_differences,
     secrets_of,
     unit_of,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import RayStart, compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import SystemdError
-from ansible_collections.rayops.cluster.plugins.module_utils._unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._node.start import NodeError, stop_others, wait_for_raylet
+from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
 
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
 

@@ -130,7 +130,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import (
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
     RayCluster,
     RayClusterError,
     connection_arguments,

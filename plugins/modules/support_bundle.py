@@ -127,11 +127,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import PathError, opened
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import is_secret, ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import environment_of, ray_processes
-from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle import (
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import (
     Bundle,
     Redactor,
     Source,
@@ -139,12 +135,17 @@ from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle imp
     secrets_of,
     secrets_of_secret_file,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle_files import (
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import (
     files_below,
     followed,
     read,
     session_logs,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret, ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import ray_processes
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import environment_of
 
 PROMETHEUS_DIR = "/etc/prometheus/ray"
 # Ours, and the distribution's own.

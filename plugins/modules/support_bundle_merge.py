@@ -107,8 +107,8 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle_merge import Merged, safe_names
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.merge import Merged, safe_names
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
 # What a host's own manifest may have beyond the limits of its files.
 MANIFEST = 8 << 20

@@ -17,7 +17,7 @@ from pathlib import Path
 from .bed import CACHE, ROOT, BedError, say, write
 
 WHEELHOUSE = CACHE / "wheelhouse"
-DEFAULTS = ROOT / "roles" / "ray" / "defaults" / "main.yml"
+DEFAULTS = ROOT / "roles" / "ray_defaults" / "defaults" / "main.yml"
 GLIBC_MINOR = 36  # of Debian 12, the older of the images
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import CACHE, Bed, BedError, write
+from tests.bed.cluster import BenchError, Cluster
 from tests.bench import deploy, exporter, inventory, survival
-from tests.bench.cluster import BenchError, Cluster
 from tests.bench.figure import Figure, table
 
 # What is measured on a bed, in this order, for each storage. A figure's own function makes no assumption on the others.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tests.bench.cluster import BenchError, Cluster
+from tests.bed.cluster import BenchError, Cluster
 from tests.bench.figure import Figure
 
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bed.bed import CACHE, ROOT
-from tests.bench.cluster import BenchError
+from tests.bed.cluster import BenchError
 from tests.bench.figure import Figure
 
 NODES = 1000
@@ -31,7 +31,8 @@ READINGS = 20
 FLEET_SECONDS = 60
 # The bench reads more often than the role has it, which is every 15 s, and scales the processor time of a reading.
 INTERVAL, ROLE_INTERVAL = 1, 15
-FILES = [*sorted((ROOT / "roles/monitor/files").glob("ray_monitor*.py")), ROOT / "plugins/module_utils/_ray_api.py"]
+API = ROOT / "plugins/module_utils/_gcs/under_ray/api.py"
+FILES = [*sorted((ROOT / "roles/monitor/files").glob("ray_monitor*.py")), API]
 FLEET = Path(__file__).with_name("exporter_fleet.py")
 DEADLINE = 60
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bed.bed import ROOT
-from tests.bench.cluster import BenchError
+from tests.bed.cluster import BenchError
 from tests.bench.figure import Figure
 
 INSTANCES = 10_000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from tests.bench.cluster import BenchError, Cluster, read
+from tests.bed.cluster import BenchError, Cluster, read
 from tests.bench.figure import Figure
 
 WORKER = "worker-1"

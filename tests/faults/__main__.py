@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed, BedError
-from tests.bench.cluster import PYTHON, BenchError, Cluster
+from tests.bed.cluster import PYTHON, BenchError, Cluster
 from tests.faults import catalogue, table
 from tests.faults.fault import Outcome, Trial
 from tests.faults.probe import Probe

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.bench.cluster import BenchError, Cluster, Run
+from tests.bed.cluster import BenchError, Cluster, Run
 from tests.faults.probe import Probe
 from tests.workload import Workload
 

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.bench.cluster import BenchError, Cluster
+from tests.bed.cluster import BenchError, Cluster
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 from tests.faults.fault import Fault
 
 WORKER = "worker-1"

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from tests.bed.cluster import Cluster
 from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
 from tests.bed.engine import docker
-from tests.bench.cluster import Cluster
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 

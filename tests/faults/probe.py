@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.bench.cluster import PYTHON, BenchError, Cluster
+from tests.bed.cluster import PYTHON, BenchError, Cluster
 
 PROGRAM = (Path(__file__).parent / "probe_program.py").read_text(encoding="utf-8")
 Nodes = dict[str, list[str]]

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 
 PROGRAM = (Path(__file__).parent / "attacks.py").read_text(encoding="utf-8")
 SECONDS = 120

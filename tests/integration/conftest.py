@@ -15,7 +15,7 @@ import pytest
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 
 END_SECONDS = 60
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.bench.cluster import Run
+from tests.bed.cluster import Run
 
 TOKEN = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/ray/auth_token"
 RAY_START = "/opt/ray/current/bin/ray start --num-cpus=1 --object-store-memory=80000000 --disable-usage-stats"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed
-from tests.bench.cluster import Cluster, Run
+from tests.bed.cluster import Cluster, Run
 
 SNAPSHOT = (Path(__file__).parent / "snapshot.py").read_text(encoding="utf-8")
 HOSTS = ["head", "redis", "monitor", "worker-1"]

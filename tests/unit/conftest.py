@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 
 # Who runs these tests, and so their Ray.
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name

@@ -10,8 +10,8 @@ import shlex
 import time
 from pathlib import Path
 
+from tests.bed.cluster import PYTHON, BenchError, Cluster
 from tests.bed.engine import docker
-from tests.bench.cluster import PYTHON, BenchError, Cluster
 from tests.workload.report import Line, Report
 
 PROGRAM = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed.bed import Bed
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import TOLERANCE, Fault, Trial
 from tests.faults.probe import Probe

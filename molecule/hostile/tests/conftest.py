@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.bed.bed import Bed
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 from tests.hostile.attacks import PROOF
 from tests.hostile.job import Jobs
 

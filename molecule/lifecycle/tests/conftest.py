@@ -16,7 +16,7 @@ from dataclasses import asdict
 import pytest
 
 from tests.bed.bed import ROOT, Bed
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 from tests.workload.workload import Workload
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.bench.cluster import PYTHON
+from tests.bed.cluster import PYTHON
 
 REMOVE = "rayops.cluster.remove_worker"
 # Holds worker-4 with what its argument says, from the head, until it is stopped.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.cluster import Cluster, Run
+from tests.bed.cluster import Cluster, Run
 
 
 def moved(remade, cluster: Cluster, head: str, old_head: str = "") -> Cluster:

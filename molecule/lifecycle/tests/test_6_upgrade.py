@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 
 UPGRADE = "rayops.cluster.upgrade"
 PACKAGE = ("--extra-vars", json.dumps({"ray_extra_packages": ["cowsay==6.1"]}))

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.bench.cluster import PYTHON
+from tests.bed.cluster import PYTHON
 
 CONFIRMED = ("--extra-vars", "reset_confirm=demo")
 WIPE = ("--extra-vars", "reset_state=wipe")

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from tests.bed.bed import Bed
-from tests.bench.cluster import Cluster
+from tests.bed.cluster import Cluster
 
 testinfra_hosts = ["ansible://ray_redis"]
 

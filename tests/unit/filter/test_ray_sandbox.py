@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import _WORDS, FilterModule
 
-VARIABLES = Path(__file__).resolve().parents[3] / "roles" / "ray" / "vars" / "main.yml"
+VARIABLES = Path(__file__).resolve().parents[3] / "roles" / "ray_defaults" / "vars" / "main" / "sandbox.yml"
 DEFAULTS = yaml.safe_load(VARIABLES.read_text(encoding="utf-8"))["_ray_sandbox_defaults"]
 
 
@@ -85,6 +85,6 @@ def test_every_kind_of_value_is_known():
 
 
 def test_every_directive_is_documented():
-    specs = yaml.safe_load((VARIABLES.parents[1] / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    specs = yaml.safe_load((VARIABLES.parents[3] / "ray" / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     text = " ".join(specs["argument_specs"]["main"]["options"]["ray_sandbox"]["description"])
     assert [name for name in DEFAULTS if name not in text] == []

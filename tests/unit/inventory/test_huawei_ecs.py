@@ -58,7 +58,7 @@ def test_the_role_keeps_its_templates(bed: Bed) -> None:
     """The plugin reads the role's ports from a file that Ansible reads again, with trust in its templates."""
     play = bed.folder / "play.yml"
     tasks = [
-        {"ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "variables"}},
+        {"ansible.builtin.import_role": {"name": "rayops.cluster.ray_defaults"}},
         {"ansible.builtin.debug": {"var": "_ray_is_head"}},
     ]
     play.write_text(json.dumps([{"hosts": "ray_head", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")

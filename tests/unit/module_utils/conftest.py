@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_node
+from ansible_collections.rayops.cluster.plugins.module_utils._node import live as _ray_node
 from tests.unit.module_utils.live_node import Host
 
 

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode, restart_differences
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import RayProcess
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, restart_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data" / "processes.json").read_text(encoding="utf-8"))
 NAME = "ray-worker.service"

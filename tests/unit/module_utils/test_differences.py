@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.rayops.cluster.plugins.module_utils._differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 
 
 def test_only_what_differs_is_kept_in_the_order_found():

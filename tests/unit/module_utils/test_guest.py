@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _guest
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis_host as host
-from ansible_collections.rayops.cluster.plugins.module_utils._guest import GuestError, as_user, harmless, run
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import RayConfigError, load
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless, run
 
 GUEST = pwd.getpwnam("nobody")
 SYSTEM_PYTHON = "/usr/bin/python3"

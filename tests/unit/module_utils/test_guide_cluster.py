@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import PORTS
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import PORTS
 
 DATA = Path(__file__).parents[1] / "data"
 

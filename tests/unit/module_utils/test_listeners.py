@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._listeners import Listener, listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener, listeners
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_drain
-from ansible_collections.rayops.cluster.plugins.module_utils._node_drain import (
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import drain as _ray_drain
+from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import (
     drain,
     drain_if_possible,
     end,
     losses,
     unfinished,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayClusterError
 
 MOVES = {"name": "counter", "restarts": True}
 STAYS = {"name": "engine", "restarts": False}

@@ -12,7 +12,7 @@ import stat
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import (
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
     open_to_others,
     opened,

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_api, _ray_cluster, _ray_smoke_test
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs import cluster as _ray_cluster
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api as _ray_api
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import smoke_test as _ray_smoke_test
 
 
 def node(status, name):

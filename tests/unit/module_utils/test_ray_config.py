@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_config
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node import config as _ray_config
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
     load,
     resources_of,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis_host as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
 
 GCS_LOG = (
     "[2026-11-24 08:39:55,295 C 1232 1232] (gcs_server) rocksdb_store_client.cc:179:  An unexpected system state has "

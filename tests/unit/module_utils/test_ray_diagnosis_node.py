@@ -18,12 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_diagnosis, _ray_diagnosis_node, _ray_node
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis import Declared, gather, settle
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_diagnosis_node import NodeDiagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import LiveNode
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import RayProcess
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import findings as _ray_diagnosis
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import node as _ray_diagnosis_node
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import Declared, gather, settle
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
+from ansible_collections.rayops.cluster.plugins.module_utils._node import live as _ray_node
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
 
 PACKAGES = "lib/python3.11/site-packages"
 OWN, FOREIGN, LOST = "a" * 56, "b" * 56, "c" * 56

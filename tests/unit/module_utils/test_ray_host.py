@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_host
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_host import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node import hardware as _ray_host
+from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import (
     count_gpus,
     count_npus,
     file_system_of,

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     all_differences,
     is_secret,
     redis_password,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import compile_start
 from tests.unit.module_utils.live_node import as_dict
 
 

@@ -14,14 +14,14 @@ from contextlib import suppress
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _guest
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_node import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     all_differences,
     ray_version,
     restart_differences,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import RayProcess, ray_processes
-from ansible_collections.rayops.cluster.plugins.module_utils._systemd import Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess, ray_processes
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 from ansible_collections.rayops.cluster.plugins.modules.ray_node import RayNode
 from tests.unit.module_utils.live_node import as_dict, with_raylet
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_process import (
-    environment_of,
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import (
     foreign_nodes,
-    open_files_limit,
     ray_processes,
     send,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import (
+    environment_of,
+    open_files_limit,
     service_of,
     started_at,
 )
@@ -255,7 +257,7 @@ def test_a_start_time_behind_a_title_with_brackets(proc):
 
 STOP = """
 import os, signal, subprocess, sys, time
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_process
+from ansible_collections.rayops.cluster.plugins.module_utils._node import processes as _ray_process
 def start(name, code):
     return subprocess.Popen([name, "-c", code + "; import time; print(1, flush=True); time.sleep(60)"],
                             executable=sys.executable, stdout=subprocess.PIPE)

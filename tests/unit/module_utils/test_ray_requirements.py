@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_requirements import (
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.requirements import (
     Constraints,
     RequirementsError,
     normalized,

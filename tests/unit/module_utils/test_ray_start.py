@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _ray_start
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_config import PORTS, RayConfigError
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import parse_argv
+from ansible_collections.rayops.cluster.plugins.module_utils._node import compile as _ray_start
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import parse_argv
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import PORTS, RayConfigError
 
 DATA = Path(__file__).parents[1] / "data"
 HEAD_ADDRESS = {"network": {"head_address": "demo-head:6379"}}

@@ -15,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _removal
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import PathError, opened
-from ansible_collections.rayops.cluster.plugins.module_utils._removal import Removal, holds_something, is_mount_point
+from ansible_collections.rayops.cluster.plugins.module_utils._system import removal as _removal
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened
+from ansible_collections.rayops.cluster.plugins.module_utils._system.removal import (
+    Removal,
+    holds_something,
+    is_mount_point,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -146,8 +150,9 @@ def test_somebody_who_exchanges_all_the_time(ours, theirs):
 
 MOUNTED = """
 import json, os, sys
-from ansible_collections.rayops.cluster.plugins.module_utils._paths import opened
-from ansible_collections.rayops.cluster.plugins.module_utils._removal import Removal, holds_something, is_mount_point
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import opened
+from ansible_collections.rayops.cluster.plugins.module_utils._system.removal import (
+    Removal, holds_something, is_mount_point)
 top = sys.argv[1]
 removal = Removal()
 with opened(top) as directory:

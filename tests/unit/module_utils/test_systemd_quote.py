@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._ray_start import systemd_quote
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 
 
 def systemd_words(line: str, variables: dict[str, str] | None = None) -> list[str]:

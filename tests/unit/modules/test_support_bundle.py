@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._support_bundle import (
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import (
     Bundle,
     Redactor,
     Source,

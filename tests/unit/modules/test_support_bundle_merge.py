@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils import _bundle_merge
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle_merge import Merged, safe_names
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle import merge as _bundle_merge
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.merge import Merged, safe_names
 
 HOSTS = ["head", "worker-1"]
 

@@ -24,7 +24,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("ray-monitor")
     for file in (REPOSITORY / "roles/monitor/files").glob("ray_monitor*.py"):
         shutil.copy(file, directory)
-    shutil.copy(REPOSITORY / "plugins/module_utils/_ray_api.py", directory)
+    shutil.copy(REPOSITORY / "plugins/module_utils/_gcs/under_ray/api.py", directory / "_ray_api.py")
     return directory
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._listeners import listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
 from tests import prometheus
 from tests.unit.monitor.exporter import NODES, Exporter, of, until
 

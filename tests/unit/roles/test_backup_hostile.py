@@ -250,7 +250,7 @@ def test_clusters_share_a_directory(head):
     assert left == {*others, Path(answer["archive"]).name, "ray-backup-demo-latest.json"}
     assert not (head.directory / "elsewhere").exists()
     # What a teardown takes is what this cluster left.
-    expression = yaml.safe_load((HEAD / "vars" / "main.yml").read_text())["_head_backup_names"]
+    expression = yaml.safe_load((HEAD / "vars" / "main" / "backup.yml").read_text())["_head_backup_names"]
     environment = jinja2.Environment()
     environment.filters["regex_escape"] = re.escape
     ours = re.compile(environment.from_string(expression).render(ray_cluster_name="demo"))

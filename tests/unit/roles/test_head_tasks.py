@@ -49,7 +49,7 @@ def test_no_file_of_roots_has_a_name_that_others_can_take():
 
 
 def test_a_file_of_the_operators_is_named_here():
-    variables = yaml.safe_load((HEAD / "vars" / "main.yml").read_text(encoding="utf-8"))
+    variables = yaml.safe_load((HEAD / "vars" / "main" / "backup.yml").read_text(encoding="utf-8"))
     assert "answer" not in variables["_head_backup_here"] and "stdout" not in variables["_head_archive"]
     place, fetched, _told = tasks(HEAD / "tasks" / "fetch_backup.yml")
     assert place["ansible.builtin.copy"]["dest"] == "{{ _head_backup_here }}"

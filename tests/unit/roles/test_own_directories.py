@@ -26,7 +26,7 @@ def told(tmp_path: Path, *tasks: dict, **variables) -> subprocess.CompletedProce
     """The output of a play on localhost that knows the variables of all roles."""
     known = [
         {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "variables"}}
-        for role in ("ray", "head", "worker", "monitor")
+        for role in ("head", "worker", "monitor")
     ]
     (tmp_path / "inventory.yml").write_text(INVENTORY)
     play = [{"hosts": "head", "gather_facts": False, "vars": variables, "tasks": [*known, *tasks]}]

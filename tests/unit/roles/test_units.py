@@ -22,7 +22,7 @@ PLAY = """
 - hosts: ray_head:ray_workers
   gather_facts: false
   tasks:
-    - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: variables}
+    - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
     - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: variables}
     - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: variables}
     - ansible.builtin.copy:

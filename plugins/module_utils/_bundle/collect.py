@@ -1,0 +1,375 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""An archive of what a host says of itself, without secrets: they are known or guessed before a byte is written."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import Contents, open_path, read_as
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret
+
+REMOVED = b"[removed]"
+COMMAND_TIMEOUT = 10.0
+# Shorter words would hide others than themselves; where one stands behind its name, a pattern finds it.
+_SHORTEST = 6
+# What may stand behind the name of a secret: a string in quotes, in quotes inside of JSON inside of JSON, or a word.
+_VALUE = rb"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\\+"[^"\n]*(?<=\\)"|[^\s"',;&<>()\[\]{}\\]+)"""
+_NAME = (
+    rb"(?:password|passwd|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key"
+    rb"|secret[_-]?key|(?<![A-Za-z0-9])[as]k)"
+)
+_WEB_TOKEN = re.compile(rb"\beyJ[\w-]{10,}")
+
+
+def _without_web_tokens(match: re.Match[bytes]) -> bytes:
+    """A word without the JSON Web Tokens in it: three parts, of which the first shows what it is."""
+    parts, kept, here = match[0].split(b"."), [], 0
+    while here < len(parts):
+        found = _WEB_TOKEN.search(parts[here]) if here + 2 < len(parts) else None
+        whole = found and len(parts[here + 1]) >= 10 and parts[here + 2]
+        kept.append(parts[here][:found.start()] + REMOVED if whole else parts[here])
+        here += 3 if whole else 1
+    return b".".join(kept)
+
+
+# Each of them takes a time that grows with the text alone: none begins with a repetition that can fail, none repeats
+# what the next part repeats too, and none looks on without bound from a place behind which it can begin again.
+_PATTERNS = [
+    (re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REMOVED),
+    (re.compile(rb"^(?:[A-Za-z0-9+/=]{1,80}\r?\n){0,60}-----END [A-Z ]*PRIVATE KEY-----", re.MULTILINE), REMOVED),
+    (re.compile(rb"((?:authorization|cookie)(?:\\*[\"'])?[ \t]*[:=,][ \t]*)(?:\\*[\"'])?[^\r\n\"'\\]+", re.I),
+     rb"\1" + REMOVED),
+    (re.compile(rb"(\b(?:bearer|basic) )[A-Za-z0-9._~+/=-]{8,}", re.I), rb"\1" + REMOVED),
+    (re.compile(rb"(://)[^\s/@\"'<>]{1,512}@"), rb"\1" + REMOVED + b"@"),
+    (re.compile(rb"(" + _NAME + rb"(?:\\*[\"'])?[ \t]*(?:=>|[:=])[ \t]*)" + _VALUE, re.I), rb"\1" + REMOVED),
+    # An option and its value: two words of a command line, or two items of a list.
+    (re.compile(rb"(--[A-Za-z][\w-]{0,40}?(?:password|passwd|secret|token|key)(?:[\"'],)?[ \t]+)(?!-)" + _VALUE, re.I),
+     rb"\1" + REMOVED),
+    (re.compile(rb"^([ \t]*(?:requirepass|masterauth|masteruser)[ \t]+)[^\r\n]+", re.MULTILINE), rb"\1" + REMOVED),
+    (re.compile(rb"([?&](?:key|sign|sig|signature)=)[^\s&\"'\\]+", re.I), rb"\1" + REMOVED),
+    # Tokens that show by their shape what they are, JSON Web Tokens among them.
+    (re.compile(rb"\b(?:hf_\w{20,}|sk-[\w-]{20,}|gh[a-z]_\w{20,}|A[KS]IA[0-9A-Z]{16})"), REMOVED),
+    (re.compile(rb"[\w.-]{24,}"), _without_web_tokens),
+]
+_NAMED = re.compile(r"""^[ \t-]*["']?([A-Za-z_][\w.-]*)["']?[ \t]*:[ \t]+(\S.*)$""", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^Environment=(.*)$", re.MULTILINE)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", None)
+
+
+def _base64(raw: bytes) -> Iterator[bytes]:
+    """What of a secret shows in the base64 of a text that holds it, wherever it begins there."""
+    for offset, mixed in ((0, 0), (1, 2), (2, 3)):
+        encoded = base64.b64encode(b"\0" * offset + raw).rstrip(b"=")
+        # The last character holds bits of what follows, unless three bytes end there.
+        core = encoded[mixed:] if (offset + len(raw)) % 3 == 0 else encoded[mixed:-1]
+        yield core
+        yield core.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _forms(secret: str) -> set[bytes]:
+    """A secret as logs, configurations and command lines may show it."""
+    raw = secret.encode(errors="surrogateescape")
+    texts = {secret, html.escape(secret), secret.replace("'", "'\\''"), secret.replace("'", "'\"'\"'")}
+    # systemd.syntax(7) doubles these; Python and JSON have their own escapes, and JSON may stand inside of JSON.
+    texts |= {secret.replace("%", "%%").replace("$", "$$"), repr(secret)[1:-1], secret.replace('"', '\\"')}
+    for ascii_only in (True, False):
+        once = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+        texts |= {once, json.dumps(once, ensure_ascii=ascii_only)[1:-1]}
+    for safe in ("", "/", "/:=&?"):
+        quoted = urllib.parse.quote(raw, safe=safe)
+        texts |= {quoted, quoted.replace("%20", "+"), re.sub("%..", lambda match: match[0].lower(), quoted)}
+    found = {text.encode(errors="surrogateescape") for text in texts} | {raw.hex().encode(), raw.hex().upper().encode()}
+    # What is left of UTF-16 where zeros are taken out, as they are from all that is read.
+    found |= {secret.encode(code, errors="replace").replace(b"\0", b"") for code in ("utf-16-le", "utf-16-be")}
+    return {form for form in found | set(_base64(raw)) if len(form) >= _SHORTEST}
+
+
+class Redactor:
+    """Removes known secrets, and what looks like one."""
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+        self._known: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Learn secrets; each line of one counts, too."""
+        for secret in secrets:
+            parts = (secret, secret.strip(), *secret.split("\n"))
+            self._secrets.update(part for part in parts if len(part.strip()) >= _SHORTEST)
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        # The longest first: a part of it would leave the rest.
+        self._known = sorted(forms, key=lambda form: (-len(form), form))
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest form of a secret."""
+        return len(self._known[0]) if self._known else 0
+
+    def clean(self, text: bytes) -> bytes:
+        """The text without secrets."""
+        for form in self._known:
+            text = text.replace(form, REMOVED)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text
+
+
+def secrets_of(text: str, urls: bool = False) -> set[str]:
+    """The secrets in a configuration, by the names that they have there.
+
+    :arg text: YAML, JSON, a unit, an environment file, or a token alone.
+    :arg urls: URLs are secrets, too: whoever knows the address of a chat robot can speak for it.
+    """
+    pairs = list(_pairs(text))
+    found = {value for name, value in pairs if is_secret(name.replace("-", "_").replace(".", "_"))}
+    if urls:
+        for value in (value for name, value in pairs if name.lower().endswith("url")):
+            parts = urllib.parse.urlsplit(value)
+            if parts.hostname not in _LOOPBACK:
+                query = [item for pair in urllib.parse.parse_qsl(parts.query) for item in pair[1:]]
+                found |= {value, *query, parts.path.rpartition("/")[2], parts.password or ""}
+    return found
+
+
+def _json_pairs(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values in what JSON holds; the items of a list have its name."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _json_pairs(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _json_pairs(item, name)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values in a configuration."""
+    with contextlib.suppress(ValueError):
+        yield from _json_pairs(json.loads(text))
+        return
+    for line in _ENVIRONMENT.findall(text):
+        try:
+            # Its time grows with the square of a word.
+            words = shlex.split(line) if len(line) < 1 << 14 else line.split()
+        except ValueError:
+            words = line.split()
+        for name, equals, value in (word.partition("=") for word in words):
+            yield name, value.replace("%%", "%") if equals else ""
+    for name, value in _NAMED.findall(text):
+        yield name, _unquoted(value.rstrip(" \t\r").removesuffix(",").strip())
+
+
+def _unquoted(value: str) -> str:
+    """A scalar of YAML or JSON as what it means."""
+    if value.startswith("'") and value.endswith("'"):
+        return value[1:-1].replace("''", "'")
+    if not value.startswith('"'):
+        return value.partition(" #")[0].strip()
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value.strip('"')
+
+
+def secrets_of_secret_file(text: str) -> set[str]:
+    """The secrets in a file that holds nothing else: a token, lines of NAME=value, or a map in JSON."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return {value for value in found.values() if isinstance(value, str)}
+    lines = [line.strip() for line in text.splitlines()]
+    values = {line.partition("=")[2].strip("\"'") for line in lines if re.match(r"[A-Za-z_]\w*=", line)}
+    return values if values else {text.strip()}
+
+
+@dataclass
+class Source:
+    """One thing that goes into the archive: a file, what a command says, or a text. only: keep such lines.
+
+    top, user: the file lies below this directory, and is read as this user. error: why there is nothing.
+    """
+
+    name: str
+    path: str = ""
+    top: str = ""
+    user: str = ""
+    error: str = ""
+    argv: list[str] = field(default_factory=list)
+    text: str = ""
+    only: re.Pattern[bytes] | None = None
+
+
+@dataclass
+class Entry:
+    """What became of a source. note: empty, or what was cut or went wrong."""
+
+    name: str
+    bytes: int
+    note: str = ""
+
+
+def command_output(argv: list[str], timeout: float = COMMAND_TIMEOUT) -> tuple[IO[bytes], str]:
+    """Run a command.
+
+    A command that hangs in the kernel, as nvidia-smi does with a sick GPU, cannot even be killed: it is not waited for,
+    and holds no pipe of ours.
+
+    :returns: its output and errors, and a note: empty, or how it failed.
+    """
+    output = tempfile.TemporaryFile()
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "COLUMNS": "1000"}
+    environment["PATH"] = environment.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin"
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    except OSError as error:
+        return output, f"{argv[0]}: {error.strerror}"
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return output, f"did not finish within {timeout:g} s"
+    return output, f"ended with {status}" if status else ""
+
+
+def is_text(data: bytes) -> bool:
+    """Whether a text that was read can be one: in what is compressed no secret can be found."""
+    wrong = data.decode("utf-8", errors="replace").count("\ufffd") + len(re.findall(rb"[\x01-\x06\x0e-\x1a]", data))
+    return wrong * 20 <= len(data)
+
+
+class Bundle:
+    """The archive. Each member is held in memory as a whole, so that no secret lies across a border of two parts.
+
+    :arg top: the directory in the archive.
+    :arg max_bytes: of one member; the end of a longer one is kept.
+    :arg total_bytes: of all of them, before they are compressed.
+    :arg hidden: files that are left out, `(device, inode)`.
+    """
+
+    def __init__(self, stream: IO[bytes], top: str, redactor: Redactor, max_bytes: int, total_bytes: int,
+                 hidden: set[tuple[int, int]] | None = None):
+        self.archive = tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6)
+        self.top = top
+        self.redactor = redactor
+        self.max_bytes = max_bytes
+        self.left = total_bytes
+        self.hidden = hidden or set()
+        self.entries: list[Entry] = []
+
+    def add(self, source: Source) -> None:
+        """Put one source into the archive, or note why it is not there."""
+        if self.left <= 0:
+            self._note(source.name, 0, "left out: the bundle is full")
+            return
+        try:
+            found, note = self._open(source)
+            with found.stream:
+                data, cut = self._tail(found, source.only)
+        except OSError as error:
+            self._note(source.name, 0, f"left out: {error.strerror or error}")
+            return
+        if data is None:
+            self._note(source.name, 0, f"left out: {cut}")
+        elif data or not source.argv or not note:
+            self._write(source.name, data, found.modified)
+            self._note(source.name, len(data), "; ".join(filter(None, [note, cut])))
+            self.left -= len(data)
+        else:
+            self._note(source.name, 0, f"left out: {note}")
+
+    @property
+    def _margin(self) -> int:
+        """A secret that is cut in two is not found: what was read before the limit is dropped again."""
+        return self.redactor.longest + 4096
+
+    def _open(self, source: Source) -> tuple[Contents, str]:
+        note = ""
+        if source.error:
+            raise OSError(source.error)
+        if source.user:
+            found = read_as(source.user, source.top, source.path, min(self.max_bytes, self.left) + self._margin)
+        elif source.path:
+            stream = open_path(source.path)
+            found = Contents(stream, os.fstat(stream.fileno()))
+        else:
+            stream, note = command_output(source.argv) if source.argv else (tempfile.TemporaryFile(), "")
+            stream.write(source.text.encode(errors="surrogateescape"))
+            stream.flush()
+            found = Contents(stream, os.fstat(stream.fileno()))
+        if found.identity in self.hidden:
+            found.stream.close()
+            raise OSError("it holds a secret")
+        return found, note
+
+    def _tail(self, found: Contents, only: re.Pattern[bytes] | None) -> tuple[bytes | None, str]:
+        """The end of a file without secrets, and what was cut; None where it is no text."""
+        limit, margin, size = min(self.max_bytes, self.left), self._margin, found.size
+        begin = max(0, size - limit - margin)
+        found.stream.seek(max(0, begin - found.begin))
+        read = found.stream.read(limit + margin)
+        data = read.replace(b"\0", b"")  # What a crash leaves in a log; also, UTF-16 becomes readable.
+        if not is_text(data):
+            return None, "not text, so secrets in it could not be found"
+        if only:
+            data = b"".join(line for line in data.splitlines(keepends=True) if only.search(line))
+        data = self.redactor.clean(data)
+        if begin:
+            data = data[margin:]
+            data = data[data.find(b"\n") + 1:]
+        data = data[-limit:]
+        return data, f"the last {len(data)} of {size} bytes" if begin or len(read) > limit else ""
+
+    def _note(self, name: str, size: int, note: str) -> None:
+        self.entries.append(Entry(self._cleaned(name), size, self._cleaned(note)))
+
+    def _cleaned(self, text: str) -> str:
+        return self.redactor.clean(text.encode(errors="surrogateescape")).decode(errors="replace")
+
+    def _write(self, name: str, data: bytes, modified: float) -> None:
+        member = tarfile.TarInfo(f"{self.top}/{self._cleaned(name)}")
+        member.size, member.mode, member.mtime = len(data), 0o600, int(modified)
+        self.archive.addfile(member, io.BytesIO(data))
+
+    def close(self) -> None:
+        """Write the manifest, and end the archive."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        lines = [
+            f"Support bundle of {self.top}, made at {moment} by rayops.cluster.",
+            f"{REMOVED.decode()} stands for {len(self.redactor)} secrets that were known, and for what looks like one.",
+            "Look at what is here before you hand it on.", "",
+        ]
+        whole = [entry for entry in self.entries if not entry.note]
+        gone = [entry for entry in self.entries if entry.note.startswith("left out")]
+        cut = [entry for entry in self.entries if entry.note and entry not in gone]
+        for title, entries in (("Whole", whole), ("Cut, or ended with an error", cut), ("Not here", gone)):
+            lines += [title, *(f"{entry.bytes:>12}  {entry.name}  {entry.note}".rstrip() for entry in entries), ""]
+        self._write("manifest.txt", "\n".join(lines).encode(errors="replace"), time.time())
+        self.archive.close()

@@ -1,0 +1,159 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""Archives that other hosts made, put into one without ever being unpacked: they may have been made to do harm."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+
+# Bytes that are read at once; no header of a member has more.
+BLOCK = 1 << 16
+MOST_MEMBERS = 20000
+# Characters and parts of a name.
+_LONGEST, _DEEPEST = 1000, 40
+# Notes on one host; what else is left out is counted.
+_MOST_NOTES = 100
+
+
+class Bounded:
+    """What an archive unpacks to, read forwards, in small blocks, and no more than so many bytes."""
+
+    def __init__(self, stream: IO[bytes], most: int):
+        self.stream, self.most, self.position, self.back, self.last = stream, most, 0, 0, b""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; raises tarfile.ReadError where a header lies about its own length."""
+        if not 0 <= size <= BLOCK or self.position > self.most:
+            raise tarfile.ReadError(f"it unpacks to more than {self.most} bytes, or has a header of more than {BLOCK}")
+        before, self.back = self.last[-1:] if self.back and size else b"", 0
+        data = self.stream.read(size - len(before))
+        self.position += len(data)
+        self.last = data or self.last
+        return before + data
+
+    def tell(self) -> int:
+        """Where the next byte lies."""
+        return self.position - self.back
+
+    def seek(self, offset: int, _whence: int = 0) -> None:
+        """Forwards, or to the last byte, which tarfile reads again; a size below zero leads nowhere."""
+        self.back = int(offset == self.position - 1)
+        while self.tell() < offset:
+            if not self.read(min(BLOCK, offset - self.tell())):
+                raise tarfile.ReadError("it ends within a file")
+        if self.tell() != offset:
+            raise tarfile.ReadError("it goes backwards")
+
+    def file(self, entry: tarfile.TarInfo) -> bytes:
+        """The content of the member whose header was read just now."""
+        self.seek(entry.offset_data)
+        blocks, left = [], entry.size
+        while left > 0:
+            block = self.read(min(left, BLOCK))
+            if not block:
+                raise tarfile.ReadError("it ends within a file")
+            blocks.append(block)
+            left -= len(block)
+        return b"".join(blocks)
+
+
+def safe_names(hosts: list[str]) -> list[str]:
+    """Names of directories for hosts, whatever an inventory calls them: each another one, and no path."""
+    found: list[str] = []
+    for number, host in enumerate(hosts):
+        name = re.sub(r"^\.|[^\w.-]", "_", host[:100], flags=re.ASCII)
+        while not name or name.lower() in [*map(str.lower, found), "hosts.txt", "cluster.json"]:
+            name += f"-{number}"
+        found.append(name)
+    return found
+
+
+class Merged:
+    """One archive, which is made of others.
+
+    :arg top: the directory in it.
+    :arg max_bytes: of a member of another archive.
+    :arg total_bytes: of one other archive.
+    """
+
+    def __init__(self, stream: IO[bytes], top: str, max_bytes: int, total_bytes: int):
+        self.archive = tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6)
+        self.top, self.max_bytes, self.total_bytes = top, max_bytes, total_bytes
+
+    def write(self, name: str, data: bytes, modified: int | None = None) -> None:
+        """Add a regular file that its owner alone can read."""
+        member = tarfile.TarInfo(f"{self.top}/{name}")
+        member.size, member.mode = len(data), 0o600
+        member.mtime = int(time.time() if modified is None else modified)
+        self.archive.addfile(member, io.BytesIO(data))
+
+    def add(self, directory: str, stream: IO[bytes]) -> list[str]:
+        """Add the regular files of another archive below a directory.
+
+        :returns: what is left out, and why; damage costs what comes behind it.
+        """
+        notes: list[str] = []
+        members = self._members(stream, notes)
+        while True:
+            try:
+                member = next(members, None)
+            # Its bytes are another's: whatever they break in tarfile or zlib, the bundle goes on.
+            except Exception as error:  # pylint: disable=broad-exception-caught
+                notes.append(f"the rest: {' '.join(str(error).split()) or type(error).__name__}")
+                break
+            if member is None:
+                break
+            name, data, modified = member
+            self.write(f"{directory}/{name}", data, modified)
+        if len(notes) > _MOST_NOTES:
+            notes[_MOST_NOTES:] = [f"{len(notes) - _MOST_NOTES} others"]
+        notes = [harmless(note) for note in notes]
+        if notes:
+            self.write(f"{directory}/left-out.txt", "".join(f"{note}\n" for note in notes).encode(errors="replace"))
+        return notes
+
+    def _members(self, stream: IO[bytes], notes: list[str]) -> Iterator[tuple[str, bytes, int]]:
+        files, directories = {"left-out.txt"}, set()
+        with gzip.GzipFile(fileobj=stream) as plain:
+            bounded = Bounded(plain, self.total_bytes)
+            for number, entry in enumerate(tarfile.TarFile(fileobj=bounded)):
+                if number >= MOST_MEMBERS:
+                    raise tarfile.ReadError(f"it has more than {MOST_MEMBERS} members")
+                name = harmless(entry.name.partition("/")[2])
+                parts = name.split("/")
+                above = {"/".join(parts[:depth]) for depth in range(1, min(len(parts), _DEEPEST))}
+                problem = self._problem(entry, parts)
+                if not problem and (name in files | directories or above & files):
+                    problem = "its name is another's"
+                if problem:
+                    notes.append(f"{entry.name[:_LONGEST]}: {problem}")
+                    continue
+                files.add(name)
+                directories |= above
+                yield name, bounded.file(entry), int(min(max(entry.mtime, 0), 1 << 32))
+            while bounded.read(BLOCK):
+                pass  # To the sum at its end.
+
+    def _problem(self, entry: tarfile.TarInfo, parts: list[str]) -> str:
+        """Why a member is left out; empty for none."""
+        if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+            return "no regular file"
+        if len(entry.name) > _LONGEST or len(parts) > _DEEPEST or {"", ".", ".."} & {*parts, entry.name.split("/")[0]}:
+            return "no name below its host's"
+        return f"more than {self.max_bytes} bytes" if entry.size > self.max_bytes else ""
+
+    def close(self) -> None:
+        """End the archive."""
+        self.archive.close()

@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds.
+
+Who asks for Ray's own files asks as Ray's user (_guest.as_user): any job may have put something else in their place.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import socket
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_regular, run
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
+
+SECONDS = 3.0
+# What programs write when they give up, the most telling first.
+_TELLING = (
+    re.compile(r"Check failed: (.*)"),
+    re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .*)"),
+    re.compile(r"((?:Bad file format|Wrong signature|Fatal|FATAL|.*[Cc]annot|.*[Ff]ailed to) .*)"),
+)
+_CORRUPT = re.compile(r"Corruption: .*|Bad file format reading .*|Short read or OOM loading DB.*|Wrong signature .*")
+# Ray gives each life of a raylet new names for these two, and never takes a name that exists.
+_SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
+
+
+def telling_line(log: str) -> str:
+    """Of a log, the line that tells most of why something ended; empty where none does."""
+    # Not more of a line: a pattern's time grows with its square.
+    lines = [line[:1000] for line in log.splitlines()]
+    for pattern in _TELLING:
+        found = [match.group(1) for match in map(pattern.search, lines) if match]
+        if found:
+            return " ".join(found[-1].split())[:200]
+    return ""
+
+
+def corruption(log: str) -> str:
+    """The last line that tells of stored state that cannot be read; empty for none."""
+    found = _CORRUPT.findall(log)
+    return " ".join(found[-1].split())[:200].rstrip(". ") if found else ""
+
+
+def rocksdb_corruption(temp_dir: str, path: str) -> str:
+    """What the last GCS server said of a RocksDB that it could not open; empty where it could, or has another by now.
+
+    :arg temp_dir: where the sessions are.
+    :arg path: the database.
+    """
+    logs = sorted(glob.glob(f"{temp_dir}/session_latest/logs/gcs_server*.err"), key=os.path.getmtime)
+    found = corruption(read_regular(logs[-1])) if logs else ""
+    # A backup that was put back is newer than the log. Opening the database touches it too, just before.
+    files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
+    changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)
+    return found if found and changed <= os.path.getmtime(logs[-1]) + 2 else ""
+
+
+def full_disks(paths: Iterable[str], limit: float) -> list[tuple[str, str]]:
+    """The file systems that are full: the first of the paths on each, and in words what is used up."""
+    found, seen = [], set()
+    for path in paths:
+        if not path or not os.path.exists(path) or os.stat(path).st_dev in seen:
+            continue
+        seen.add(os.stat(path).st_dev)
+        space = os.statvfs(path)
+        # As Ray counts: what only root may still use is used.
+        for name, total, free in (
+            ("its space", space.f_blocks, space.f_bavail), ("its inodes", space.f_files, space.f_favail)
+        ):
+            if total and 1 - free / total >= limit:
+                found.append((path, f"{100 - 100 * free / total:.0f} % of {name}"))
+    return found
+
+
+def visible_bytes(directory: str) -> tuple[int, str]:
+    """What files with names take in a directory, and the largest of them. Ray's own object store has no name there."""
+    total, largest, name = 0, 0, ""
+    for folder, _folders, names in os.walk(directory):
+        for entry in names:
+            path = os.path.join(folder, entry)
+            try:
+                size = os.lstat(path).st_blocks * 512
+            except OSError:
+                continue  # It vanished.
+            total += size
+            if size > largest:
+                largest, name = size, path
+    return total, name
+
+
+def _sockets(temp_dir: str) -> Iterator[str]:
+    for path in glob.glob(f"{glob.escape(temp_dir)}/session_2*/sockets/*"):
+        try:
+            if _SOCKET.fullmatch(os.path.basename(path)) and stat.S_ISSOCK(os.lstat(path).st_mode):
+                yield path
+        except OSError:
+            continue  # It vanished.
+
+
+def stale_sockets(temp_dir: str, proc: str = "/proc") -> list[str]:
+    """The sockets of raylets and object stores that no process has."""
+    # In this order: one that is made in between is in both.
+    files = list(_sockets(os.path.realpath(temp_dir)))
+    bound = {line.split(None, 7)[-1] for line in read_file(f"{proc}/net/unix").splitlines()}
+    return sorted(path for path in files if path not in bound)
+
+
+def stale_files(temp_dir: str, clusters: list[str]) -> list[str]:
+    """What ended processes left: their sockets, and the file with the address of a cluster that is none of these."""
+    named = os.path.join(temp_dir, "ray_current_cluster")
+    cluster = read_regular(named).strip()
+    return stale_sockets(temp_dir) + ([named] if cluster and cluster not in clusters else [])
+
+
+def remove_stale(temp_dir: str, clusters: list[str]) -> list[str]:
+    """Remove it; returns what could not be removed."""
+    left = []
+    for path in stale_files(temp_dir, clusters):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            left.append(path)
+    return left
+
+
+def addresses_of(name: str) -> set[str]:
+    """The addresses that the host has for a name, from its files or its name servers."""
+    try:
+        done = subprocess.run(
+            ["getent", "ahosts", name], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a regular file of a megabyte at most; empty where there is none."""
+    try:
+        # No pipe is waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            return hashlib.sha256(stream.read(1 << 20)).hexdigest() if regular else ""
+    except OSError:
+        return ""
+
+
+def python_version(environment: str, user: str | None = None) -> str:
+    """The version of an environment's Python, run as a user; empty where it does not run."""
+    command = [f"{environment}/bin/python", "-I", "-c", "import platform; print(platform.python_version())"]
+    try:
+        return run(command, user, 10)[1].strip()[:40]
+    except (OSError, GuestError):
+        return ""
+
+
+def ask_redis(host: str, port: int, password: str) -> str:
+    """Whether Redis answers, and may be written to: ``ok``, or what it says instead.
+
+    :returns: ``ok``; a reply of Redis that begins with ``-``; or why there is none.
+    """
+    commands = [["AUTH", password]] if password else []
+    request = b"".join(map(_encode, [*commands, ["PING"], ["ROLE"]]))
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+            connection.settimeout(SECONDS)
+            connection.sendall(request)
+            with connection.makefile("rb") as stream:
+                lines = [stream.readline(4096).decode(errors="replace").strip() for _command in commands + [None]]
+                refused = next((line for line in lines if line.startswith("-")), "")
+                # An array: its length, the length of its first word, and the word.
+                found = [b""] if refused else [stream.readline(4096) for _line in range(3)]
+                role = found[-1].decode(errors="replace").strip()
+    except OSError as error:
+        return (error.strerror or str(error) or type(error).__name__).strip().rstrip(".")
+    if refused:
+        return refused
+    if lines[-1] != "+PONG":
+        return f"it answers {lines[-1][:40]!r}, as no Redis does" if lines[-1] else "it closes the connection"
+    return "-READONLY it is a replica" if role == "slave" else "ok"
+
+
+def _encode(words: list[str]) -> bytes:
+    """A command in Redis's protocol."""
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)

@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""What is wrong with a host of a Ray cluster. Only looks; what it finds says what may be done without harm."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
+
+# A node that was started by systemd again and again and is younger than this may fall once more.
+STEADY = 300.0
+# For what is read as Ray's user.
+GUEST_SECONDS = 20.0
+
+
+@dataclass
+class Finding:
+    """One thing that is wrong.
+
+    problem: its fixed name; detail: a sentence with the facts; mend: what recover does, empty for nothing;
+    person: what a person must do where recover does nothing, or in vain; empty for nothing;
+    step: how recover does it; blocks: the step that is of no use, or does harm, before a person has done this.
+    """
+
+    problem: str
+    detail: str
+    mend: str = ""
+    person: str = ""
+    step: str = ""
+    blocks: str = ""
+
+    def to_dict(self) -> dict:
+        """As a module returns it."""
+        # Logs, and names of files and nodes, are for any job to choose.
+        return _guest.harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
+
+
+@dataclass
+class Declared:
+    """What the diagnosis is told of the host and its cluster."""
+
+    config: dict = field(default_factory=dict)
+    config_file: str = ""
+    cluster: dict = field(default_factory=dict)
+    head_address: str = ""
+    ray_version: str = ""
+    token_digest: str = ""
+    redis_service: str = ""
+    disk_limit: float = 0.95
+    crash_restarts: int = 3
+    user: str = "ray"
+
+    @property
+    def temp_dir(self) -> str:
+        """Where Ray keeps its sessions."""
+        return (self.config.get("ray") or {}).get("temp_dir") or ""
+
+    @property
+    def gcs_path(self) -> str:
+        """Where RocksDB lies; empty for none."""
+        return (self.config.get("gcs") or {}).get("path") or ""
+
+    @property
+    def token_path(self) -> str:
+        """The host's file with the cluster's token; empty for none."""
+        return (self.config.get("auth") or {}).get("token_path") or ""
+
+
+def settle(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
+    """Leave to a person what is of no use, or does harm, before a person has done something else.
+
+    :returns: the findings, and the steps that recover takes.
+    """
+    blocked = {finding.blocks for finding in findings} - {""}
+    for finding in findings:
+        if finding.step in blocked:
+            finding.mend = ""
+            finding.person = f"first what else is said of this host; then run recover again. {finding.person}".strip()
+    return findings, sorted({finding.step for finding in findings if finding.step} - blocked)
+
+
+def gather(checks: list[Callable[[], list[Finding]]]) -> list[Finding]:
+    """All that the checks find. One that cannot look is a finding, not a failure."""
+    found = []
+    for check in checks:
+        try:
+            found += check()
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            name = check.__name__.strip("_").replace("_", " ")
+            found.append(Finding(
+                "not_looked_at", f"'{name}' could not be looked at: {type(error).__name__}: {error}",
+                person="mend what the message names, then run recover again.",
+            ))
+    return found
+
+
+def journal_of(unit: Unit) -> str:
+    """What a unit that is in trouble wrote last."""
+    return unit.journal(60)
+
+
+def crash_loop(unit: Unit, alive: bool, started: float | None, limit: int) -> bool:
+    """Whether systemd starts a unit again and again; one that has run for a while since is over it."""
+    steady = alive and started is not None and time.time() - started > STEADY
+    return unit.restarts >= limit and not steady
+
+
+def sick_unit(unit: Unit, step: str) -> list[Finding]:
+    """What is wrong with a unit that does not run, and which step starts it."""
+    log = f"see `journalctl -u {unit.name}` on the host for why it does not stay up."
+    state = unit.properties.get("ActiveState") or "inactive"
+    if not unit.exists:
+        return [Finding("unit_missing", f"{unit.name} is not installed.", "it is installed and started.", log, step)]
+    if not unit.stopped:
+        return []
+    if state == "failed":
+        why = host.telling_line(journal_of(unit))
+        detail = f"{unit.name} has failed" + (f": {why}" if why else ".")
+        return [Finding("unit_failed", detail, "it is started.", log, step)]
+    return [Finding("unit_stopped", f"{unit.name} is stopped.", "it is started.", log, step)]
+
+
+def disabled_unit(unit: Unit, step: str) -> list[Finding]:
+    """Whether a unit would not come back with its host, and which step enables it."""
+    if not unit.exists or unit.enabled:
+        return []
+    return [Finding(
+        "unit_disabled", f"{unit.name} does not start with the host.", "it is enabled.",
+        f"`systemctl enable {unit.name}` on the host, and look for what disables it.", step,
+    )]
+
+
+class HostDiagnosis:
+    """What can be wrong with a host whatever it runs."""
+
+    def __init__(self, declared: Declared):
+        self.declared = declared
+        # Whose the files below temp_dir are; None where no node is declared, so that there are none.
+        self.user: str | None = None
+
+    def as_guest(self, call: Callable[[], Any]) -> Any:
+        """Look at what Ray may have changed as Ray's user, which finds no more than a job does, and for a time."""
+        return _guest.as_user(self.user, call, GUEST_SECONDS) if self.user else call()
+
+    def checks(self) -> list[Callable[[], list[Finding]]]:
+        """The checks, in the order in which their findings are shown."""
+        return [self.disks, *([self.redis_unit] if self.declared.redis_service else [])]
+
+    def disks(self) -> list[Finding]:
+        """File systems without room: Ray makes no object on a disk that is 95 % full."""
+        found = []
+        for path, used, prune in self.as_guest(self._full_disks):
+            found.append(Finding(
+                "disk_full", f"the file system of {path} has used {used}.",
+                "what ended sessions left is removed (ray-prune.service)." if prune else "",
+                f"make room: `du -xh {path} | sort -h | tail` on the host names the largest directories.",
+                "prune" if prune else "",
+            ))
+        return found
+
+    def _full_disks(self) -> list[tuple[str, str, bool]]:
+        """The file systems that are full, what is used up, and whether sessions lie there."""
+        store = self.declared.config.get("object_store") or {}
+        temp_dir = self.declared.temp_dir
+        paths = [temp_dir, self.declared.gcs_path, store.get("spilling_directory"), "/"]
+        sessions = os.stat(temp_dir).st_dev if temp_dir and os.path.exists(temp_dir) else None
+        full = host.full_disks([path for path in paths if path], self.declared.disk_limit)
+        return [(path, used, os.stat(path).st_dev == sessions) for path, used in full]
+
+    def redis_unit(self) -> list[Finding]:
+        """The service that keeps the cluster's state."""
+        unit = Unit(self.declared.redis_service)
+        found = sick_unit(unit, "redis")
+        looping = not found and not unit.active and unit.restarts >= self.declared.crash_restarts
+        corrupt = host.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
+        if corrupt:
+            return [Finding(
+                "storage_corrupt", f"{unit.name} cannot read its state: {corrupt}.", blocks="redis",
+                person="put a backup of its directory back, or repair its files with redis-check-aof; or begin anew: "
+                "`ansible-playbook rayops.cluster.reset -e reset_state=wipe`.",
+            )]
+        if looping:
+            found = [Finding(
+                "crash_loop", f"systemd has started {unit.name} {unit.restarts} times in vain: "
+                f"{host.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
+                f"see `journalctl -u {unit.name}` on the host.", "redis",
+            )]
+        return found + disabled_unit(unit, "redis")

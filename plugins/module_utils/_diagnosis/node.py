@@ -1,0 +1,330 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""What is wrong with the Ray node of a host, against its declared state and what the GCS says of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
+    Declared,
+    Finding,
+    HostDiagnosis,
+    crash_loop,
+    disabled_unit,
+    journal_of,
+    sick_unit,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
+    LiveNode,
+    all_differences,
+    ray_version,
+    redis_password,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
+
+# How the sentences of _ray_host begin, and what they are about.
+_PROBLEMS = {"network.": "address_changed", "object_store.": "shm_full", "plasma_directory": "shm_full"}
+# What Redis answers when it runs and cannot serve a GCS, and who can help.
+_REDIS = {
+    "-LOADING": ("is still reading its state", "wait for it, then run recover again."),
+    "-MISCONF": ("takes no writes", "make room on its disk, or mend what its log names."),
+    "-READONLY": ("takes no writes", "make it the primary again: restart its service on its host."),
+}
+_SICK = ("health", "raylet")
+_BESIDE = ("unit file", "enabled", "timers")
+
+
+class NodeDiagnosis(HostDiagnosis):
+    """A Ray node, its unit, and its host."""
+
+    def __init__(self, declared: Declared, node_type: str, live: LiveNode, accelerators: bool, other_nodes: str):
+        super().__init__(declared)
+        self.node_type, self.live, self.unit = node_type, live, live.unit
+        self.accelerators, self.other_nodes = accelerators, other_nodes
+        # The unit's, by systemd's record; before it is there, the one that it is to have, or one that finds nothing.
+        planned = declared.user if exists(declared.user) else "nobody"
+        self.user = (live.user or own_name()) if self.unit.exists else planned
+        # Whether stale files are removed, those that were found, and those that could not be removed.
+        self.remove, self.found, self.kept = False, [], []
+        self.environment = os.path.dirname(os.path.dirname(live.start.executable))
+        found = all_differences(live)[0].to_list() if live.running else []
+        self.sick = [item for item in found if item["option"] in _SICK]
+        # What site.yml would change of a node that works.
+        self.changed = [
+            item for item in found
+            if item["option"] not in _SICK + _BESIDE and not item["option"].startswith("other Ray")
+        ]
+        self.alive = bool(live.raylet) and not self.sick
+
+    def checks(self) -> list[Callable[[], list[Finding]]]:
+        return [
+            self.declaration, self.versions, self.storage, self.node, self.others, self.twins, self.token, self.address,
+            self.head_name, self.beside, *super().checks(), self.shared_memory, self.stale_files,
+        ]
+
+    @property
+    def again(self) -> str:
+        """What a person looks at where recover mended in vain."""
+        return f"see `journalctl -u {self.unit.name}` on the host for why it does not stay up."
+
+    def _known(self, **wanted: str) -> list[dict]:
+        """The GCS's nodes that have one of these values, the dead included."""
+        nodes = self.declared.cluster.get("nodes") or []
+        return [node for node in nodes if any(value and node.get(name) == value for name, value in wanted.items())]
+
+    def declaration(self) -> list[Finding]:
+        """What the declared state asks of this host and it has not: no start would get past that."""
+        found = []
+        for sentence in problems(self.declared.config, self.node_type, self.accelerators):
+            kind = next((kind for start, kind in _PROBLEMS.items() if sentence.startswith(start)), "hardware_missing")
+            fact, _colon, fix = sentence.partition(": ")
+            found.append(Finding(kind, f"{fact}.", person=fix, blocks="start"))
+        return found
+
+    def versions(self) -> list[Finding]:
+        """Ray and Python must be the cluster's to the last digit."""
+        cluster, installed = self.declared.cluster, ray_version(self.environment)
+        ours = self.declared.ray_version or installed
+        runs = cluster.get("ray_version")
+        upgrade = "run `ansible-playbook rayops.cluster.upgrade`"
+        if runs and ours and ours != runs:
+            return [Finding(
+                "version_mismatch", f"Ray {ours} is declared for this host, and the cluster runs {runs}.",
+                person=f"{upgrade}, or set ray_version: {runs}.", blocks="start",
+            )]
+        applied = self._applied_environment()
+        if not runs and applied not in ("", self.environment):
+            return [Finding(
+                "version_mismatch", f"{self.environment} is declared for this host, which was set up with {applied}.",
+                person=f"{upgrade}, or set ray_version as it was.", blocks="start",
+            )]
+        if not installed:
+            return [Finding(
+                "environment_missing", f"there is no Ray in {self.environment}.", "it is installed.",
+                f"install Ray {ours or ''} there.", "start",
+            )]
+        ours, runs = host.python_version(self.environment, self.user), cluster.get("python_version")
+        if runs and ours and ours != runs:
+            return [Finding(
+                "version_mismatch", f"{self.environment} has Python {ours}, and the cluster runs {runs}.",
+                person=f"give every host the same Python (ray_python), then {upgrade}.", blocks="start",
+            )]
+        return []
+
+    def _applied_environment(self) -> str:
+        """The environment of the last run that configured this host; empty where none is known."""
+        try:
+            applied = load(self.declared.config_file, (self.environment,), self.user)
+        except RayConfigError:
+            return ""
+        return (applied.get("ray") or {}).get("environment") or ""
+
+    def storage(self) -> list[Finding]:
+        """Where the head keeps the cluster's state."""
+        storage = storage_of(self.declared.config) if self.node_type == "head" else ""
+        if storage == "redis":
+            return self._redis()
+        servers = [process for process in self.live.processes if process.kind == "gcs_server"]
+        if storage != "rocksdb" or any(process.in_unit(self.unit.name) for process in servers):
+            return []
+        temp_dir, path = self.declared.temp_dir, self.declared.gcs_path
+        corrupt = self.as_guest(lambda: host.rocksdb_corruption(temp_dir, path))
+        return [] if not corrupt else [Finding(
+            "storage_corrupt", f"the GCS cannot read {self.declared.gcs_path}: {corrupt}.", blocks="start",
+            person="put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or "
+            "begin anew: `ansible-playbook rayops.cluster.reset -e reset_state=wipe`.",
+        )]
+
+    def _redis(self) -> list[Finding]:
+        redis = self.declared.config.get("redis") or {}
+        where = f"Redis at {redis.get('host')}:{redis.get('port')}"
+        password = redis_password(self.declared.config)
+        # With Redis down, any job may listen there.
+        address = redis.get("host") or "", int(redis.get("port") or 0)
+        answer = self.as_guest(lambda: host.ask_redis(*address, password))
+        if answer == "ok":
+            return []
+        kind = answer.partition(" ")[0]
+        if kind in _REDIS:
+            fact, person = _REDIS[kind]
+            return [Finding("storage_unreachable", f"{where} {fact}: {answer[1:]}.", person=person)]
+        fact = "refuses the declared password" if answer.startswith("-") else f"does not answer: {answer}"
+        return [Finding("storage_unreachable", f"{where} {fact}.", "it is configured and started.",
+                        "see its log, and open its port to the head.", "redis")]
+
+    def node(self) -> list[Finding]:
+        """The unit, and whether its node lives."""
+        if not self.live.running:
+            found = sick_unit(self.unit, "start")
+            return found or ([self._loop()] if self._loops() else [])
+        if self._loops():
+            return [self._loop()]
+        raylet = self.live.raylet
+        known = self._known(node_id=raylet.options.get("--node_id", "")) if raylet else []
+        if raylet and known and known[0]["state"] == "DEAD":
+            message = " ".join(known[0].get("state_message", "").split()).rstrip(".")
+            return [self._dead(f"the GCS has it as DEAD{f': {message}' if message else ''}")]
+        if self.sick and (self.node_type == "head" or not raylet or self.declared.cluster.get("nodes")):
+            return [self._dead(self.sick[0]["live"] if raylet else "its raylet is gone")]
+        if not raylet:
+            return [Finding("node_starting", f"{self.unit.name} runs, and its raylet is still to come.",
+                            "nothing: it is waited for.")]
+        if self.sick:
+            # An agent asks the GCS: that it gets no answer says nothing of its own node.
+            return [Finding("node_unknown", "the GCS does not answer, so nobody can say whether the node is alive.",
+                            "it is looked at again when the head is back.")]
+        if self.node_type == "head" and not self.declared.cluster.get("nodes") and self.declared.cluster.get("msg"):
+            return [Finding("gcs_silent", self.declared.cluster["msg"], "the head is brought to its declared state.",
+                            self.again, "start")]
+        return []
+
+    def _dead(self, why: str) -> Finding:
+        return Finding("node_dead", f"{self.unit.name} is active, but its node is not: {why}.", "it is restarted.",
+                       self.again, "start")
+
+    def _loops(self) -> bool:
+        started = started_at(self.unit.main_pid) if self.live.running else None
+        return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
+
+    def _loop(self) -> Finding:
+        why = host.telling_line(journal_of(self.unit)) or "its log does not say why"
+        detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
+        if self.alive:
+            return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")
+        return Finding("crash_loop", detail, "it is restarted as declared.", self.again, "start")
+
+    def others(self) -> list[Finding]:
+        """Ray that runs on this host outside the unit."""
+        if self.other_nodes == "ignore" or not self.live.foreign:
+            return []
+        shown = [f"{process.kind} {process.pid}" for process in self.live.foreign]
+        where = self.live.foreign[0].options.get("--gcs-address") or "its own"
+        # A node that works would be restarted by what ends the others.
+        works = self.alive and bool(self.changed)
+        return [Finding(
+            "node_foreign", f"{', '.join(shown)} runs outside {self.unit.name}, in cluster {where}.",
+            "" if works else "it is ended.",
+            "end it by hand, or run site.yml, which also restarts the node because it is not as declared." if works
+            else "find what starts it again, and disable that.", "" if works else "start",
+        )]
+
+    def twins(self) -> list[Finding]:
+        """Other nodes that the GCS has as ALIVE on this address, or under this name."""
+        name = (self.declared.config.get("ray") or {}).get("node_name")
+        raylets = [process for process in self.live.processes if process.kind == "raylet"]
+        here = {process.options.get("--node_id"): process.in_unit(self.unit.name) for process in raylets}
+        nodes = [node for node in self._known(ip=self.live.address, node_name=name) if node["state"] != "DEAD"]
+        found = []
+        for node in nodes if len(nodes) > 1 else []:
+            what = f"the GCS has node {node['node_id'][:12]}"
+            if here.get(node["node_id"]) is False and self.other_nodes == "stop":
+                found.append(Finding("twin_nodes", f"{what} too, which runs here outside the unit.", "it is ended."))
+            elif node["ip"] != self.live.address:
+                found.append(Finding("twin_nodes", f"a node of the same name runs at {node['ip']}.", person=(
+                    "give every host a name of its own in the inventory, or stop Ray there.")))
+            elif node["node_id"] not in here:
+                found.append(Finding("twin_nodes", f"{what} as ALIVE here, and it has ended.",
+                                     "nothing: the GCS notices it within half a minute."))
+        return found
+
+    def token(self) -> list[Finding]:
+        """Whether this host has the head's token."""
+        path, wanted = self.declared.token_path, self.declared.token_digest
+        digest = host.digest_of(path) if path else ""
+        if path and not digest and self.node_type == "head" and self.unit.exists:
+            return [Finding("token_mismatch", f"{path} is missing, and a new one would shut out every worker.",
+                            person=f"copy {path} here from a worker, group ray, mode 0640.", blocks="start")]
+        if not path or not wanted or digest == wanted:
+            return []
+        detail = "is not the head's" if digest else "is missing"
+        return [Finding("token_mismatch", f"the token in {path} {detail}.", "the head's is written; the node restarts.",
+                        "see what writes another one there.", "start")]
+
+    def address(self) -> list[Finding]:
+        """Whether the node runs at an address that its host no longer has."""
+        declared = (self.declared.config.get("network") or {}).get("node_ip_address") or ""
+        raylet = self.live.raylet
+        runs = raylet.options.get("--node_ip_address") if raylet else None
+        if not declared or not runs or runs == declared or has_address(runs):
+            return []
+        return [Finding("address_changed", f"the node runs at {runs}, which is no address of this host any more.",
+                        f"it is restarted at {declared}.", self.again, "start")]
+
+    def head_name(self) -> list[Finding]:
+        """Whether this host finds the head under its name."""
+        wanted = self.declared.head_address
+        name = self.live.gcs_address.rpartition(":")[0]
+        if self.node_type == "head" or not wanted or name == wanted:
+            return []
+        found = host.addresses_of(name)
+        if wanted in found:
+            return []
+        leads = f"leads to {', '.join(sorted(found))}" if found else "is not known"
+        return [Finding("head_name", f"{name} {leads} on this host, and the head is at {wanted}.",
+                        "its line in /etc/hosts is written.", f"let {name} lead to {wanted} in the DNS.", "hosts")]
+
+    def beside(self) -> list[Finding]:
+        """What belongs to the unit: its start with the host, its timers; and what site.yml would change."""
+        found = disabled_unit(self.unit, "enable")
+        if self.live.running and not self.unit.timers_active:
+            found.append(Finding("timers_stopped", f"{' or '.join(self.unit.timers)} does not run.", "it is started.",
+                                 self.again, "timers"))
+        if self.alive and self.changed:
+            names = [item["option"] for item in self.changed]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            found.append(Finding("not_as_declared", f"the node works, with another {', '.join(names[:3])}{more}.",
+                                 "nothing: site.yml changes it, with a drain."))
+        return found
+
+    def shared_memory(self) -> list[Finding]:
+        """Whether what others left in it lets the object store grow to its size."""
+        store = self.declared.config.get("object_store") or {}
+        directory, raylet = store.get("plasma_directory") or "/dev/shm", self.live.raylet
+        size = int(store.get("memory") or (raylet.options.get("--object_store_memory") if raylet else 0) or 0)
+        if directory != "/dev/shm" or not size or not os.path.isdir(directory):
+            return []
+        used, largest = self.as_guest(lambda: host.visible_bytes(directory))
+        space = os.statvfs(directory)
+        total = space.f_blocks * space.f_frsize
+        # A store that is larger than the file system is another problem, and found above.
+        if size > total or used + size <= total:
+            return []
+        detail = f"files of others take {used} of {total} bytes in {directory}, and the object store may need {size}."
+        return [Finding("shm_full", detail, person=f"remove what nobody uses, {largest} first, or enlarge {directory}: "
+                        f"`mount -o remount,size={used + size} {directory}`.")]
+
+    def stale_files(self) -> list[Finding]:
+        """What ended processes left, by which others look for them."""
+        paths = self.found = self.stale()
+        if not paths:
+            return []
+        if self.remove:
+            # As Ray's user too: by the time that root came to them, they may be links to something else.
+            temp_dir, clusters = self.declared.temp_dir, self._clusters()
+            self.kept = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        detail = f"{paths[0]}{more} belongs to no process."
+        if self.kept:
+            return [Finding("stale_files", detail, person=f"remove {self.kept[0]}, which user {self.user} cannot.")]
+        return [Finding("stale_files", detail, "it is removed.", "", "remove")]
+
+    def stale(self) -> list[str]:
+        """The files that may be removed."""
+        temp_dir, clusters = self.declared.temp_dir, self._clusters()
+        return self.as_guest(lambda: host.stale_files(temp_dir, clusters)) if temp_dir else []
+
+    def _clusters(self) -> list[str]:
+        """The addresses of the clusters that this host knows."""
+        known = {process.options.get("--gcs-address") or "" for process in self.live.processes}
+        port = self.live.gcs_address.rpartition(":")[2]
+        return sorted(known | {self.live.gcs_address, f"{self.declared.head_address}:{port}"})

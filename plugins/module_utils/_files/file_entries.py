@@ -1,0 +1,135 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""Entries of node_files that are files, or one line of a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import tempfile
+
+from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import (
+    HIDDEN,
+    NodeEntries,
+    diff_of_removal,
+    mode_of,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._files.file import node_file
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import opened_parent
+
+
+class FileEntries(NodeEntries):
+    """What is done to files."""
+
+    def check_content(self, entry: dict) -> None:
+        """Refuse content that the entry's own command refuses."""
+        command = shlex.split(entry["validate"])
+        if self.module.check_mode and not self.module.get_bin_path(command[0]):
+            return
+        wanted = _wanted(entry)
+        with node_file(entry["path"]) as file:
+            if file.content() == wanted.encode():
+                return
+        with tempfile.NamedTemporaryFile(dir=self.module.tmpdir, suffix=os.path.basename(entry["path"])) as copy:
+            copy.write(wanted.encode())
+            copy.flush()
+            code, output, errors = self.module.run_command([word.replace("%s", copy.name) for word in command])
+        if code:
+            # Nobody needs to see the secret that is wrong.
+            told = "its output is not shown" if entry["secret"] is not None else (output + errors).strip()
+            told = told.replace(copy.name, entry["path"])
+            self.module.fail_json(msg=f"{entry['path']} is not accepted by {os.path.basename(command[0])}: {told}")
+
+    def file(self, entry: dict) -> bool:
+        path, wanted = entry["path"], _wanted(entry)
+        if wanted is None:
+            self.module.fail_json(msg=f"{path} is to be a file: give its content or secret.")
+        with node_file(path) as file:
+            found = file.content()
+            if file.shared() and (entry["regexp"] or not entry["force"]):
+                # Its content may be that of a file that its readers must not read.
+                self.module.fail_json(
+                    msg=f"{path} has several names, and lies where others than root may write: remove it, and see who "
+                    "put it there."
+                )
+            if entry["regexp"]:
+                wanted = _with_line((found or b"").decode(errors="surrogateescape"), wanted, entry["regexp"])
+            content = wanted.encode(errors="surrogateescape")
+            if found == content or (found is not None and not entry["force"]):
+                return self.attributes(entry, file.descriptor, file)
+            self._note(entry, found, wanted)
+            if not self.module.check_mode:
+                self._keep_original(entry)
+                self.write(file, content, *self.ids(entry), mode_of(entry))
+        return True
+
+    def _keep_original(self, entry: dict) -> None:
+        """Copy what is there before it is overwritten for the first time."""
+        if entry["original"]:
+            with opened_parent(entry["original"], make=0o700) as (parent, name):
+                if name not in os.listdir(parent):
+                    self._copy(entry["path"], entry["original"])
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy a file with its owner and mode; a missing one becomes an empty one."""
+        with node_file(source) as old, node_file(target) as new:
+            status = old.status
+            owners = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) if status else (
+                os.geteuid(), os.getegid(), 0o600)
+            self.write(new, old.content() or b"", *owners)
+
+    def _note(self, entry: dict, found: bytes | None, wanted: str) -> None:
+        secret = entry["secret"] is not None
+        before = "" if found is None else HIDDEN if secret else found.decode(errors="replace")
+        self.diffs.append({
+            "before_header": entry["path"], "after_header": entry["path"],
+            "before": before, "after": "(another secret)\n" if secret else wanted,
+        })
+
+    def restore(self, entry: dict) -> bool:
+        path, original = entry["path"], entry["original"]
+        with node_file(original) as copy, node_file(path) as file:
+            before, after = file.content(), copy.content() or None
+            if copy.descriptor is None or before == after:
+                return False
+            self.diffs.append({**diff_of_removal(path), "after": "what was there before\n" if after else ""})
+            if not self.module.check_mode and after is None:
+                file.remove()
+            elif not self.module.check_mode:
+                self._copy(original, path)
+        return True
+
+    def without_line(self, entry: dict) -> bool:
+        with node_file(entry["path"]) as file:
+            before = (file.content() or b"").decode(errors="surrogateescape")
+            after = "".join(line for line in before.splitlines(keepends=True) if not re.search(entry["regexp"], line))
+            if after == before:
+                return False
+            self._note(entry, before.encode(errors="surrogateescape"), after)
+            if not self.module.check_mode:
+                found = file.status
+                content = after.encode(errors="surrogateescape")
+                self.write(file, content, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+        return True
+
+
+def _wanted(entry: dict) -> str | None:
+    return entry["secret"] if entry["secret"] is not None else entry["content"]
+
+
+def _with_line(text: str, line: str, regexp: str) -> str:
+    """The text with the line in place of the first one that matches; further ones that match are dropped."""
+    lines, placed = [], False
+    for existing in text.removesuffix("\n").split("\n") if text else []:
+        if not re.search(regexp, existing):
+            lines.append(existing)
+        elif not placed:
+            lines.append(line)
+            placed = True
+    return "\n".join(lines if placed else lines + [line]) + "\n"

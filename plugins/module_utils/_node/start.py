@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""How a node comes up: other Rays on the host make way, and its raylet appears."""
+
+from __future__ import annotations
+
+import time
+
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
+from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import stop_foreign
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
+
+# systemd restarts a node that cannot start; after so many tries in a row its log says why.
+MAX_RESTARTS = 3
+
+
+class NodeError(Exception):
+    """The node does not run as it should. The message is one sentence; the unit's log says more."""
+
+
+def stop_others(live: LiveNode, stop_timeout: float, kill: bool = False) -> None:
+    """End every Ray on this host that is not the unit's, and what would start it again.
+
+    :arg kill: at once, without a drain.
+
+    :raises NodeError: another one starts again at once.
+    """
+    for process in live.processes:
+        if process.kind == "start" and process.service not in ("", live.unit.name):
+            # A unit that runs Ray itself, such as that of a head that has become a worker, would start it again.
+            other = Unit(process.service)
+            if other.main_pid == process.pid:
+                other.disable()
+                (other.kill if kill else other.stop)(stop_timeout)
+    stop_foreign(live.unit.name, kill=kill)
+    time.sleep(0.5)
+    live.refresh()
+    if live.foreign:
+        where = live.foreign[0].cgroup.strip().rpartition("/")[2]
+        raise NodeError(
+            f"Another Ray starts again on this host, in {where}: disable what starts it, or set other_nodes: ignore."
+        )
+
+
+def wait_for_raylet(live: LiveNode, old_raylet: int, timeout: float) -> str:
+    """Wait for a raylet whose agent says that it is alive.
+
+    :arg old_raylet: process id of one that does not count; 0 for none.
+    :arg timeout: seconds.
+    :returns: the id of its node.
+    :raises NodeError: the unit cannot start, or there is none in time.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        live.refresh()
+        raylet = live.raylet
+        if raylet and raylet.pid != old_raylet and live.health(timeout=2) == "alive":
+            return raylet.options.get("--node_id", "")
+        if live.unit.restarts >= MAX_RESTARTS or live.unit.properties.get("ActiveState") == "failed":
+            raise NodeError(f"{live.unit.name} cannot start; its last lines say why.")
+        time.sleep(0.25)
+    raise NodeError(
+        f"The node at {live.address} was not ALIVE within {timeout} s at the GCS {live.gcs_address}; check that the "
+        "head runs and that its port is open."
+    )

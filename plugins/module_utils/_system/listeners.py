@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: do not import it from elsewhere.
+
+"""Who listens on a TCP port of this host, read from /proc (proc(5): net/tcp)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from dataclasses import dataclass
+
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file, service_of
+
+_LISTEN = "0A"  # include/net/tcp_states.h: TCP_LISTEN
+_ANY = ("0.0.0.0", "::")
+
+
+@dataclass
+class Listener:
+    """A process that listens. service: the systemd unit that it is a part of; empty where it cannot be told."""
+
+    pid: int
+    program: str
+    service: str
+
+    def __str__(self) -> str:
+        who = f"process {self.pid} ({self.program})" if self.pid else "a process that cannot be seen from here"
+        return f"{self.service}, {who}" if self.service else who
+
+
+def listeners(address: str, port: int, proc: str = "/proc") -> list[Listener]:
+    """Those who listen on the port, on the address itself or on all addresses."""
+    inodes = _inodes(address, port, proc)
+    if not inodes:
+        return []
+    found = [_describe(pid, proc) for pid in os.listdir(proc) if pid.isdigit() and inodes & _sockets(pid, proc)]
+    return found or [Listener(0, "", "")]
+
+
+def _inodes(address: str, port: int, proc: str) -> set[str]:
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for line in read_file(f"{proc}/net/{name}").splitlines()[1:]:
+            words = line.split()
+            host, _colon, number = words[1].rpartition(":")
+            if words[3] == _LISTEN and int(number, 16) == port:
+                bound = _decode(host)
+                if bound in _ANY or address in _ANY or bound in (address, f"::ffff:{address}"):
+                    found.add(words[9])
+    return found
+
+
+def _decode(host: str) -> str:
+    """The kernel prints an address as 32-bit words in the host's own byte order."""
+    words = [int(host[at:at + 8], 16) for at in range(0, len(host), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
+
+
+def _sockets(pid: str, proc: str) -> set[str]:
+    folder, found = f"{proc}/{pid}/fd", set()
+    try:
+        for name in os.listdir(folder):
+            match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"{folder}/{name}"))
+            if match:
+                found.add(match.group(1))
+    except OSError:
+        pass  # It has ended meanwhile.
+    return found
+
+
+def _describe(pid: str, proc: str) -> Listener:
+    service = service_of(read_file(f"{proc}/{pid}/cgroup"), proc)
+    return Listener(int(pid), harmless(read_file(f"{proc}/{pid}/comm").strip()), service)
