@@ -57,7 +57,7 @@ demo: $(VENV)/.done
 	@sh tests/bed/demo.sh
 
 # What must pass, the longest first. Most of it waits most of the time, so JOBS of them run at once; each says how long it took.
-PARTS := $(addprefix molecule-,lifecycle monitor hostile) unit-nodes integration $(filter-out %-lifecycle %-monitor %-hostile,\
+PARTS := $(addprefix molecule-,lifecycle full hostile) unit-nodes integration $(filter-out %-lifecycle %-full %-hostile,\
   $(addprefix molecule-,$(SCENARIOS))) unit-inventory sanity lint
 JOBS ?= 3
 LOGS := $(CACHE)/logs

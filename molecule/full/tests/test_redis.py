@@ -87,7 +87,7 @@ def test_ray_was_refused_nothing(host):
     """By the server's own count since its start; before that, another test's commands are not Ray's."""
     # A restart begins the count, and the cluster works with it.
     host.check_output("systemctl restart redis-server")
-    cluster = Cluster(Bed.load("molecule-redis"))
+    cluster = Cluster(Bed.load("molecule-full"))
     cluster.play("rayops.cluster.verify").must_succeed()
     stats = host.check_output(f"{CLI} info commandstats").splitlines()
     # The monitor's exporter, where there is one, asks for the slow log in vain.
@@ -148,7 +148,7 @@ def test_state_outlives_a_crash_of_the_gcs(host, head):
 
 def test_a_redis_of_somebody_else_is_not_taken_over(host):
     """Without the drop-in that is ours, the data here could be anybody's."""
-    cluster = Cluster(Bed.load("molecule-redis"))
+    cluster = Cluster(Bed.load("molecule-full"))
     before = cluster.pids()
     host.check_output(f"mv {DROP_IN} {DROP_IN}.aside")
     try:

@@ -17,7 +17,7 @@ from tests.faults.fault import TOLERANCE, Fault, Trial
 from tests.faults.probe import Probe
 from tests.workload import Workload
 
-# A build server does one of each kind that no other scenario does: all of them take a third of an hour (`make faults`).
+# A build server does one of each kind that no other test does: all of them take a third of an hour (`make faults`).
 KINDS = {"worker-raylet", "head-gcs", "network", "head-reboot"}
 CHOSEN = [fault for fault in FAULTS if not os.environ.get("CI") or fault.name in KINDS]
 # To which nothing is done.
@@ -27,7 +27,7 @@ QUIET = "worker-2"
 @pytest.fixture(scope="module")
 def trial() -> Iterator[Trial]:
     """The cluster, with work on it from the first fault to the last."""
-    cluster = Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-faults")))
+    cluster = Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-full")))
     with Workload(cluster, QUIET) as workload, Probe(cluster, QUIET) as probe:
         yield Trial(cluster, workload, probe)
 
