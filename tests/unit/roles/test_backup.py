@@ -37,7 +37,7 @@ client = GcsClient(address=address)
 jobs = gcs_service_pb2_grpc.JobInfoGcsServiceStub(grpc.insecure_channel(address))
 number = 0
 while kind == "fill":
-    client.internal_kv_put(b"%d" % (number % 500), b"%09d" % number * 20000, True, b"fill")
+    client.internal_kv_put(b"%d" % (number % 100), b"%09d" % number * 20000, True, b"fill")
     number += 1
 while True:
     client.internal_kv_put(b"%09d" % number, b"", True, b"count")
