@@ -4,5 +4,5 @@
 """The test bed: hosts with systemd in containers, reached over SSH like any other host.
 
 ``python3 -m tests.bed up NAME`` makes one, ``down NAME`` removes it, ``list`` shows all.
-Only the standard library, the ``docker`` command and Debian's own packages are used.
+Only Python's ``docker`` package and Debian's own packages are used.
 """

@@ -11,6 +11,8 @@ import shutil
 import sys
 import time
 
+from docker.errors import DockerException
+
 from . import containers, engine, files, image, simulator, ssh, wheelhouse
 from .bed import BEDS, Bed, BedError, say
 
@@ -108,7 +110,7 @@ def main() -> int:
             down(Bed.load(options["name"]))
         else:
             raise BedError("Say which bed: 'down NAME', or 'down --all'.")
-    except BedError as error:
+    except (BedError, DockerException) as error:
         print(f"bed: {error}", file=sys.stderr)
         return 1
     return 0

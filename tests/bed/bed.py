@@ -18,7 +18,7 @@ WORKER_POOL = "cpu_worker"
 
 
 class BedError(Exception):
-    """A sentence for the user, with the fix in it."""
+    """What did not work on a bed, as a sentence for the user, with the fix where it is known."""
 
 
 @dataclass(frozen=True)

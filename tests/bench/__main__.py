@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from docker.errors import DockerException
+
 from tests.bed.__main__ import down, up
 from tests.bed.bed import CACHE, Bed, BedError, write
-from tests.bed.cluster import BenchError, Cluster
+from tests.bed.cluster import Cluster
 from tests.bench import deploy, exporter, inventory, survival
 from tests.bench.figure import Figure, table
 
@@ -102,7 +104,7 @@ def main() -> int:
         if "exporter" in options.only:
             say("the exporter")
             figures += exporter.exporter(options.repeat)
-    except (BedError, BenchError) as error:
+    except (BedError, DockerException) as error:
         # What was measured before that is shown all the same.
         sys.stderr.write(f"bench: {error}\n")
         broken = True

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from tests.bed.cluster import BenchError, Cluster
+from tests.bed.bed import BedError
+from tests.bed.cluster import Cluster
 from tests.bench.figure import Figure
 
 
@@ -16,7 +17,7 @@ def site(cluster: Cluster, storage: str, _repeat: int) -> list[Figure]:
         run = cluster.site().must_succeed()
         figure.values.append(run.seconds)
         figure.note = f"{len(run.hosts)} hosts, installed from a wheelhouse; discovery and verification are included"
-    except BenchError as error:
+    except BedError as error:
         figure.failed = str(error)
     return [figure]
 
@@ -42,7 +43,7 @@ def again(cluster: Cluster, storage: str, repeat: int) -> list[Figure]:
             f"user and system time of ansible-playbook and its ssh, divided by {len(cluster.names)} hosts; "
             f"{start:.1f} s of each run are its own start and the inventory, whatever the number of hosts"
         )
-    except BenchError as error:
+    except BedError as error:
         for figure in figures:
             figure.failed = str(error)
     return figures
