@@ -12,7 +12,7 @@ from tests.bench.figure import Figure
 
 def site(cluster: Cluster, storage: str, _repeat: int) -> list[Figure]:
     """From hosts with Python and systemd only to a cluster that ran work on every CPU."""
-    figure = Figure("site", "site.yml, bare hosts -> verified cluster", budget=30, storage=storage)
+    figure = Figure("site", "site.yml, bare hosts -> verified cluster", budget=25, storage=storage)
     try:
         run = cluster.site().must_succeed()
         figure.values.append(run.seconds)
@@ -24,7 +24,7 @@ def site(cluster: Cluster, storage: str, _repeat: int) -> list[Figure]:
 
 def again(cluster: Cluster, storage: str, repeat: int) -> list[Figure]:
     """site.yml on a cluster that is as declared."""
-    seconds = Figure("again", "site.yml again, nothing to do", budget=8, storage=storage)
+    seconds = Figure("again", "site.yml again, nothing to do", budget=7, storage=storage)
     changed = Figure("again-changed", "site.yml again, changed tasks", budget=0, unit="", storage=storage)
     restarted = Figure("again-restarted", "site.yml again, nodes restarted", budget=0, unit="", storage=storage)
     cpu = Figure("again-cpu", "site.yml again, controller CPU per host", budget=1, storage=storage)
