@@ -107,7 +107,7 @@ def test_the_state_is_kept(cluster):
     assert [name for name in cluster.names if set(before[name].split()) & set(after[name].split()) - {"0"}] == []
     assert cluster.sh("worker-1", OTHERS) == ""
     # With a drain, the work would have been waited for: 30 s.
-    assert max(seconds_to_stop(cluster, name) for name in cluster.names) < 10
+    assert max(seconds_to_stop(cluster, name) for name in cluster.names) < 25
     assert cluster.sh("head", SESSION) == session
     assert kept_actor(cluster) == "True"
 
