@@ -18,7 +18,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
-from .bed import CACHE, ROOT, WORKER_POOL, Bed, BedError, Node, say, write
+from .bed import CACHE, ROOT, WORKER_POOL, Bed, BedError, Node, one_at_a_time, say, write
 from .engine import client
 from .execution import execute
 
@@ -132,7 +132,8 @@ def subnet_of(network: Network) -> str:
 def ensure_nodes(bed: Bed, image: str) -> dict[str, str]:
     """Make the bed's containers what it says, and return each node's address, by its name."""
     mode = boot_mode(image)
-    prefix = ensure_network(bed)
+    with one_at_a_time():
+        prefix = ensure_network(bed)
     present = states(bed)
     wanted = {bed.container(node): node for node in bed.nodes}
     # What a container was made with stays with it: other wishes need other containers.
