@@ -27,8 +27,8 @@ PROGRAM = (Path(__file__).parent / "cluster_program.py").read_text(encoding="utf
 PYTHON = "/opt/ray/current/bin/python"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/etc/ray/auth_token"}
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s", re.MULTILINE)
-# Of a run that hangs, the output is worth more than its end.
-RUN_SECONDS = 600
+# For a run on a machine that others use as well.
+RUN_SECONDS = 3600
 
 
 
@@ -104,7 +104,7 @@ class Cluster:
         """Run a playbook to its end, such as ``rayops.cluster.recover``."""
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         process = self.start(playbook, *arguments)
-        output, _errors = process.communicate(timeout=RUN_SECONDS)
+        output = output_of(process)
         seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Run(process.returncode, output, seconds, cpu)
@@ -170,6 +170,15 @@ class Cluster:
         if done.status:
             raise BedError(f"the client's '{verb}' failed: {done.stderr.strip()[-800:]}")
         return checked(done.stdout.splitlines()[-1])
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """The whole output of a playbook. Of one that hangs, the output is worth more than its end."""
+    try:
+        return process.communicate(timeout=RUN_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise BedError(f"it has not ended after {RUN_SECONDS} s: {process.communicate()[0][-3000:]}") from None
 
 
 def read(client: Execution) -> dict[str, Any]:

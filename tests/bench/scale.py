@@ -18,7 +18,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,13 +26,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.bed.bed import Bed, BedError, write
-from tests.bed.cluster import Cluster, Run
+from tests.bed.cluster import Cluster, Run, output_of
 from tests.bed.containers import address
 from tests.bench.figure import Figure
 
 SIZES = (10, 30, 100)
 WORKER = "worker-1"
-RUN_SECONDS = 3600
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -117,11 +115,7 @@ def measured(cluster: Cluster, *arguments: str) -> Run:
     before, began = processor_seconds(), time.monotonic()
     with own_connections():
         process = cluster.start("site.yml", *arguments)
-        try:
-            output, _errors = process.communicate(timeout=RUN_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise BedError(f"site.yml has not ended after {RUN_SECONDS} s") from error
+        output = output_of(process)
         seconds = time.monotonic() - began
     return Run(process.returncode, output, seconds, processor_seconds() - before).must_succeed()
 
