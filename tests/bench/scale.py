@@ -4,16 +4,15 @@
 """What a further host costs the controller: site.yml over 10, 30 and 100 hosts that have nothing to do.
 
 A hundred nodes of Ray need more memory than a small machine has. So the hosts are one head and one worker that are
-deployed and run: each further host is the worker once more, under a name and an address of its own. Each has its own
-SSH connection, and its modules look at a node that is healthy and as declared: for the controller it is a host like any
-other. The last step of site.yml, the verification, runs on the head alone, whatever the number of hosts: it is left
-out, as the worker would not be counted a hundred times.
+deployed and run: each further host is the worker once more, under a name of its own. Each has its own SSH connection,
+and its modules look at a node that is healthy and as declared: for the controller it is a host like any other. The
+last step of site.yml, the verification, runs on the head alone, whatever the number of hosts: it is left out, as the
+cluster knows the worker under one name only.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import json
 import os
 import resource
@@ -45,12 +44,12 @@ def scale(cluster: Cluster, _storage: str, repeat: int) -> list[Figure]:
     spent: dict[int, Figure] = {}
     try:
         cluster.site().must_succeed()
-        addresses = make_hosts(cluster)
+        let_all_in(cluster)
         for size in SIZES:
             seconds = Figure(f"scale-{size}", f"site.yml, {size} hosts, nothing to do")
             spent[size] = Figure(f"scale-{size}-cpu", f"site.yml, {size} hosts, controller CPU")
             figures += [seconds, spent[size]]
-            cluster.inventory = write_inventory(cluster, addresses[: size - 1])
+            cluster.inventory = write_inventory(cluster, size)
             # The exporter's list of hosts is another one for each size.
             cluster.play("site.yml", "--tags", "monitor").must_succeed()
             for _turn in range(repeat):
@@ -60,8 +59,8 @@ def scale(cluster: Cluster, _storage: str, repeat: int) -> list[Figure]:
                 if run.changed or len(run.hosts) != size:
                     raise BedError(f"of {size} hosts, {len(run.hosts)} answered, with changes: {run.output[-3000:]}")
         figures[0].note = (
-            "all but the head are one worker under as many names and addresses; the hosts' own work runs on the same "
-            "processors, so the seconds are more than those of a fleet"
+            "all but the head are one worker, under as many names and over as many connections; the hosts' own work "
+            "runs on the same processors, so the seconds are more than those of a fleet"
         )
         figures[1].note = "user and system time of ansible-playbook and its ssh; without the verification on the head"
     except BedError as error:
@@ -77,32 +76,23 @@ def further_hosts(spent: dict[int, Figure]) -> Iterator[Figure]:
             yield Figure(f"scale-further-{more}", title, [(many - few) / (more - fewer)], budget=0.4, unit="s")
 
 
-def make_hosts(cluster: Cluster) -> list[str]:
-    """Give the worker more addresses, of which each is a host. Returns them all."""
-    own = address(cluster.bed, WORKER)
-    first = ipaddress.ip_address(own) + 256
-    addresses = [str(first + number) for number in range(max(SIZES) - 1)]
-    cluster.sh(WORKER, "; ".join(f"ip address replace {each}/32 dev eth0" for each in addresses))
-    # A host is connected to once. The one that is all of them must not take this for an attack.
+def let_all_in(cluster: Cluster) -> None:
+    """A host is connected to once. The one that is all of them must not take this for an attack."""
     cluster.sh(WORKER, "echo MaxStartups 1000 > /etc/ssh/sshd_config.d/scale.conf && systemctl reload ssh")
-    known = cluster.bed.known_hosts.read_text(encoding="utf-8")
-    (key,) = [line.partition(" ")[2] for line in known.splitlines() if line.startswith(f"{own} ")]
-    write(cluster.bed.known_hosts, known + "".join(f"{each} {key}\n" for each in addresses))
-    return addresses
 
 
-def write_inventory(cluster: Cluster, addresses: list[str]) -> Path:
-    """The head, and the worker under each address. The name of its Ray node is the one that it has."""
+def write_inventory(cluster: Cluster, size: int) -> Path:
+    """The head, and the worker under all other names. The name of its Ray node is the one that it has."""
     own = address(cluster.bed, WORKER)
-    worker = {"ray_node_ip_address": own, "worker_config": {"ray": {"node_name": WORKER}}}
+    # Of one address, ssh would make one connection for all.
+    names = [f"host-{number:03}" for number in range(1, size)]
+    workers = {name: {"ansible_control_path": f"%(directory)s/{name}"} for name in names}
+    everywhere = {"ansible_host": own, "ray_node_ip_address": own, "worker_config": {"ray": {"node_name": WORKER}}}
     inventory = {"all": {
         "vars": {"ray_cluster_name": cluster.bed.cluster_name},
         "children": {
             "ray_head": {"hosts": {cluster.head: {"ansible_host": address(cluster.bed, cluster.head)}}},
-            "ray_workers": {
-                "hosts": {f"host-{number:03}": {"ansible_host": each} for number, each in enumerate(addresses, 2)},
-                "vars": worker,
-            },
+            "ray_workers": {"hosts": workers, "vars": everywhere},
         },
     }}
     file = cluster.bed.state / "fleet.yml"
