@@ -11,7 +11,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.bed.cluster import BenchError, Cluster
+from tests.bed.bed import BedError
+from tests.bed.cluster import Cluster
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 
@@ -64,7 +65,7 @@ def kill_at(cluster: Cluster, number: signal.Signals, tags: str, task: str, seco
             if re.match(rf"TASK \[.*{task}", line):
                 break
         else:
-            raise BenchError(f"no task matches '{task}':\n{output[-2000:]}")
+            raise BedError(f"no task matches '{task}':\n{output[-2000:]}")
         time.sleep(seconds)
         os.killpg(process.pid, number)
         process.communicate(timeout=END_SECONDS)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import http.server
 import os
@@ -26,7 +27,9 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node import live a
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user
 
+CLONE_NEWNS = 0x00020000
 PACKAGES = "lib/python3.11/site-packages"
 OWN, FOREIGN, LOST = "a" * 56, "b" * 56, "c" * 56
 PROGRAM = "import sys, time\nprint(1, flush=True)\ntime.sleep(120)\n"
@@ -313,16 +316,31 @@ def test_full_disks(host):
     assert "% of its" in found.detail and "du -xh" in found.person and "prune" in host.steps()
 
 
-def test_full_shared_memory(host, monkeypatch):
+def test_full_shared_memory(host):
     space = os.statvfs("/dev/shm")
     size = space.f_blocks * space.f_frsize
     host.config["object_store"] = {"memory": size + 1}
     found = host.findings()["shm_full"]
     assert "lower it, or enlarge the file system" in found.person and host.steps() == []
-    host.config["object_store"] = {"memory": size - 4096}
-    monkeypatch.setattr(_ray_diagnosis_node.host, "visible_bytes", lambda path: (8192, f"{path}/other"))
-    monkeypatch.setattr(_ray_diagnosis_node, "problems", lambda *arguments: [])
-    assert host.findings()["shm_full"].person.startswith("remove what nobody uses, /dev/shm/other first")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_shared_memory_full_of_others(host):
+    """A file system of its own, which only one process sees."""
+
+    def look() -> tuple[list[str], str]:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+        for command in ("mount --make-rprivate /", "mount -t tmpfs -o size=128m tmpfs /dev/shm"):
+            subprocess.run(command.split(), check=True)
+        Path("/dev/shm/small").write_bytes(bytes(4096))
+        without = list(host.findings())
+        Path("/dev/shm/other").write_bytes(bytes(64 << 20))
+        return without, host.findings()["shm_full"].person
+
+    host.config["object_store"] = {"memory": 100 << 20}
+    without, person = as_user("root", look, 60)
+    assert "shm_full" not in without
+    assert person.startswith("remove what nobody uses, /dev/shm/other first")
 
 
 def test_stale_files(host):

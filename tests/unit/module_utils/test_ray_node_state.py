@@ -54,7 +54,7 @@ def test_who_answers_in_the_agents_place_does_not_hold_anybody_up(host, agent, a
     def serve():
         with suppress(OSError), server.accept()[0] as connection:
             if answer == b"drip":
-                for _second in range(100):
+                for _piece in range(1000):
                     connection.sendall(b"H")
                     time.sleep(0.1)
             connection.sendall(answer % agent.server_port if b"%d" in answer else answer)
@@ -65,7 +65,8 @@ def test_who_answers_in_the_agents_place_does_not_hold_anybody_up(host, agent, a
         threading.Thread(target=serve, daemon=True).start()
         began = time.monotonic()
         assert node.health(timeout=0.5).startswith("not alive (")
-        assert time.monotonic() - began < 4
+        # What drips would go on for 100 s.
+        assert time.monotonic() - began < 50
 
 
 def test_the_program_that_runs_is_systemds_word(host):

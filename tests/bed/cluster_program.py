@@ -19,6 +19,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/etc/ray/auth_token")
 
@@ -31,7 +33,7 @@ ATTEMPT_SECONDS = 5
 DEADLINE = 120
 
 
-def alive(client, timeout: float = 0.5) -> dict[str, list[str]]:
+def alive(client: Any, timeout: float = 0.5) -> dict[str, list[str]]:
     """Ids of the nodes that the GCS calls ALIVE, by name: a killed one is ALIVE beside its successor for a while."""
     from ray.core.generated.gcs_pb2 import GcsNodeInfo
 
@@ -42,7 +44,7 @@ def alive(client, timeout: float = 0.5) -> dict[str, list[str]]:
     return found
 
 
-def gcs(address: str):
+def gcs(address: str) -> Any:
     from ray._raylet import GcsClient
 
     return GcsClient(address=address)
@@ -58,7 +60,7 @@ def answers(address: str) -> bool:
     return True
 
 
-def create(address: str, node: str) -> dict:
+def create(address: str, node: str) -> dict[str, Any]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -84,7 +86,7 @@ def driver(address: str) -> None:
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
 
 
-def call(address: str) -> dict:
+def call(address: str) -> dict[str, Any]:
     """A fresh driver, and one call of the actor by its name."""
     import ray
 
@@ -104,7 +106,7 @@ def wait_for(address: str, name: str, old: list[str]) -> str:
         time.sleep(POLL)
 
 
-def in_child(function, *arguments) -> dict | None:
+def in_child(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any] | None:
     """The function's result, from a fork, which has Ray imported but no connection. None if it fails or hangs."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -124,7 +126,12 @@ def in_child(function, *arguments) -> dict | None:
     return json.loads(text) if text else None
 
 
-def until_done(address: str, function, *arguments) -> dict:
+def look(address: str) -> dict[str, Any]:
+    """The ALIVE nodes."""
+    return in_child(lambda: alive(gcs(address), timeout=ATTEMPT_SECONDS)) or {"error": "the GCS does not answer"}
+
+
+def until_done(address: str, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Begin the function anew until it works."""
     deadline = time.monotonic() + DEADLINE
     error = "nothing listens there"
@@ -140,12 +147,12 @@ def until_done(address: str, function, *arguments) -> dict:
     return {"error": f"{address} after {DEADLINE} s: {error}"}
 
 
-def restarted(address: str, head: str, old: list[str]) -> dict:
+def restarted(address: str, head: str, old: list[str]) -> dict[str, Any]:
     wait_for(address, head, old)
     return call(address)
 
 
-def joined(address: str, name: str, old: list[str]) -> dict:
+def joined(address: str, name: str, old: list[str]) -> dict[str, Any]:
     return {"id": wait_for(address, name, old)}
 
 
@@ -159,9 +166,9 @@ def main() -> None:
     elif verb == "call":
         answer = until_done(address, call, address)
     elif verb == "nodes":
-        answer = in_child(lambda: alive(gcs(address), timeout=ATTEMPT_SECONDS)) or {"error": "the GCS does not answer"}
+        answer = look(address)
     else:
-        old = in_child(lambda: alive(gcs(address), timeout=ATTEMPT_SECONDS))[sys.argv[3]]
+        old = look(address)[sys.argv[3]]
         sys.stdout.write(f"{READY}\n")
         sys.stdout.flush()
         function = {"restart": restarted, "rejoin": joined}[verb]
