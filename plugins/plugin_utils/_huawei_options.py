@@ -167,7 +167,7 @@ class Options:
         return found
 
     def _number(self, option: str, least: int, most: int) -> int:
-        value = self._plugin.get_option(option)
+        value: int = self._plugin.get_option(option)
         if not least <= value <= most:
             raise HuaweiError(f"{option} is {value}: use {least} to {most}.")
         return value
