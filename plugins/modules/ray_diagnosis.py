@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ray_diagnosis
-short_description: Say what is wrong with a host of a Ray cluster
+short_description: Say what is wrong with a host of a Ray cluster, and mend small things
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Looks at the Ray node of a host, its unit, disks, token, address and storage, against the declared state and against
     what the cluster's GCS says.
-  - It only looks, unless O(remove_stale) says more. For each thing that it finds it says what C(rayops.cluster.recover)
+  - It only looks, unless O(mend) says more. For each thing that it finds it says what C(rayops.cluster.recover)
     does, or what a person must do.
   - A sick host is no failure, and neither is something that cannot be looked at. It takes seconds.
 options:
@@ -32,10 +32,38 @@ options:
     type: path
   cluster:
     description: >-
-      What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it failed. Without it
-      nothing is compared with the GCS.
+      What the filter P(rayops.cluster.ray_known#filter) makes for this host of what M(rayops.cluster.ray_status)
+      returned on the head. Without it nothing is compared with the GCS.
     type: dict
     default: {}
+    suboptions:
+      answers:
+        description: Whether the GCS answers.
+        type: bool
+        default: false
+      msg:
+        description: Why it does not.
+        type: str
+        default: ""
+      ray_version:
+        description: The version that the cluster runs.
+        type: str
+        default: ""
+      python_version:
+        description: The Python version that the cluster runs.
+        type: str
+        default: ""
+      nodes:
+        description: The nodes that have this host's name or address, also the C(DEAD) ones.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          node_id: {description: Ray's ID of the node., type: str, required: true}
+          node_name: {description: Its name., type: str, default: ""}
+          ip: {description: Its address., type: str, default: ""}
+          state: {description: Its state., type: str, default: ""}
+          state_message: {description: Why it is C(DEAD)., type: str, default: ""}
   head_ip_address:
     description: The head's declared address, which its name must lead to.
     type: str
@@ -75,10 +103,14 @@ options:
       user.
     type: str
     default: ray
-  remove_stale:
-    description: Whether files of ended processes are removed, by Ray's own user.
-    type: bool
-    default: false
+  mend:
+    description:
+      - Those of the RV(steps) that are taken at once, on the host of a node. None of them ends a node.
+      - A step that fails is no failure. What it was for is left to a person, with the reason.
+    type: list
+    elements: str
+    choices: [count, enable, prune, remove, timers]
+    default: []
   clock:
     description: The time of who asks, in seconds since the epoch. It is returned, beside this host's time.
     type: float
@@ -86,13 +118,13 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says of the files of ended processes whether any would be removed, and removes none.
+    description: Says whether anything would be mended, and mends nothing.
   diff_mode:
     support: N/A
-    description: What it removes is listed in RV(stale).
+    description: What it mends is told in RV(findings), and what it removes is listed in RV(stale).
   idempotent:
     support: full
-    description: What was removed is not there any more.
+    description: What was mended is not found any more.
 seealso:
   - module: rayops.cluster.ray_node
   - module: rayops.cluster.ray_status
@@ -119,7 +151,8 @@ findings:
           C(node_dead), C(node_starting), C(node_unknown), C(node_foreign), C(twin_nodes), C(not_as_declared),
           C(gcs_silent), C(storage_unreachable), C(storage_corrupt), C(disk_full), C(shm_full), C(token_mismatch),
           C(version_mismatch), C(environment_missing), C(address_changed), C(head_name), C(hardware_missing),
-          C(stale_files), C(wrong_declaration) and C(not_looked_at).
+          C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
+          memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str
     detail:
       description: A sentence with the facts.
@@ -141,6 +174,13 @@ steps:
   returned: always
   type: list
   elements: str
+need:
+  description:
+    - What a playbook has to do for the host, in its order. V(node), bring the node to its declared state; V(redis), the
+      same with Redis; V(head), look again when the head is back; V(person), nothing before a person has done something;
+      or V(nothing).
+  returned: always
+  type: str
 stale:
   description: Files of ended processes.
   returned: always
@@ -154,14 +194,19 @@ clock:
 """
 
 import time
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
+    Cluster,
     Declared,
     Finding,
     HostDiagnosis,
+    KnownNode,
     gather,
+    need_of,
     settle,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.mend import Mending
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError
@@ -177,33 +222,48 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_mo
 
 
 def define_module() -> UnloggedModule:
+    text = {"type": "str", "default": ""}
+    node = {"node_id": {"type": "str", "required": True},
+            **dict.fromkeys(("node_name", "ip", "state", "state_message"), text)}
+    cluster = {
+        "answers": {"type": "bool", "default": False},
+        **dict.fromkeys(("msg", "ray_version", "python_version"), text),
+        "nodes": {"type": "list", "elements": "dict", "default": [], "options": node},
+    }
     return UnloggedModule(
         argument_spec={
             "node_type": {"type": "str", "choices": ["head", "worker"]},
             "config": {"type": "dict", "default": {}},
             "config_file": {"type": "path"},
-            "cluster": {"type": "dict", "default": {}},
-            "head_ip_address": {"type": "str", "default": ""},
-            "ray_version": {"type": "str", "default": ""},
+            "cluster": {"type": "dict", "default": {}, "options": cluster},
+            "head_ip_address": text,
+            "ray_version": text,
             "token_digest": {"type": "str", "default": "", "no_log": True},
-            "redis_service": {"type": "str", "default": ""},
+            "redis_service": text,
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "disk_limit": {"type": "float", "default": 0.95},
             "crash_restarts": {"type": "int", "default": 3},
             "user": {"type": "str", "default": "ray"},
-            "remove_stale": {"type": "bool", "default": False},
+            "mend": {
+                "type": "list", "elements": "str", "default": [],
+                "choices": ["count", "enable", "prune", "remove", "timers"],
+            },
             "clock": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
 
 
-def declared_of(params: dict) -> Declared:
+def cluster_of(known: dict[str, Any]) -> Cluster:
+    return Cluster(**{**known, "nodes": [KnownNode(**node) for node in known.get("nodes", [])]})
+
+
+def declared_of(params: dict[str, Any]) -> Declared:
     return Declared(
         config=params["config"],
         config_file=params["config_file"] or f"/etc/ray/{params['node_type']}-node.yaml",
-        cluster=params["cluster"],
+        cluster=cluster_of(params["cluster"]),
         head_address=params["head_ip_address"],
         ray_version=params["ray_version"],
         token_digest=params["token_digest"],
@@ -214,42 +274,42 @@ def declared_of(params: dict) -> Declared:
     )
 
 
-def look(params: dict, remove: bool) -> tuple[list[Finding], list[str], bool]:
-    """What is wrong, the files that are stale, and whether some of them are removed.
-
-    :arg remove: remove them now, if that is asked for.
-    """
-    declared, node_type = declared_of(params), params["node_type"]
-    if not node_type:
-        return gather(HostDiagnosis(declared).checks()), [], False
+def look(params: dict[str, Any], declared: Declared) -> tuple[list[Finding], NodeDiagnosis | None]:
+    """What is wrong, and with which node; None where there is none, or it cannot be looked at."""
+    node_type, wrong = params["node_type"], []
     try:
-        unit = unit_of(node_type)
-        live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
-        node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
+        if node_type:
+            unit = unit_of(node_type)
+            live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
+            node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
+            return gather(node.checks()), node
     except RayConfigError as error:
-        wrong = Finding("wrong_declaration", str(error), person="correct the variable that it names.", blocks="start")
-        return [wrong, *gather(HostDiagnosis(declared).checks())], [], False
+        person = "correct the variable that it names."
+        wrong = [Finding("wrong_declaration", str(error), person=person, blocks="start")]
     except SystemdError as error:
-        silent = Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")
-        return [silent, *gather(HostDiagnosis(declared).checks())], [], False
-    node.remove = remove and params["remove_stale"]
-    findings = gather(node.checks())
-    return findings, node.found, params["remove_stale"] and len(node.found) > len(node.kept)
+        wrong = [Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")]
+    return wrong + gather(HostDiagnosis(declared).checks()), None
 
 
 def main() -> None:
     began = time.time()
     module = define_module()
-    config = module.params["config"]
-    module.no_log_values.update((secrets_of(config) | {redis_password(config)}) - {""})
-    findings, stale, changed = look(module.params, remove=not module.check_mode)
+    params, declared = module.params, declared_of(module.params)
+    module.no_log_values.update((secrets_of(declared.config) | {redis_password(declared.config)}) - {""})
+    findings, node = look(params, declared)
     findings, steps = settle(findings)
+    # In check mode the head is taken to be back by then, so that what is said is all that would be done.
+    wait = params["node_type"] == "worker" and not declared.cluster.answers and not module.check_mode
+    need = need_of(findings, steps, "start" if params["node_type"] else "redis", wait)
+    mending = Mending(node, module.check_mode)
+    mending.take(findings, [step for step in steps if step in params["mend"]])
     module.exit_json(
-        changed=changed,
+        changed=mending.changed,
         findings=[finding.to_dict() for finding in findings],
         steps=steps,
-        stale=harmless(stale),
-        clock={"asked": module.params["clock"], "host": began},
+        need=need,
+        stale=harmless(node.stale) if node else [],
+        clock={"asked": params["clock"], "host": began},
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
-from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user, harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
@@ -40,19 +40,42 @@ class Finding:
     step: str = ""
     blocks: str = ""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str]:
         """As a module returns it."""
         # Logs, and names of files and nodes, are for any job to choose.
-        return _guest.harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
+        shown: dict[str, str] = harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
+        return shown
+
+
+@dataclass
+class KnownNode:
+    """A node, as the GCS has it."""
+
+    node_id: str
+    node_name: str = ""
+    ip: str = ""
+    state: str = "ALIVE"
+    state_message: str = ""
+
+
+@dataclass
+class Cluster:
+    """What the GCS says: whether it answers, or why not, and its nodes that have this host's name or address."""
+
+    answers: bool = False
+    msg: str = ""
+    ray_version: str = ""
+    python_version: str = ""
+    nodes: list[KnownNode] = field(default_factory=list)
 
 
 @dataclass
 class Declared:
     """What the diagnosis is told of the host and its cluster."""
 
-    config: dict = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     config_file: str = ""
-    cluster: dict = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
     head_address: str = ""
     ray_version: str = ""
     token_digest: str = ""
@@ -88,6 +111,21 @@ def settle(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
             finding.mend = ""
             finding.person = f"first what else is said of this host; then run recover again. {finding.person}".strip()
     return findings, sorted({finding.step for finding in findings if finding.step} - blocked)
+
+
+def need_of(findings: list[Finding], steps: list[str], step: str, wait: bool) -> str:
+    """Who is next, when all has been done that this host does for itself.
+
+    :arg steps: what recover does, see settle.
+    :arg step: the one of them that a role does for the host, ``start`` or ``redis``.
+    :arg wait: whether nothing can be started, nor said of a node, before the head is back.
+    :returns: ``nothing``, ``head`` (look again when it is back), ``node`` or ``redis`` (to be mended) or ``person``.
+    """
+    if wait and (step in steps or any(finding.problem == "node_unknown" for finding in findings)):
+        return "head"
+    if any(finding.blocks == step for finding in findings):
+        return "person"
+    return {"start": "node"}.get(step, step) if step in steps else "nothing"
 
 
 def gather(checks: list[Callable[[], list[Finding]]]) -> list[Finding]:
@@ -151,7 +189,7 @@ class HostDiagnosis:
 
     def as_guest(self, call: Callable[[], Any]) -> Any:
         """Look at what Ray may have changed as Ray's user, which finds no more than a job does, and for a time."""
-        return _guest.as_user(self.user, call, GUEST_SECONDS) if self.user else call()
+        return as_user(self.user, call, GUEST_SECONDS) if self.user else call()
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         """The checks, in the order in which their findings are shown."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.facts import RedisReply
 
 GCS_LOG = (
     "[2026-11-24 08:39:55,295 C 1232 1232] (gcs_server) rocksdb_store_client.cc:179:  An unexpected system state has "
@@ -140,14 +141,18 @@ REPLICA = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n
 @pytest.mark.parametrize(
     ("password", "replies", "answer"),
     [
-        ("s3cret", {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "ROLE": PRIMARY}, "ok"),
-        ("", {"PING": b"+PONG\r\n", "ROLE": PRIMARY}, "ok"),
-        ("s3cret", {"AUTH": b"-WRONGPASS invalid\r\n", "PING": b"-NOAUTH needed\r\n"}, "-WRONGPASS invalid"),
-        ("", {"PING": b"-LOADING Redis is loading the dataset\r\n"}, "-LOADING Redis is loading the dataset"),
-        ("", {"PING": b"-MISCONF errors writing to the AOF file\r\n"}, "-MISCONF errors writing to the AOF file"),
-        ("", {"PING": b"+PONG\r\n", "ROLE": REPLICA}, "-READONLY it is a replica"),
+        ("s3cret", {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "ROLE": PRIMARY}, RedisReply("ok")),
+        ("", {"PING": b"+PONG\r\n", "ROLE": PRIMARY}, RedisReply("ok")),
+        ("s3cret", {"AUTH": b"-WRONGPASS invalid\r\n", "PING": b"-NOAUTH needed\r\n"},
+         RedisReply("refused", "WRONGPASS invalid")),
+        ("", {"PING": b"-LOADING Redis is loading the dataset\r\n"},
+         RedisReply("loading", "LOADING Redis is loading the dataset")),
+        ("", {"PING": b"-MISCONF errors writing to the AOF file\r\n"},
+         RedisReply("unwritable", "MISCONF errors writing to the AOF file")),
+        ("", {"PING": b"+PONG\r\n", "ROLE": REPLICA},
+         RedisReply("replica", "READONLY it is a replica")),
         ("", {"PING": b"HTTP/1.1 400 Bad Request\r\n", "ROLE": b"x\r\nx\r\nx\r\n"},
-         "it answers 'HTTP/1.1 400 Bad Request', as no Redis does"),
+         RedisReply("unreachable", "it answers 'HTTP/1.1 400 Bad Request', as no Redis does")),
     ],
 )
 def test_what_redis_says(password, replies, answer):
@@ -161,8 +166,10 @@ def test_what_redis_says(password, replies, answer):
 def test_a_redis_that_is_not_there(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        assert host.ask_redis("127.0.0.1", closed.getsockname()[1], "") == "Connection refused"
+        port = closed.getsockname()[1]
+        assert host.ask_redis("127.0.0.1", port, "") == RedisReply("unreachable", "Connection refused")
         # One that hangs.
         closed.listen()
         monkeypatch.setattr(host, "SECONDS", 0.2)
-        assert "timed out" in host.ask_redis("127.0.0.1", closed.getsockname()[1], "")
+        reply = host.ask_redis("127.0.0.1", port, "")
+        assert reply.kind == "unreachable" and "timed out" in reply.words
