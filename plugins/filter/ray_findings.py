@@ -14,28 +14,15 @@ description:
     hosts that do not answer and clocks that differ from the head's.
 positional: hostvars, now
 options:
-  _input:
-    description: The hosts, in the order of the table.
-    type: list
-    elements: str
-    required: true
+  _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
   hostvars:
-    description: >-
-      The hosts' variables. What the module returned there is registered as C(head_look), C(worker_look) or
-      C(redis_look).
+    description: With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look).
     type: dict
     required: true
-  now:
-    description: The time of the controller when all had answered, in seconds since the epoch.
-    type: float
-    required: true
-  head:
-    description: The name of the host whose clock the others are compared with.
-    type: str
-    default: ""
+  now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
+  head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew:
-    description: >-
-      The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the host.
+    description: The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the host.
     type: float
     default: 5
 """
@@ -48,34 +35,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What is wrong, a line each; empty for nothing.
+  description: What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable) and
+    C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do instead.
   type: list
   elements: dict
-  contains:
-    host:
-      description: The host.
-      type: str
-    problem:
-      description: The problem's fixed name, of M(rayops.cluster.ray_diagnosis), C(unreachable) or C(clock_skew).
-      type: str
-    detail:
-      description: A sentence with the facts.
-      type: str
-    mend:
-      description: What recover does; empty for nothing.
-      type: str
-    person:
-      description: What a person must do; empty for nothing.
-      type: str
-    step:
-      description: How recover does it, or empty.
-      type: str
-    line:
-      description: All of it for a table, in columns.
-      type: str
-    left:
-      description: The same where recover has done its part, with what a person must do.
-      type: str
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,97 +12,29 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Looks at the Ray node of a host, its unit, disks, token, address and storage, against the declared state and against
-    what the cluster's GCS says.
-  - It only looks, unless O(mend) says more. For each thing that it finds it says what C(rayops.cluster.recover)
-    does, or what a person must do.
-  - A sick host is no failure, and neither is something that cannot be looked at. It takes seconds.
+    what the cluster's GCS says. For each thing that it finds it says what playbook C(rayops.cluster.recover) does, or
+    what a person must do.
+  - It only looks, unless O(mend) says more. A sick host is no failure, and neither is something that cannot be looked
+    at. It takes seconds.
 options:
-  node_type:
-    description: What the node is. Without it the host has no Ray node, and only the host itself is looked at.
-    type: str
-    choices: [head, worker]
-  config:
-    description: The declared state, the content of the node's file.
-    type: dict
-    default: {}
-  config_file:
-    description: >-
-      The file of the last run that configured the host. The default is C(/etc/ray/head-node.yaml) or
-      C(/etc/ray/worker-node.yaml).
-    type: path
+  node_type: {description: "What the node is; without it the host has none.", type: str, choices: [head, worker]}
+  config: {description: "The declared state, the content of the node's file.", type: dict, default: {}}
+  config_file: {description: "The file of the last run. The default is that of role ray.", type: path}
   cluster:
-    description: >-
-      What the filter P(rayops.cluster.ray_known#filter) makes for this host of what M(rayops.cluster.ray_status)
-      returned on the head. Without it nothing is compared with the GCS.
+    description:
+      - What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it failed.
+      - A host is sent the nodes that have its name or its address alone.
     type: dict
     default: {}
-    suboptions:
-      answers:
-        description: Whether the GCS answers.
-        type: bool
-        default: false
-      msg:
-        description: Why it does not.
-        type: str
-        default: ""
-      ray_version:
-        description: The version that the cluster runs.
-        type: str
-        default: ""
-      python_version:
-        description: The Python version that the cluster runs.
-        type: str
-        default: ""
-      nodes:
-        description: The nodes that have this host's name or address, also the C(DEAD) ones.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          node_id: {description: Ray's ID of the node., type: str, required: true}
-          node_name: {description: Its name., type: str, default: ""}
-          ip: {description: Its address., type: str, default: ""}
-          state: {description: Its state., type: str, default: ""}
-          state_message: {description: Why it is C(DEAD)., type: str, default: ""}
-  head_ip_address:
-    description: The head's declared address, which its name must lead to.
-    type: str
-    default: ""
-  ray_version:
-    description: The declared version of Ray.
-    type: str
-    default: ""
-  token_digest:
-    description: The SHA-256 of the head's file with the cluster's token.
-    type: str
-    default: ""
-  redis_service:
-    description: The service that keeps the cluster's state on this host, if one does.
-    type: str
-    default: ""
-  check_accelerators:
-    description: Whether declared GPUs and NPUs must exist.
-    type: bool
-    default: true
-  other_nodes:
-    description: Whether other Ray nodes on this host are wrong (V(stop)) or left alone (V(ignore)).
-    type: str
-    choices: [stop, ignore]
-    default: stop
-  disk_limit:
-    description: The part of a file system from which on it is full. Ray itself makes no object beyond 0.95.
-    type: float
-    default: 0.95
-  crash_restarts:
-    description: After so many restarts by systemd a unit is in a crash loop.
-    type: int
-    default: 3
-  user:
-    description: >-
-      The user that Ray runs as, where its unit is not there yet to say so. What Ray may have changed is read as this
-      user.
-    type: str
-    default: ray
+  head_ip_address: {description: "The head's declared address, which its name must lead to.", type: str, default: ""}
+  ray_version: {description: The declared version of Ray., type: str, default: ""}
+  token_digest: {description: "The SHA-256 of the head's file with the cluster's token.", type: str, default: ""}
+  redis_service: {description: "The service that keeps the cluster's state on this host.", type: str, default: ""}
+  check_accelerators: {description: Whether declared GPUs and NPUs must exist., type: bool, default: true}
+  other_nodes: {description: Whether other Ray is wrong (V(stop))., type: str, choices: [stop, ignore], default: stop}
+  disk_limit: {description: The part of a file system from which on it is full., type: float, default: 0.95}
+  crash_restarts: {description: So many restarts by systemd make a crash loop., type: int, default: 3}
+  user: {description: "Ray's user, where no unit says so. As this user Ray's files are read.", type: str, default: ray}
   mend:
     description:
       - Those of the RV(steps) that are taken at once, on the host of a node. None of them ends a node.
@@ -111,22 +43,12 @@ options:
     elements: str
     choices: [count, enable, prune, remove, timers]
     default: []
-  clock:
-    description: The time of who asks, in seconds since the epoch. It is returned, beside this host's time.
-    type: float
-    default: 0
+  clock: {description: "The time of who asks, in seconds since the epoch.", type: float, default: 0}
 attributes:
-  check_mode:
-    support: full
-    description: Says whether anything would be mended, and mends nothing.
-  diff_mode:
-    support: N/A
-    description: What it mends is told in RV(findings), and what it removes is listed in RV(stale).
-  idempotent:
-    support: full
-    description: What was mended is not found any more.
+  check_mode: {description: "Says whether anything would be mended, and mends nothing.", support: full}
+  diff_mode: {description: "What it mends is told in RV(findings).", support: N/A}
+  idempotent: {description: What was mended is not found any more., support: full}
 seealso:
-  - module: rayops.cluster.ray_node
   - module: rayops.cluster.ray_status
 """
 
@@ -154,23 +76,15 @@ findings:
           C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
           memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str
-    detail:
-      description: A sentence with the facts.
-      type: str
-    mend:
-      description: What recover does; empty for nothing.
-      type: str
-    person:
-      description: What a person must do where recover does nothing, or in vain; empty for nothing.
-      type: str
-    step:
-      description: How recover does it, one of RV(steps), or empty.
-      type: str
+    detail: {description: A sentence with the facts., type: str}
+    mend: {description: What recover does; empty for nothing., type: str}
+    person: {description: "What a person must do where recover does nothing, or in vain; or empty.", type: str}
+    step: {description: "How recover does it, one of RV(steps), or empty.", type: str}
 steps:
-  description: >-
-    What recover does on this host, of C(count) (forget restarts), C(enable), C(hosts) (write the head's name),
-    C(prune), C(redis) (configure and start it), C(remove) (RV(stale)), C(start) (bring the node to its declared
-    state) and C(timers) (start them). What is of no use before a person has done something is left out.
+  description:
+    - What recover does on this host, of C(count) (forget restarts), C(enable), C(hosts) (write the head's name),
+      C(prune), C(redis) (configure and start it), C(remove) (RV(stale)), C(start) (bring the node to its declared
+      state) and C(timers) (start them). What is of no use before a person has done something is left out.
   returned: always
   type: list
   elements: str
@@ -181,11 +95,7 @@ need:
       or V(nothing).
   returned: always
   type: str
-stale:
-  description: Files of ended processes.
-  returned: always
-  type: list
-  elements: str
+stale: {description: Files of ended processes., returned: always, type: list, elements: str}
 clock:
   description: The time that was given, and this host's when the module began.
   returned: always
@@ -203,10 +113,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     HostDiagnosis,
     KnownNode,
     gather,
+    known_to,
+    mend,
     need_of,
     settle,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.mend import Mending
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError
@@ -223,19 +134,12 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_mo
 
 def define_module() -> UnloggedModule:
     text = {"type": "str", "default": ""}
-    node = {"node_id": {"type": "str", "required": True},
-            **dict.fromkeys(("node_name", "ip", "state", "state_message"), text)}
-    cluster = {
-        "answers": {"type": "bool", "default": False},
-        **dict.fromkeys(("msg", "ray_version", "python_version"), text),
-        "nodes": {"type": "list", "elements": "dict", "default": [], "options": node},
-    }
     return UnloggedModule(
         argument_spec={
             "node_type": {"type": "str", "choices": ["head", "worker"]},
             "config": {"type": "dict", "default": {}},
             "config_file": {"type": "path"},
-            "cluster": {"type": "dict", "default": {}, "options": cluster},
+            "cluster": {"type": "dict", "default": {}},
             "head_ip_address": text,
             "ray_version": text,
             "token_digest": {"type": "str", "default": "", "no_log": True},
@@ -255,15 +159,12 @@ def define_module() -> UnloggedModule:
     )
 
 
-def cluster_of(known: dict[str, Any]) -> Cluster:
-    return Cluster(**{**known, "nodes": [KnownNode(**node) for node in known.get("nodes", [])]})
-
-
 def declared_of(params: dict[str, Any]) -> Declared:
+    known = known_to(params["config"], params["cluster"])
     return Declared(
         config=params["config"],
         config_file=params["config_file"] or f"/etc/ray/{params['node_type']}-node.yaml",
-        cluster=cluster_of(params["cluster"]),
+        cluster=Cluster(**{**known, "nodes": [KnownNode(**node) for node in known["nodes"]]}),
         head_address=params["head_ip_address"],
         ray_version=params["ray_version"],
         token_digest=params["token_digest"],
@@ -274,21 +175,22 @@ def declared_of(params: dict[str, Any]) -> Declared:
     )
 
 
-def look(params: dict[str, Any], declared: Declared) -> tuple[list[Finding], NodeDiagnosis | None]:
-    """What is wrong, and with which node; None where there is none, or it cannot be looked at."""
+def look(params: dict[str, Any], declared: Declared) -> tuple[HostDiagnosis, list[Finding]]:
+    """The node, or the host alone where there is none or it cannot be looked at, and what is wrong with it."""
     node_type, wrong = params["node_type"], []
     try:
         if node_type:
             unit = unit_of(node_type)
             live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
             node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
-            return gather(node.checks()), node
+            return node, gather(node.checks())
     except RayConfigError as error:
         person = "correct the variable that it names."
         wrong = [Finding("wrong_declaration", str(error), person=person, blocks="start")]
     except SystemdError as error:
         wrong = [Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")]
-    return wrong + gather(HostDiagnosis(declared).checks()), None
+    host = HostDiagnosis(declared)
+    return host, wrong + gather(host.checks())
 
 
 def main() -> None:
@@ -296,19 +198,19 @@ def main() -> None:
     module = define_module()
     params, declared = module.params, declared_of(module.params)
     module.no_log_values.update((secrets_of(declared.config) | {redis_password(declared.config)}) - {""})
-    findings, node = look(params, declared)
+    host, findings = look(params, declared)
     findings, steps = settle(findings)
     # In check mode the head is taken to be back by then, so that what is said is all that would be done.
     wait = params["node_type"] == "worker" and not declared.cluster.answers and not module.check_mode
     need = need_of(findings, steps, "start" if params["node_type"] else "redis", wait)
-    mending = Mending(node, module.check_mode)
-    mending.take(findings, [step for step in steps if step in params["mend"]])
+    taken = {name: step for name, step in host.steps().items() if name in steps and name in params["mend"]}
+    changed = mend(findings, taken, module.check_mode)
     module.exit_json(
-        changed=mending.changed,
+        changed=changed,
         findings=[finding.to_dict() for finding in findings],
         steps=steps,
         need=need,
-        stale=harmless(node.stale) if node else [],
+        stale=harmless(host.stale),
         clock={"asked": params["clock"], "host": began},
     )
 

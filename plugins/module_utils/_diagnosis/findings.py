@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user, harmless
-from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
 STEADY = 300.0
 # For what is read as Ray's user.
 GUEST_SECONDS = 20.0
+# Sessions of terabytes have many files.
+PRUNE_SECONDS = 900.0
+# None is that all was done.
+Mending = Callable[[], Union[tuple[bool, str], None]]
 
 
 @dataclass
@@ -51,10 +55,10 @@ class Finding:
 class KnownNode:
     """A node, as the GCS has it."""
 
-    node_id: str
+    node_id: str = ""
     node_name: str = ""
     ip: str = ""
-    state: str = "ALIVE"
+    state: str = ""
     state_message: str = ""
 
 
@@ -67,6 +71,24 @@ class Cluster:
     ray_version: str = ""
     python_version: str = ""
     nodes: list[KnownNode] = field(default_factory=list)
+
+
+def known_to(config: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """What a host has to know of its cluster: all but the nodes that have neither its name nor its address.
+
+    :arg config: the declared state of its node.
+    :arg status: what ray_status returned, with all nodes, or failed with; or what this function did.
+    """
+    nodes = status.get("nodes") or []
+    # What is declared wrongly is told by who compiles it.
+    node, network = (part if isinstance(part, dict) else {} for part in map(config.get, ("ray", "network")))
+    name, address = node.get("node_name"), network.get("node_ip_address")
+    own = [known for known in nodes if known.get("node_name") == name or known.get("ip") == address]
+    return {
+        "answers": bool(nodes or status.get("answers")),
+        **{key: str(status.get(key) or "") for key in ("msg", "ray_version", "python_version")},
+        "nodes": [{key: str(known.get(key) or "") for key in KnownNode.__annotations__} for known in own],
+    }
 
 
 @dataclass
@@ -128,6 +150,30 @@ def need_of(findings: list[Finding], steps: list[str], step: str, wait: bool) ->
     return {"start": "node"}.get(step, step) if step in steps else "nothing"
 
 
+def mend(findings: list[Finding], steps: Mapping[str, Mending], check: bool) -> bool:
+    """Take steps on this host, each of which returns what it changed and what it left to a person.
+
+    :arg check: only say so.
+    :returns: whether anything was changed, or would be. What could not be done is left to a person, with the reason.
+    """
+    changed = False
+    for name, step in steps.items():
+        try:
+            done, left = (True, "") if check else step() or (True, "")
+        except (GuestError, SystemdError) as error:
+            done, left = False, f"it could not be mended: {str(error).rstrip('.')}."
+        changed = changed or done
+        for finding in findings if left else []:
+            if finding.step == name:
+                finding.mend, finding.step, finding.person = "", "", f"{left} {finding.person}".strip()
+    return changed
+
+
+def prune() -> None:
+    """Remove what ended sessions left, and wait for that."""
+    Unit("ray-prune.service").restart(PRUNE_SECONDS)
+
+
 def gather(checks: list[Callable[[], list[Finding]]]) -> list[Finding]:
     """All that the checks find. One that cannot look is a finding, not a failure."""
     found = []
@@ -186,10 +232,16 @@ class HostDiagnosis:
         self.declared = declared
         # Whose the files below temp_dir are; None where no node is declared, so that there are none.
         self.user: str | None = None
+        # The files of ended processes, once they have been looked for.
+        self.stale: list[str] = []
 
     def as_guest(self, call: Callable[[], Any]) -> Any:
         """Look at what Ray may have changed as Ray's user, which finds no more than a job does, and for a time."""
         return as_user(self.user, call, GUEST_SECONDS) if self.user else call()
+
+    def steps(self) -> dict[str, Mending]:
+        """The small things that are mended here: none of them ends a node, and none needs another host."""
+        return {"prune": prune}
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         """The checks, in the order in which their findings are shown."""

@@ -17,6 +17,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     Declared,
     Finding,
     HostDiagnosis,
+    Mending,
     crash_loop,
     disabled_unit,
     journal_of,
@@ -32,6 +33,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
 # What a Redis that runs and cannot serve a GCS does, and who can help; the role mends the others.
 _REDIS = {
@@ -53,8 +55,6 @@ class NodeDiagnosis(HostDiagnosis):
         # The unit's, by systemd's record; before it is there, the one that it is to have, or one that finds nothing.
         planned = declared.user if exists(declared.user) else "nobody"
         self.user = (live.user or own_name()) if self.unit.exists else planned
-        # The files of ended processes, once they have been looked for.
-        self.stale: list[str] = []
         self.environment = os.path.dirname(os.path.dirname(live.start.executable))
         found = all_differences(live)[0].to_list() if live.running else []
         self.sick = [item for item in found if item["option"] in _SICK]
@@ -70,6 +70,10 @@ class NodeDiagnosis(HostDiagnosis):
             self.declaration, self.versions, self.storage, self.node, self.others, self.twins, self.token, self.address,
             self.head_name, self.beside, *super().checks(), self.shared_memory, self.stale_files,
         ]
+
+    def steps(self) -> dict[str, Mending]:
+        return {**super().steps(), "count": self.unit.reset_failed, "enable": self.unit.enable,
+                "timers": self.start_timers, "remove": self.remove_stale}
 
     @property
     def again(self) -> str:
@@ -306,12 +310,17 @@ class NodeDiagnosis(HostDiagnosis):
         more = f" and {len(self.stale) - 1} more" if len(self.stale) > 1 else ""
         return [Finding("stale_files", f"{self.stale[0]}{more} belongs to no process.", "it is removed.", "", "remove")]
 
-    def remove_stale(self) -> list[str]:
-        """Remove them; returns those that could not be removed."""
+    def remove_stale(self) -> tuple[bool, str]:
+        """Remove them."""
         # As Ray's user too: by the time that root came to them, they may be links to something else.
         temp_dir, clusters = self.declared.temp_dir, self._clusters()
-        kept: list[str] = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
-        return kept
+        kept = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
+        return len(kept) < len(self.stale), f"remove {kept[0]}, which user {self.user} cannot." if kept else ""
+
+    def start_timers(self) -> None:
+        """Start the timers of the node; one that runs is not touched."""
+        for timer in self.unit.timers:
+            Unit(timer).start()
 
     def _clusters(self) -> list[str]:
         """The addresses of the clusters that this host knows."""

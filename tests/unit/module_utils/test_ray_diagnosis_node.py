@@ -26,6 +26,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     Declared,
     KnownNode,
     gather,
+    known_to,
     need_of,
     settle,
 )
@@ -102,7 +103,7 @@ class Host:
 
     @staticmethod
     def entry(node_id: str, **changed) -> KnownNode:
-        return KnownNode(**{"node_id": node_id, "node_name": "n1", "ip": "127.0.0.1", **changed})
+        return KnownNode(**{"node_id": node_id, "node_name": "n1", "ip": "127.0.0.1", "state": "ALIVE", **changed})
 
     def run(self) -> Host:
         start = compile_start(self.config, self.node_type)
@@ -175,6 +176,24 @@ def test_a_failed_unit_tells_its_reason(host):
 def test_a_unit_that_is_not_installed(host):
     host.unit.exists = False
     assert list(host.findings()) == ["unit_missing"] and host.steps() == ["start"]
+
+
+def test_a_host_gets_what_has_its_name_or_its_address():
+    config = {"ray": {"node_name": "worker-1"}, "network": {"node_ip_address": "10.0.0.11"}}
+    named, placed = {"node_id": "a", "node_name": "worker-1"}, {"node_id": "b", "ip": "10.0.0.11", "labels": {"x": "y"}}
+    others = [{"node_id": str(number), "node_name": f"worker-1{number}", "ip": "10.0.0.1"} for number in range(1000)]
+    status = {"ray_version": "2.60.0", "python_version": "3.11.2", "nodes": [named, *others, placed], "demands": []}
+    known = known_to(config, status)
+    assert [KnownNode(**node) for node in known["nodes"]] == [
+        KnownNode("a", node_name="worker-1"), KnownNode("b", ip="10.0.0.11"),
+    ]
+    assert known_to(config, known) == known
+    assert set(known) == {"answers", "msg", "ray_version", "python_version", "nodes"}
+    # That the GCS answers is known to a host that has no node there.
+    assert known_to({"ray": "x"}, known_to(config, {"nodes": others}))["answers"] is True
+    assert known_to(config, {"msg": "Not reachable.", "failed": True}) == {
+        "answers": False, "msg": "Not reachable.", "ray_version": "", "python_version": "", "nodes": [],
+    }
 
 
 @pytest.mark.parametrize(
