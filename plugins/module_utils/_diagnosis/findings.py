@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
@@ -209,7 +209,7 @@ def sick_unit(unit: Unit, step: str) -> list[Finding]:
     if not unit.stopped:
         return []
     if state == "failed":
-        why = host.telling_line(journal_of(unit))
+        why = facts.telling_line(journal_of(unit))
         detail = f"{unit.name} has failed" + (f": {why}" if why else ".")
         return [Finding("unit_failed", detail, "it is started.", log, step)]
     return [Finding("unit_stopped", f"{unit.name} is stopped.", "it is started.", log, step)]
@@ -265,7 +265,7 @@ class HostDiagnosis:
         temp_dir = self.declared.temp_dir
         paths = [temp_dir, self.declared.gcs_path, store.get("spilling_directory"), "/"]
         sessions = os.stat(temp_dir).st_dev if temp_dir and os.path.exists(temp_dir) else None
-        full = host.full_disks([path for path in paths if path], self.declared.disk_limit)
+        full = facts.full_disks([path for path in paths if path], self.declared.disk_limit)
         return [(path, used, os.stat(path).st_dev == sessions) for path, used in full]
 
     def redis_unit(self) -> list[Finding]:
@@ -273,7 +273,7 @@ class HostDiagnosis:
         unit = Unit(self.declared.redis_service)
         found = sick_unit(unit, "redis")
         looping = not found and not unit.active and unit.restarts >= self.declared.crash_restarts
-        corrupt = host.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
+        corrupt = facts.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
         if corrupt:
             return [Finding(
                 "storage_corrupt", f"{unit.name} cannot read its state: {corrupt}.", blocks="redis",
@@ -283,7 +283,7 @@ class HostDiagnosis:
         if looping:
             found = [Finding(
                 "crash_loop", f"systemd has started {unit.name} {unit.restarts} times in vain: "
-                f"{host.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
+                f"{facts.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
                 f"see `journalctl -u {unit.name}` on the host.", "redis",
             )]
         return found + disabled_unit(unit, "redis")

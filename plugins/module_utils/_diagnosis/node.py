@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
     Declared,
     Finding,
@@ -110,7 +110,7 @@ class NodeDiagnosis(HostDiagnosis):
                 "environment_missing", f"there is no Ray in {self.environment}.", "it is installed.",
                 f"install Ray {ours or ''} there.", "start",
             )]
-        ours, runs = host.python_version(self.environment, self.user), cluster.python_version
+        ours, runs = facts.python_version(self.environment, self.user), cluster.python_version
         if runs and ours and ours != runs:
             return [Finding(
                 "version_mismatch", f"{self.environment} has Python {ours}, and the cluster runs {runs}.",
@@ -135,7 +135,7 @@ class NodeDiagnosis(HostDiagnosis):
         if storage != "rocksdb" or any(process.in_unit(self.unit.name) for process in servers):
             return []
         temp_dir, path = self.declared.temp_dir, self.declared.gcs_path
-        corrupt = self.as_guest(lambda: host.rocksdb_corruption(temp_dir, path))
+        corrupt = self.as_guest(lambda: facts.rocksdb_corruption(temp_dir, path))
         return [] if not corrupt else [Finding(
             "storage_corrupt", f"the GCS cannot read {self.declared.gcs_path}: {corrupt}.", blocks="start",
             person="put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or "
@@ -148,7 +148,7 @@ class NodeDiagnosis(HostDiagnosis):
         password = redis_password(self.declared.config)
         # With Redis down, any job may listen there.
         address = redis.get("host") or "", int(redis.get("port") or 0)
-        reply = host.RedisReply(**self.as_guest(lambda: asdict(host.ask_redis(*address, password))))
+        reply = facts.RedisReply(**self.as_guest(lambda: asdict(facts.ask_redis(*address, password))))
         if reply.kind == "ok":
             return []
         if reply.kind in _REDIS:
@@ -194,7 +194,7 @@ class NodeDiagnosis(HostDiagnosis):
         return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
 
     def _loop(self) -> Finding:
-        why = host.telling_line(journal_of(self.unit)) or "its log does not say why"
+        why = facts.telling_line(journal_of(self.unit)) or "its log does not say why"
         detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
         if self.alive:
             return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")
@@ -238,7 +238,7 @@ class NodeDiagnosis(HostDiagnosis):
     def token(self) -> list[Finding]:
         """Whether this host has the head's token."""
         path, wanted = self.declared.token_path, self.declared.token_digest
-        digest = host.digest_of(path) if path else ""
+        digest = facts.digest_of(path) if path else ""
         if path and not digest and self.node_type == "head" and self.unit.exists:
             return [Finding("token_mismatch", f"{path} is missing, and a new one would shut out every worker.",
                             person=f"copy {path} here from a worker, group ray, mode 0640.", blocks="start")]
@@ -264,7 +264,7 @@ class NodeDiagnosis(HostDiagnosis):
         name = self.live.gcs_address.rpartition(":")[0]
         if self.node_type == "head" or not wanted or name == wanted:
             return []
-        found = host.addresses_of(name)
+        found = facts.addresses_of(name)
         if wanted in found:
             return []
         leads = f"leads to {', '.join(sorted(found))}" if found else "is not known"
@@ -291,7 +291,7 @@ class NodeDiagnosis(HostDiagnosis):
         size = int(store.get("memory") or (raylet.options.get("--object_store_memory") if raylet else 0) or 0)
         if directory != "/dev/shm" or not size or not os.path.isdir(directory):
             return []
-        used, largest = self.as_guest(lambda: host.visible_bytes(directory))
+        used, largest = self.as_guest(lambda: facts.visible_bytes(directory))
         space = os.statvfs(directory)
         total = space.f_blocks * space.f_frsize
         # A store that is larger than the file system is another problem, and found above.
@@ -304,7 +304,7 @@ class NodeDiagnosis(HostDiagnosis):
     def stale_files(self) -> list[Finding]:
         """What ended processes left, by which others look for them."""
         temp_dir, clusters = self.declared.temp_dir, self._clusters()
-        self.stale = self.as_guest(lambda: host.stale_files(temp_dir, clusters)) if temp_dir else []
+        self.stale = self.as_guest(lambda: facts.stale_files(temp_dir, clusters)) if temp_dir else []
         if not self.stale:
             return []
         more = f" and {len(self.stale) - 1} more" if len(self.stale) > 1 else ""
@@ -314,7 +314,7 @@ class NodeDiagnosis(HostDiagnosis):
         """Remove them."""
         # As Ray's user too: by the time that root came to them, they may be links to something else.
         temp_dir, clusters = self.declared.temp_dir, self._clusters()
-        kept = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
+        kept = self.as_guest(lambda: facts.remove_stale(temp_dir, clusters))
         return len(kept) < len(self.stale), f"remove {kept[0]}, which user {self.user} cannot." if kept else ""
 
     def start_timers(self) -> None:

@@ -368,7 +368,7 @@ def test_full_shared_memory(host, monkeypatch):
     assert "leave plasma_directory out" in host.findings()["plasma_shared"].person
     monkeypatch.undo()
     host.config["object_store"] = {"memory": size - 4096}
-    monkeypatch.setattr(node_module.host, "visible_bytes", lambda path: (8192, f"{path}/other"))
+    monkeypatch.setattr(node_module.facts, "visible_bytes", lambda path: (8192, f"{path}/other"))
     assert host.findings()["shm_full"].person.startswith("remove what nobody uses, /dev/shm/other first")
 
 
@@ -408,7 +408,7 @@ def test_storage_that_is_corrupt_is_not_started_again(tmp_path, agent):
 def test_redis(tmp_path, agent, monkeypatch, answer, words, step):
     host = Host(tmp_path, agent.server_port, "head")
     host.config.update(gcs={"storage": "redis"}, redis={"host": "10.0.0.5", "port": 6380})
-    monkeypatch.setattr(node_module.host, "ask_redis", lambda *arguments: answer)
+    monkeypatch.setattr(node_module.facts, "ask_redis", lambda *arguments: answer)
     found = host.findings().get("storage_unreachable")
     assert (found.detail if found else None) == (words and f"Redis at 10.0.0.5:6380 {words}")
     assert host.steps() == sorted(["start", *step])
@@ -428,7 +428,7 @@ def test_what_cannot_be_looked_at_hides_nothing_else(host, monkeypatch):
     def fails(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(node_module.host, "full_disks", fails)
+    monkeypatch.setattr(node_module.facts, "full_disks", fails)
     found = host.findings()
     assert found["not_looked_at"].detail.endswith(": [Errno 13] Permission denied.")
     assert "unit_stopped" in found
