@@ -205,7 +205,7 @@ class RayNode:
 
     def ensure_started(self, restart: bool = False) -> None:
         """Run the node as declared."""
-        found = problems(self.config, self.node_type, self.params["check_accelerators"])
+        found = list(map(str, problems(self.config, self.node_type, self.params["check_accelerators"])))
         if found:
             self.module.fail_json(msg=" ".join(found), problems=found)
         self.differences, self.action = self._compare()

@@ -111,7 +111,7 @@ class Unit:
 
     def start(self) -> None:
         """Start it and its timers; returns when the main process has been executed."""
-        self._reset_failed()
+        self.reset_failed()
         self._systemctl("start", "--", self.name, *self.timers)
 
     def restart_timers(self) -> None:
@@ -124,14 +124,14 @@ class Unit:
 
     def restart(self, timeout: float) -> None:
         """Stop it, which drains the node, and start it. timeout: seconds for both."""
-        self._reset_failed()
+        self.reset_failed()
         self._systemctl("restart", "--", self.name, *self.timers, timeout=timeout)
 
     def stop(self, timeout: float) -> None:
         """Stop it, which drains the node. timeout: seconds."""
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout)
         # A stop by hand is no failure, whatever Ray's exit code.
-        self._reset_failed()
+        self.reset_failed()
 
     def kill(self, timeout: float) -> None:
         """End all its processes at once, without a drain; no timer and no Restart= starts it again.
@@ -143,13 +143,13 @@ class Unit:
         self._systemctl("kill", "--signal=SIGKILL", "--", self.name, check=False)
         # Its timers may run although it is not there: those of the host's other unit.
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout, check=self.exists)
-        self._reset_failed()
+        self.reset_failed()
 
     def disable(self) -> None:
         """Do not start it with the host."""
         self._systemctl("disable", "--quiet", "--", self.name, check=False)
 
-    def _reset_failed(self) -> None:
+    def reset_failed(self) -> None:
         """Forget failures, and the count of restarts: systemd keeps it when a unit between two tries is restarted."""
         self._systemctl("reset-failed", "--", self.name, check=False)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
@@ -231,7 +231,7 @@ def test_a_file_of_roots_is_given_to_the_environments_python_as_text(directory, 
 
 @root_only
 def test_the_environments_version_is_asked_as_the_guest(directory):
-    assert host.python_version(program(directory, "id -un\n"), "nobody") == "nobody"
+    assert facts.python_version(program(directory, "id -un\n"), "nobody") == "nobody"
 
 
 @root_only
@@ -243,7 +243,7 @@ def test_a_pipe_in_place_of_a_file_holds_nobody_up(directory, guests):
     subprocess.run(["chown", "-R", "nobody", str(guests)], check=True)
     os.mkfifo(directory / "token", 0o600)
     started = time.monotonic()
-    assert as_user("nobody", lambda: host.stale_files(str(guests), []), 10) == []
+    assert as_user("nobody", lambda: facts.stale_files(str(guests), []), 10) == []
     assert as_user("nobody", lambda: host.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
     assert host.digest_of(str(directory / "token")) == ""
     assert time.monotonic() - started < 50
@@ -263,7 +263,7 @@ def test_stale_files_are_removed_as_the_guest(directory, guests):
             os.chown(path, GUEST.pw_uid, GUEST.pw_gid)
     (guests / "session_2026").symlink_to(roots.parent)
     named = str(guests / "ray_current_cluster")
-    found = as_user("nobody", lambda: host.stale_files(str(guests), []))
+    found = as_user("nobody", lambda: facts.stale_files(str(guests), []))
     assert found == [f"{guests}/session_2026/sockets/raylet", named]
     left = as_user("nobody", lambda: host.remove_stale(str(guests), []))
     assert left == [f"{guests}/session_2026/sockets/raylet"]
