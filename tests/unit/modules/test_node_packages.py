@@ -26,7 +26,9 @@ not-installed\tnever\t\t,\x20
 APT = """#!/bin/sh
 echo "$0" "$@" >> "{calls}"
 test "$1" != install || test -e "{policy}" && test "$2" = --yes && touch "{calls}.policy"
-case "$*" in *--simulate*) echo "Inst redis-server (7 Debian)"; echo "Inst libc [1] (2 Debian)"; echo "Inst tools (1)" ;; esac
+case "$*" in
+  *--simulate*) echo "Inst redis-server (7 Debian)"; echo "Inst libc [1] (2 Debian)"; echo "Inst tools (1)" ;;
+esac
 exit 0
 """
 
@@ -84,7 +86,8 @@ def test_a_check_names_what_comes_and_writes_nothing(node_packages, host):
 @pytest.mark.skipif(os.geteuid() != 0, reason="services are kept from starting by a file of root's")
 def test_what_comes_is_written_down_first(node_packages, host):
     before = POLICY.read_text() if POLICY.exists() else None
-    assert node_packages(names=["redis-server"], optional=["nowhere", "tools"])["installed"] == ["redis-server", "tools"]
+    result = node_packages(names=["redis-server"], optional=["nowhere", "tools"])
+    assert result["installed"] == ["redis-server", "tools"]
     # An upgrade is none.
     assert (host / "records" / "packages").read_text() == "redis-server\ntools\n"
     assert (host / "records").stat().st_mode & 0o777 == 0o700

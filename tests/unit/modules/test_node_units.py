@@ -177,7 +177,8 @@ def test_a_unit_that_does_not_listen_in_time_shows_its_last_words(host, node_uni
 
 
 @pytest.mark.parametrize(("facts", "forgotten"), [
-    ({"active": "failed"}, True), ({"stale": "yes"}, True), ({"load": "not-found"}, False), ({"active": "active"}, False),
+    ({"active": "failed"}, True), ({"stale": "yes"}, True), ({"load": "not-found"}, False),
+    ({"active": "active"}, False),
 ])
 def test_what_is_gone_is_forgotten(host, node_units, facts, forgotten):
     host.show(**facts)
