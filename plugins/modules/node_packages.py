@@ -29,7 +29,7 @@ options:
     elements: str
     default: []
   optional:
-    description: More of them, where the distribution has them.
+    description: More of them, if the distribution has them.
     type: list
     elements: str
     default: []
@@ -52,8 +52,6 @@ attributes:
   idempotent:
     description: When run twice in a row outside check mode, the second run changes nothing.
     support: full
-seealso:
-  - module: ansible.builtin.apt
 """
 
 EXAMPLES = r"""
@@ -65,22 +63,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: The packages that came, or in check mode would come.
+  description: What came, or would come.
   type: list
   elements: str
   returned: success
 removed:
-  description: The packages that went, or in check mode would go.
+  description: What went, or would go.
   type: list
   elements: str
   returned: success
 kept:
-  description: The packages that are written down, and stay since something else needs them or the host has no dpkg.
+  description: What is written down and stays, since something else needs it or the host has no dpkg.
   type: list
   elements: str
   returned: success
 left:
-  description: Packages of O(names) that are only written down, on a host without apt.
+  description: What of O(names) was only written down, on a host without apt.
   type: list
   elements: str
   returned: success
