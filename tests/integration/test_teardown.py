@@ -116,7 +116,7 @@ def test_check_mode_names_what_would_go(story, path):
 
 
 def test_check_mode_names_the_packages_and_touches_nothing(story):
-    packages = story.check.output.split("The packages that came with the cluster are gone]")[1:]
+    packages = story.check.output.split("Remove the packages that came with the cluster]")[1:]
     assert any("changed: [monitor]" in task.split("TASK [")[0] for task in packages), story.check.output
     assert story.after_check == story.deployed
 

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import glob
 import http.client
 import os
 import time
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
     NAMES_VARIABLE,
     REDIS_PASSWORD_VARIABLE,
@@ -191,14 +191,6 @@ def _ask_agent(port: int, timeout: float) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-def ray_version(environment: str) -> str | None:
-    """The version of Ray in an environment, from its package's metadata; None where there is none."""
-    found = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "ray-*.dist-info"))
-    # The metadata alone is what an interrupted installation leaves.
-    whole = found and os.path.exists(os.path.join(os.path.dirname(found[0]), "ray", "__init__.py"))
-    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if whole else None
 
 
 def redis_password(config: dict) -> str:

@@ -108,7 +108,7 @@ def run(
     ) as process:
         deadline = time.monotonic() + seconds
         try:
-            output, errors = _communicate(process, text.encode(), deadline)
+            output, errors = _communicate(process, command[0], text.encode(), deadline)
             process.wait(max(0.1, deadline - time.monotonic()))
         except BaseException as error:
             # It has not been waited for: its number, and so that of its group, is still its own.
@@ -117,9 +117,12 @@ def run(
     return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-def _communicate(process: subprocess.Popen[bytes], text: bytes, deadline: float) -> tuple[bytes, bytes]:
+def _communicate(
+    process: subprocess.Popen[bytes], program: str, text: bytes, deadline: float
+) -> tuple[bytes, bytes]:
     """subprocess's own reads all that comes, until there is no memory left."""
     into, out, err = process.stdin, process.stdout, process.stderr
+    assert into and out and err  # All three are pipes.
     found: dict[Any, bytearray] = {out: bytearray(), err: bytearray()}
     os.set_blocking(into.fileno(), False)
     while reading := [stream for stream in found if not stream.closed]:
@@ -141,7 +144,7 @@ def _communicate(process: subprocess.Popen[bytes], text: bytes, deadline: float)
             if not block:
                 stream.close()
         if len(found[out]) > MOST:
-            raise GuestError(f"{process.args[0]} wrote more than {MOST} bytes.")
+            raise GuestError(f"{program} wrote more than {MOST} bytes.")
         del found[err][:-MOST_ERRORS]
     _close(into)
     return bytes(found[out]), bytes(found[err])

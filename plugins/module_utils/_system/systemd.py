@@ -66,6 +66,11 @@ class Unit:
         return self.properties.get("ActiveState") in ("inactive", "failed", "")
 
     @property
+    def failed(self) -> bool:
+        """Whether systemd remembers that it failed."""
+        return self.properties.get("ActiveState") == "failed"
+
+    @property
     def enabled(self) -> bool:
         """Whether it starts with the host."""
         return self.properties.get("UnitFileState") == "enabled"
@@ -144,6 +149,11 @@ class Unit:
         # Its timers may run although it is not there: those of the host's other unit.
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout, check=self.exists)
         self.reset_failed()
+
+    def forget(self) -> None:
+        """Let systemd forget a unit whose files are gone, and that it failed."""
+        self.reload()
+        self._reset_failed()
 
     def disable(self) -> None:
         """Do not start it with the host."""
