@@ -358,7 +358,7 @@ def test_full_disks(host):
     assert "% of its" in found.detail and "du -xh" in found.person and "prune" in host.steps()
 
 
-def test_full_shared_memory(host):
+def test_full_shared_memory(host, monkeypatch):
     space = os.statvfs("/dev/shm")
     size = space.f_blocks * space.f_frsize
     host.config["object_store"] = {"memory": size + 1}
