@@ -55,7 +55,7 @@ def unsafe(value: Any) -> Any:
 
 def render(cases: dict[Path, dict[str, Any]]) -> None:
     """Both files into each directory, as the role writes them, from the variables beside it."""
-    computed = yaml.safe_load((TEMPLATES.parent / "vars" / "main.yml").read_text(encoding="utf-8"))
+    computed = yaml.safe_load((TEMPLATES.parent / "vars" / "main" / "alerts.yml").read_text(encoding="utf-8"))
     defaults = {
         "_monitor_relay_url": "http://127.0.0.1:6387/", "monitor_receivers": [], "monitor_smtp": {},
         "monitor_alert_timing": {"group_wait": "0s", "group_interval": "1s"},
