@@ -98,7 +98,7 @@ differences:
   type: list
   elements: dict
   returned: success
-  sample: [{option: prometheus.service, declared: runs with its files, live: stopped}]
+  sample: [{kind: unit, option: prometheus.service, declared: runs with its files, live: stopped}]
 missing:
   description: The services that are to run, and that systemd does not know yet.
   type: list
@@ -256,7 +256,7 @@ def main() -> None:
             difference = unit.difference()
             if difference:
                 declared = "stopped" if unit.declared["state"] == "stopped" else _RUNS
-                differences.add(unit.declared["name"], declared, difference)
+                differences.add(unit.declared["name"], declared, difference, "unit")
                 if not module.check_mode:
                     unit.mend(difference)
             if not module.check_mode:
