@@ -148,7 +148,8 @@ class LiveNode:
         port = ports.get("dashboard_agent_listen") or DEFAULT_AGENT_PORT
         try:
             # Any job may listen there, and answer a byte every few seconds: all of it must end in time.
-            status = as_user(self.user or own_name(), lambda: _ask_agent(port, timeout), 2 * timeout)
+            user: Any = self.user or own_name()  # None, of a process whose user has no name, is that process's own.
+            status = as_user(user, lambda: _ask_agent(port, timeout), 2 * timeout)
         except GuestError:
             return "not alive (its agent does not answer)"
         return "alive" if status == 200 else f"not alive (HTTP {status} from the node's agent)"

@@ -14,7 +14,10 @@ from contextlib import suppress
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences, restart_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import (
+    all_differences,
+    restart_differences,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess, ray_processes
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest

@@ -30,7 +30,6 @@ PLAY = """
         content: "{{ files | selectattr('path', 'match', '/etc/systemd/system/') | to_json }}"
         mode: "0600"
       vars:
-        ray_start: "{{ _head_start if _ray_is_head else _worker_start }}"
         files: "{{ _ray_files + (_head_files + _head_backup_files if _ray_is_head else []) }}"
 - hosts: bad
   gather_facts: false
