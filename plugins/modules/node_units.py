@@ -100,7 +100,7 @@ differences:
   type: list
   elements: dict
   returned: success
-  sample: [{option: prometheus.service, declared: runs with its files, live: stopped}]
+  sample: [{kind: unit, option: prometheus.service, declared: runs with its files, live: stopped}]
 missing:
   description: The services that are to run, and that systemd does not know yet.
   type: list
@@ -277,7 +277,7 @@ def main() -> None:
             difference = unit.difference()
             if difference:
                 mend, live = difference
-                differences.add(unit.declared["name"], _DECLARED[unit.declared["state"]], live)
+                differences.add(unit.declared["name"], _DECLARED[unit.declared["state"]], live, "unit")
                 if not module.check_mode:
                     unit.mend(mend)
             if not module.check_mode:

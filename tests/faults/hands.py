@@ -89,8 +89,8 @@ HANDS = [
     interrupted("ray", killed(WORKER, "", NO_LINK, "ray", "Ray is installed, version", 0.3)),
     interrupted("redis", killed("redis", "redis-server", OLD_CONFIG, "redis", "Redis runs with its conf", 0.5),
                 ("head",)),
-    interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "The head runs as declared and", 1.5), ("head",)),
-    interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "The worker runs as declared and", 1.5),
+    interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "Start the node as declared", 1.5), ("head",)),
+    interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "Start the node as declared", 1.5),
                 (WORKER,)),
     # Its exporter runs on the head, where no host is the monitor's.
     interrupted("monitor", killed("head", "ray-monitor", OLD_EXPORTER, "monitor", "The monitor runs as decl", 0.5)),

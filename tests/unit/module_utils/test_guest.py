@@ -244,8 +244,8 @@ def test_a_pipe_in_place_of_a_file_holds_nobody_up(directory, guests):
     os.mkfifo(directory / "token", 0o600)
     started = time.monotonic()
     assert as_user("nobody", lambda: facts.stale_files(str(guests), []), 10) == []
-    assert as_user("nobody", lambda: host.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
-    assert host.digest_of(str(directory / "token")) == ""
+    assert as_user("nobody", lambda: facts.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
+    assert facts.digest_of(str(directory / "token")) == ""
     assert time.monotonic() - started < 50
 
 

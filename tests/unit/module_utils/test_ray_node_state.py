@@ -14,11 +14,11 @@ from contextlib import suppress
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import (
     all_differences,
-    ray_version,
     restart_differences,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess, ray_processes
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit

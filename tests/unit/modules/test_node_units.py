@@ -85,7 +85,9 @@ def running(host, server, **facts):
 def test_a_stopped_unit_is_enabled_and_started(host, node_units):
     result = node_units()
     assert result["changed"] and host.calls() == ["enable", "start"]
-    assert result["differences"] == [{"option": "demo.service", "declared": "runs with its files", "live": "stopped"}]
+    assert result["differences"] == [
+        {"kind": "unit", "option": "demo.service", "declared": "runs with its files", "live": "stopped"}
+    ]
     assert result["diff"]["before"] == "demo.service: stopped\n"
 
 

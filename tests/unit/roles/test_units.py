@@ -29,7 +29,6 @@ PLAY = """
       check_mode: true
       diff: true
       vars:
-        ray_start: "{{ _head_start if _ray_is_head else _worker_start }}"
         _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
     - ansible.builtin.copy:
         dest: "{{ directory }}/{{ inventory_hostname }}.json"
