@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import tempfile
-from typing import IO
+from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, opened_parent, real
@@ -28,7 +28,7 @@ _MOST = 100000
 class Contents:
     """What was read of a file. begin, size: where it begins there, and how long the file is (0 in /proc), in bytes."""
 
-    def __init__(self, stream: IO[bytes], status: os.stat_result | dict, begin: int = 0):
+    def __init__(self, stream: IO[bytes], status: os.stat_result | dict[str, Any], begin: int = 0):
         if not isinstance(status, dict):
             status = {"size": status.st_size, "modified": status.st_mtime, "file": [status.st_dev, status.st_ino]}
         self.stream, self.begin, self.size = stream, begin, int(status["size"])
@@ -153,7 +153,7 @@ def read_as(user: str, top: str, name: str, limit: int) -> Contents:
         raise OSError(str(error)) from None
 
 
-def _copy(top: str, name: str, limit: int, output: int) -> dict:
+def _copy(top: str, name: str, limit: int, output: int) -> dict[str, Any]:
     directory, _slash, last = name.rpartition("/")
     with opened(top) as descriptor:
         below = _descend(descriptor, directory) if directory else os.dup(descriptor)
