@@ -6,7 +6,7 @@
 
 """Import Ray, and the packages that are named, in the environment whose Python runs this; write Ray's version.
 
-The module imports hands this to that Python, and needs its text alone.
+Module ray_upgrade hands this to that Python, and needs its text alone.
 """
 
 from __future__ import annotations

@@ -13,14 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._environment.imports import (
-    ImportFailedError,
-    imported_version,
-)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
 from tests.unit.conftest import OWN_USER
 
-previous = importlib.import_module("ansible_collections.rayops.cluster.plugins.modules.ray_previous")
+upgrade = importlib.import_module("ansible_collections.rayops.cluster.plugins.modules.ray_upgrade")
 OLD, NEW = "/opt/ray/2.60.0", "/opt/ray/2.61.0"
 
 
@@ -42,7 +38,7 @@ class Module:
 @pytest.fixture(name="host")
 def host_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A head that runs the old environment and makes backups."""
-    monkeypatch.setattr(previous, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(upgrade, "UNITS", str(tmp_path / "units"))
     for name in ("units", "etc"):
         (tmp_path / name).mkdir()
     write(tmp_path, OLD)
@@ -58,7 +54,7 @@ def write(host: Path, environment: str) -> None:
 
 
 def node(host: Path, check_mode: bool = False) -> Any:
-    return previous.Previous(Module(host, check_mode))
+    return upgrade.Previous(Module(host, check_mode))
 
 
 def test_what_runs_is_kept_and_put_back(host):
@@ -84,16 +80,16 @@ def test_a_host_without_a_node_has_nothing_to_keep(host):
 
 
 def test_there_is_something_to_go_back_to(host, ray_environment):
-    with pytest.raises(ImportFailedError, match="are kept"):
+    with pytest.raises(upgrade.UpgradeError, match="are kept"):
         node(host).check()
     node(host).keep()
-    with pytest.raises(ImportFailedError, match=f"{OLD}/bin/python cannot be run"):
+    with pytest.raises(upgrade.UpgradeError, match=f"{OLD}/bin/python cannot be run"):
         node(host).check()
     write(host, ray_environment)
     node(host).keep()
     node(host).check()
     (host / "etc" / "previous" / "head-node.yaml").unlink()
-    with pytest.raises(ImportFailedError, match="are kept"):
+    with pytest.raises(upgrade.UpgradeError, match="are kept"):
         node(host).check()
 
 
@@ -103,19 +99,20 @@ def test_a_link_that_others_made_is_not_followed(host):
     elsewhere.mkdir()
     (host / "etc" / "previous").symlink_to(elsewhere)
     os.chown(host / "etc" / "previous", 65534, -1, follow_symlinks=False)
-    with pytest.raises(previous.PathError):
+    with pytest.raises(upgrade.PathError):
         node(host).keep()
     assert os.listdir(elsewhere) == []
 
 
 def test_packages_are_imported(ray_environment):
-    assert imported_version(ray_environment, OWN_USER, ["PyYAML>=5", "click"]) == ray_version(ray_environment)
-    with pytest.raises(ImportFailedError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
-        imported_version(ray_environment, OWN_USER, ["click", "no-such-package==1"])
+    assert upgrade.imported_version(ray_environment, OWN_USER, ["PyYAML>=5", "click"]) == ray_version(ray_environment)
+    with pytest.raises(upgrade.UpgradeError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
+        upgrade.imported_version(ray_environment, OWN_USER, ["click", "no-such-package==1"])
 
 
 def test_the_module_refuses_another_version(run_module, ray_environment):
     options, version = {"environment": ray_environment, "user": OWN_USER}, ray_version(ray_environment)
-    assert run_module("ray_import", {**options, "version": version})["version"] == version
-    answer = run_module("ray_import", {**options, "version": "2.1.0"})
-    assert answer["failed"] and f"holds Ray {version}, and ray_version is 2.1.0" in answer["msg"]
+    options["state"] = "tried"
+    assert run_module("ray_upgrade", {**options, "version": version})["environment"] == ray_environment
+    answer = run_module("ray_upgrade", {**options, "version": "2.1.0"})
+    assert answer["failed"] and f"holds Ray {version}, not 2.1.0" in answer["msg"]
