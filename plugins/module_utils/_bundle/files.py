@@ -16,7 +16,14 @@ import tempfile
 from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, opened_parent, real
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
+    PathError,
+    opened,
+    opened_parent,
+    opened_place,
+    path_of,
+    real,
+)
 
 _SESSION = re.compile(r"session_[\w.-]+", re.ASCII)
 # Seconds that a file of Ray's user has: it may lie on a disk that hangs.
@@ -58,18 +65,11 @@ def followed(path: str) -> str:
 
     The directories on the way are opened again where it is read.
     """
-    for _link in range(40):
-        try:
-            with opened_parent(path) as (directory, name):
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                held = os.fstat(directory)
-                own = {status.st_uid, held.st_uid} <= {0, os.geteuid()} and not held.st_mode & 0o022
-                if not stat.S_ISLNK(status.st_mode) or not own:
-                    return path
-                path = os.path.join(os.path.dirname(path), os.readlink(name, dir_fd=directory))
-        except (PathError, OSError):
-            break
-    return path
+    try:
+        with opened_place(path) as (directory, name):
+            return os.path.join(path_of(directory), name)
+    except (PathError, OSError):
+        return path
 
 
 def read(path: str, limit: int = 1 << 20) -> str:
