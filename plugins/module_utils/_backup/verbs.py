@@ -41,6 +41,8 @@ ERRORS = (BackupError, GuestError, PathError)
 # There as long as ids of jobs are to be skipped: a GCS went on after the backup and gave them away.
 SKIP_JOBS = ".skip_jobs"
 TIME_LIMIT = 25 * 60  # seconds that the child has; its unit has 30 minutes
+# Whose links are followed, also by the child, whose user may have made some.
+OWN = {0, os.getuid()}
 PATIENCE = 3  # seconds in which the child lets the GCS go on
 
 
@@ -50,18 +52,25 @@ def as_owner(user: str, path: str, call: Callable[[int], Any]) -> Any:
     :arg path: where no such user is there yet, its owner's rights do: it may lie on a disk of another host.
     :returns: its answer; None where there is no such directory.
     """
+    def inside() -> Any:
+        try:
+            with opened(path, owners=OWN) as top:
+                return call(top)
+        except FileNotFoundError:
+            return None
+
     try:
-        with opened(path) as top:
-            return as_user(user, lambda: call(top), TIME_LIMIT, _identity(user, top, path), PATIENCE)
+        return as_user(user, inside, TIME_LIMIT, _identity(user, path), PATIENCE)
     except FileNotFoundError:
         return None
 
 
-def _identity(user: str, top: int, path: str) -> tuple[int, int, list[int]]:
+def _identity(user: str, path: str) -> tuple[int, int, list[int]]:
     with contextlib.suppress(KeyError):
         entry = pwd.getpwnam(user)
         return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
-    status = os.fstat(top)
+    with opened(path) as top:
+        status = os.fstat(top)
     if not status.st_uid or not status.st_gid:
         raise BackupError(f"There is no user {user} on this host, and {path} is root's: see whose state it is.")
     return status.st_uid, status.st_gid, []
