@@ -9,17 +9,15 @@ name: removal_problems
 short_description: Why a cluster cannot do without some workers
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description:
-  - Names each pool that loses a worker and would then have fewer that are ALIVE than its C(min_workers), and a cluster
-    that would have no worker at all.
+description: A pool would have fewer that are ALIVE than its C(min_workers), or the cluster no worker at all.
 positional: groups, alive, removed
 options:
   _input:
-    description: The declared state of the head, C(head_config), of which C(worker_nodes.worker_node_types) counts.
+    description: The declared state of the head, C(head_config).
     type: dict
     required: true
   groups:
-    description: The groups of the inventory, of which C(ray_workers) and those of the pools, C(ray_pool_NAME), count.
+    description: The groups of the inventory.
     type: dict
     required: true
   alive:

@@ -52,14 +52,12 @@ attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying the target.
     support: full
-    details: O(state=saved) and O(state=restored) do nothing, and return nothing of a backup.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   idempotent:
     description: When run twice in a row outside check mode, the second run changes nothing.
-    support: partial
-    details: O(state=saved) and O(state=restored) do their work every time.
+    support: none
 """
 
 EXAMPLES = r"""
@@ -72,12 +70,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backup:
-  description:
-    - Of an archive C(archive), C(bytes), C(cluster_name), C(ray_version), C(storage), C(session), C(time), C(written),
-      C(state_id), and C(pause_ms), for how long the GCS was paused, 0 where none ran.
-    - Of the state that is there C(state), whether there is one, C(written), C(state_id), C(restored), the C(state_id)
-      that it began as, and C(token), whether the token is there.
-    - Of what was restored C(state_id), and C(aside), where that is which was there.
+  description: What is known of the archive or the state. Filter P(rayops.cluster.backup_answer#filter) vouches for it.
   type: dict
   returned: success
 """

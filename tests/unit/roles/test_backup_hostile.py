@@ -52,6 +52,7 @@ class Head:
         self.user = "nobody" if os.geteuid() == 0 else getpass.getuser()
         self.directory = directory
         self.program = install_backup_program(directory / "libexec")
+        self.sandbox: list[str] = []
         self.guest = directory / "ray"
         self.state = self.guest / "gcs"
         self.token = directory / "auth_token"
@@ -81,7 +82,7 @@ class Head:
         return holder
 
     def run(self, verb: str, *arguments: object) -> dict:
-        command = [sys.executable, "-I", self.program, verb, *map(str, arguments)]
+        command = [*self.sandbox, sys.executable, "-I", self.program, verb, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, umask=0o077)
         assert done.stderr == "", done.stderr
         return json.loads(done.stdout)
@@ -202,6 +203,14 @@ def test_a_state_is_read_with_its_users_rights_alone(head):
     status = os.stat(answer["archive"])
     assert (status.st_uid, status.st_mode & 0o777, os.stat(head.backups).st_mode & 0o777) == (0, 0o600, 0o700)
     assert answer["session"] == "session_1"
+
+
+@needs_root
+def test_root_of_the_unit_may_enter_nothing_of_rays(head):
+    """ray-backup.service leaves root none of its rights on files."""
+    head.sandbox = ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", "--inh-caps=-all"]
+    head.state.chmod(0o700)
+    assert "error" not in head.save() and head.inspect()["state"]
 
 
 @needs_root
