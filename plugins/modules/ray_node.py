@@ -137,6 +137,18 @@ missing_secrets:
   type: list
   elements: str
   returned: success
+other_environment:
+  description: The environment that the node runs from, where it is another than the declared one; null for none.
+  type: str
+  returned: success
+seconds:
+  description: Seconds that all of it took.
+  type: float
+  returned: success
+stopped_seconds:
+  description: Seconds from the last stop of a node that was started to ALIVE, by its own clock; null for others.
+  type: float
+  returned: success
 node:
   description: The node as it is now.
   type: dict
@@ -207,6 +219,7 @@ class RayNode:
 
     def __init__(self, module: AnsibleModule):
         self.module = module
+        self.began = time.monotonic()
         self.params = module.params
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
@@ -303,9 +316,20 @@ class RayNode:
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
             "missing_secrets": self.live.missing_secrets,
+            "other_environment": self._other_environment(),
+            "seconds": round(time.monotonic() - self.began, 1),
+            "stopped_seconds": self._stopped_seconds(),
             "diff": self.differences.diff(f"Ray {self.node_type} node"),
             "msg": self._message(),
         }
+
+    def _other_environment(self) -> str | None:
+        found = [item["live"] for item in self.differences.to_list() if item["option"] == "executable" and item["live"]]
+        return os.path.dirname(os.path.dirname(found[0])) if found else None
+
+    def _stopped_seconds(self) -> float | None:
+        started = self.action in ("start", "restart") and not self.module.check_mode
+        return round(time.monotonic() - self.unit.stopped_at, 1) if started and self.unit.stopped_at else None
 
     def _message(self) -> str:
         if not self.differences:

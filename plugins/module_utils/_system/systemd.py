@@ -16,7 +16,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
-    "ExecStart",
+    "ExecStart", "InactiveEnterTimestampMonotonic",
 )
 # Characters of a line of a log.
 _LINE = 2000
@@ -89,6 +89,11 @@ class Unit:
     def drop_ins(self) -> list[str]:
         """Files that change the unit from outside."""
         return (self.properties.get("DropInPaths") or "").split()
+
+    @property
+    def stopped_at(self) -> float:
+        """When it last came to a stop, by time.monotonic; 0 for never since the host started."""
+        return int(self.properties.get("InactiveEnterTimestampMonotonic") or 0) / 1e6
 
     @property
     def user(self) -> str:
