@@ -1,5 +1,5 @@
 # Managed by rayops.cluster
-"""Remove what Ray leaves behind on this host: ended sessions, old logs of the live one, objects that dead nodes spilled.
+"""Remove what Ray leaves behind on this host: ended sessions, old logs of the live one, what dead nodes spilled.
 
 Runs as Ray's user. Nothing outside the sessions and the spill directories is touched, no symbolic link below them is
 followed, and what a running process uses stays.
@@ -16,8 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-TEMP_DIR = "{{ ray_temp_dir }}"
-KEEP = {{ ray_session_keep_days | int }} * 86400  # seconds that logs are kept
+DAY = 86400
 GRACE = 3600  # seconds that a spill directory is left alone: its node may be starting
 SESSION = re.compile(r"session_2[\w-]+")
 # Every node leaves files such as metrics_export_port_<node id> in its host's session, and they outlive it.
@@ -189,7 +188,7 @@ def prune_spills(removal: Removal, sessions: list[os.DirEntry[str]], used: InUse
     A session is this host's own. A spilling directory may be shared with other hosts: there, only nodes that left their
     files in a session of this host are known to have run here.
     """
-    local_ids = set()
+    local_ids: set[str] = set()
     for session in sessions:
         for entry in entries(session.path):
             match = PORT_FILE.fullmatch(entry.name)
@@ -202,10 +201,10 @@ def prune_spills(removal: Removal, sessions: list[os.DirEntry[str]], used: InUse
                 removal.tree("spill directory", entry.path)
 
 
-def prune_logs(removal: Removal, session: str, used: InUse) -> None:
+def prune_logs(removal: Removal, session: str, used: InUse, oldest: float) -> None:
     """Remove the old logs of ended processes from a session: one with fault tolerance lives for months."""
     for directory, name, descriptor, found in files(os.path.join(session, "logs")):
-        recent = found.st_mtime > time.time() - KEEP
+        recent = found.st_mtime > oldest
         if recent or not LOG.fullmatch(name) or not stat.S_ISREG(found.st_mode) or name in used.written_files:
             continue
         # Which files another user's process writes cannot be seen, only whether it runs.
@@ -226,11 +225,11 @@ def file_system(path: str) -> str:
     return kind
 
 
-def prune(dry_run: bool) -> str:
+def prune(temp_dir: str, keep_days: int, dry_run: bool) -> str:
     """Remove what may go; returns what to say."""
-    top = os.path.realpath(TEMP_DIR)
+    top, oldest = os.path.realpath(temp_dir), time.time() - keep_days * DAY
     if SHARED_FILE_SYSTEM.fullmatch(file_system(top)):
-        return f"{TEMP_DIR} lies on a file system that other hosts share: nothing is removed there.\n"
+        return f"{temp_dir} lies on a file system that other hosts share: nothing is removed there.\n"
     # The sessions come first: what starts after them cannot be old.
     sessions = [entry for entry, _name in directories(top, re.compile("(session_2.*)"))]
     latest = os.path.basename(os.path.realpath(os.path.join(top, "session_latest")))
@@ -238,49 +237,20 @@ def prune(dry_run: bool) -> str:
     prune_spills(removal, sessions, used)
     for session in sessions:
         alive = session.name == latest or session.name in used.sessions
-        if not alive and last_written(session) < time.time() - KEEP:
+        if not alive and last_written(session) < oldest:
             removal.tree("session", session.path)
         else:
-            prune_logs(removal, session.path, used)
+            prune_logs(removal, session.path, used, oldest)
     return removal.summary()
-
-
-def remove_all(spilling: str, dry_run: bool) -> None:
-    """Where no Ray runs: remove every session and what its nodes spilled; each path is told, and what stays as an error.
-
-    spilling: where the nodes spill, which other hosts may share: only what a session of this host knows of goes there.
-    """
-    top = os.path.realpath(TEMP_DIR)
-    found = [entry for entry in entries(top) if entry.name.startswith("session_2") or entry.name == "session_latest"]
-    sessions = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
-    ids = {match[1] for session in sessions for match in map(PORT_FILE.fullmatch, names(session.path)) if match}
-    spilled = [entry for entry, node_id in directories(spilling or top, SPILL_DIRECTORY) if node_id in ids]
-    for entry in sorted(found + spilled, key=lambda item: item.path):
-        sys.stdout.write(f"{entry.path}\n")
-        try:
-            if not dry_run and entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            elif not dry_run:
-                os.unlink(entry.path)
-        except (OSError, RecursionError) as error:
-            sys.stderr.write(f"{entry.path} stays, remove it as root: {error}\n")
-
-
-def names(path: str) -> list[str]:
-    """The names in a directory; none where it is gone or closed to this user."""
-    return [entry.name for entry in entries(path)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Remove what Ray leaves behind on this host.")
+    parser.add_argument("--temp-dir", required=True, help="Ray's own directory, which has its sessions")
+    parser.add_argument("--keep-days", type=int, required=True, help="for which logs are kept")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    parser.add_argument("--all", action="store_true", help="remove all sessions, where no Ray runs")
-    parser.add_argument("spilling", nargs="?", default="", help="with --all: where the nodes spill")
     options = parser.parse_args()
-    if options.all:
-        remove_all(options.spilling, options.dry_run)
-    else:
-        sys.stdout.write(prune(options.dry_run))
+    sys.stdout.write(prune(options.temp_dir, options.keep_days, options.dry_run))
 
 
 if __name__ == "__main__":
