@@ -126,10 +126,7 @@ class Reader:
         env = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
             env.pop(name, None)
-        env.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_COLOR_PREFIX="0", NO_COLOR="1")
-        if self.token:
-            env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=self.token)
-        return env
+        return {**env, **_ray_api.helper_variables(self.token)}
 
     def _died(self, process: subprocess.Popen[str], late: bool) -> ReadingError:
         if late:
@@ -141,9 +138,8 @@ class Reader:
         if "RAY_AUTH_TOKEN_PATH is set but" in written:
             message = f"The token file {self.token} is empty or gone, or the user of ray-monitor cannot read it."
             return ReadingError(message, reachable=False)
-        lines = [line.strip() for line in written.splitlines() if line.strip()]
-        telling = [line for line in lines if "Check failed: " in line] or lines[-1:] or ["it wrote nothing"]
-        return ReadingError(f"The reader ended with code {process.returncode}: {telling[0][:300]}", reachable=False)
+        told = _ray_api.last_words(written)
+        return ReadingError(f"The reader ended with code {process.returncode}: {told}", reachable=False)
 
     def _sentence(self, answer: dict[str, Any]) -> str:
         if answer["error"] == "unauthorized" and self.token:
