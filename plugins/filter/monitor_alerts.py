@@ -68,7 +68,7 @@ class Receiver:
             name=_text(given, "name"), type=kind, url=_text(given, "url"), secret=_text(given, "secret"),
             to=[str(address) for address in (to if isinstance(to, list) else [to])],
             severities=given.get("severities", ["critical", "warning"]), send_resolved=given.get("send_resolved", True),
-            unknown=[key for key in given if key not in _COMMON_KEYS + _KEYS.get(kind, [])],
+            unknown=[str(key) for key in given if key not in _COMMON_KEYS + _KEYS.get(kind, [])],
         )
 
     @property
@@ -88,8 +88,8 @@ class Receiver:
 
     def _fault(self, can_mail: bool) -> str:
         if self.unknown:
-            known = ", ".join(_COMMON_KEYS + _KEYS[self.type])
-            return f"has {', '.join(self.unknown)}, which the type {self.type} does not know: use {known}."
+            keys = ", ".join(_COMMON_KEYS + _KEYS[self.type])
+            return f"has {', '.join(self.unknown)}, which the type {self.type} does not know: use {keys}."
         if self.type != "email" and not re.match(r"https?://[^\s{}/][^\s{}]*$", self.url):
             where = "robot" if self.is_robot else "service"
             return f"has no url that begins with https:// or http://: copy it from the settings of the {where}."
@@ -100,7 +100,7 @@ class Receiver:
         if self.type == "email" and not can_mail:
             return "gets email: set monitor_smtp with smarthost (host:port) and from."
         known = isinstance(self.severities, list) and all(each in _SEVERITIES for each in self.severities)
-        if not known or not self.severities:
+        if not (known and self.severities):
             levels = ", ".join(_SEVERITIES)
             return f"has severities that are no list of {levels}: name at least one of them, and no other."
         return "" if isinstance(self.send_resolved, bool) else "has a send_resolved that is neither true nor false."
@@ -130,7 +130,7 @@ def _text(given: dict[str, Any], key: str) -> str:
 
 
 def _smtp_problem(smtp: dict[str, Any]) -> str:
-    unknown = [key for key in smtp if key not in _SMTP_KEYS]
+    unknown = [str(key) for key in smtp if key not in _SMTP_KEYS]
     if unknown:
         return f"monitor_smtp has {', '.join(unknown)}: use {', '.join(_SMTP_KEYS)}."
     if smtp and not re.fullmatch(r"[^\s:]+:[0-9]+", _text(smtp, "smarthost")):
@@ -143,7 +143,7 @@ def _smtp_problem(smtp: dict[str, Any]) -> str:
 
 
 def _timing_problem(timing: dict[str, Any]) -> str:
-    unknown = [key for key in timing if key not in _TIMING_KEYS]
+    unknown = [str(key) for key in timing if key not in _TIMING_KEYS]
     if unknown:
         return f"monitor_alert_timing has {', '.join(unknown)}: use {', '.join(_TIMING_KEYS)}."
     if not all(re.fullmatch(r"([0-9]+(ms|[smhdwy]))+", str(value)) for value in timing.values()):

@@ -37,6 +37,7 @@ import glob
 import os
 import shutil
 from contextlib import suppress
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -55,7 +56,7 @@ def run(module: AnsibleModule, *command: str) -> str:
 
 def unpack(module: AnsibleModule) -> str:
     """Fetch a package and unpack it; returns the program's path."""
-    directory = module.params["directory"]
+    directory: str = module.params["directory"]
     remove(directory)
     # Root's alone: what runs out of it is root's, whoever has been in /var/tmp.
     with opened(directory, make=0o700):
@@ -91,7 +92,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
     )
-    result = {"changed": True}
+    result: dict[str, Any] = {"changed": True}
     try:
         if module.params["state"] == "absent":
             remove(module.params["directory"])
