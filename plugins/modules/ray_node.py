@@ -137,10 +137,6 @@ missing_secrets:
   type: list
   elements: str
   returned: success
-other_environment:
-  description: The environment that the node runs from, where it is another than the declared one; null for none.
-  type: str
-  returned: success
 seconds:
   description: Seconds that all of it took.
   type: float
@@ -316,16 +312,11 @@ class RayNode:
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
             "missing_secrets": self.live.missing_secrets,
-            "other_environment": self._other_environment(),
             "seconds": round(time.monotonic() - self.began, 1),
             "stopped_seconds": self._stopped_seconds(),
             "diff": self.differences.diff(f"Ray {self.node_type} node"),
             "msg": self._message(),
         }
-
-    def _other_environment(self) -> str | None:
-        found = [item["live"] for item in self.differences.to_list() if item["option"] == "executable" and item["live"]]
-        return os.path.dirname(os.path.dirname(found[0])) if found else None
 
     def _stopped_seconds(self) -> float | None:
         started = self.action in ("start", "restart") and not self.module.check_mode

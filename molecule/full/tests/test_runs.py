@@ -170,7 +170,7 @@ def test_grafana_gets_our_dashboards_and_ray_s_own(host, site, monitor):
 
 # Ray's Python as it is, but for the dashboards.
 FAKE_PYTHON = """#!/bin/sh
-case "$*" in *grafana_dashboard_factory*) id -un > /tmp/dashboards-ran-as; echo '%s'; exit;; esac
+case "$*" in *rayops.cluster.dashboards*) id -un > /tmp/dashboards-ran-as; echo '%s'; exit;; esac
 exec %s/bin/python "$@"
 """
 
@@ -178,7 +178,7 @@ exec %s/bin/python "$@"
 def test_root_executes_nothing_of_the_environment_for_dashboards(host, site):
     """An environment whose Python is somebody else's program: it runs as Ray's user, and its answer is looked at."""
     fake, live = "/opt/ray-fake", host.check_output("readlink -f /opt/ray/current")
-    hostile = json.dumps([{"uid": "../../../../run/escaped", "content": "x"}])
+    hostile = json.dumps({"dashboards": [{"uid": "../../../../run/escaped", "content": "x"}]})
     host.check_output("mkdir -p /etc/grafana/provisioning/datasources /etc/grafana/provisioning/dashboards")
     host.check_output(f"cp -as {live}/. {fake}/ && rm {fake}/bin/python")
     host.check_output("rm -rf /etc/prometheus/ray/dashboards/ray-2*")
