@@ -136,7 +136,7 @@ def read_status(client: Any) -> dict[str, Any]:
 def read_nodes(client: Any) -> list[dict[str, Any]]:
     """Every node that the GCS remembers: head first, then by name, the newest first."""
     nodes = list(client.get_all_node_info(timeout=RPC_SECONDS).values())
-    draining = read_draining(client, nodes)
+    draining = read_draining(client)
     usage = client.get_all_resource_usage(timeout=RPC_SECONDS).resource_usage_data.batch
     available = {entry.node_id.hex(): public(entry.resources_available) for entry in usage}
     result = [describe_node(node, draining, available) for node in nodes]
@@ -146,12 +146,19 @@ def read_nodes(client: Any) -> list[dict[str, Any]]:
     return result
 
 
-def read_draining(client: Any, nodes: Any) -> dict[str, int]:
-    """The nodes that drain, by their ids, and until when, in milliseconds since the epoch; 0 where Ray does not say."""
+def read_draining(client: Any) -> dict[str, int]:
+    """The nodes that drain, by their ids, and until when, in milliseconds since the epoch."""
     if hasattr(client, "get_draining_nodes"):
         return dict(client.get_draining_nodes(timeout=RPC_SECONDS))
-    # Before Ray 2.60: gcs.proto NodeSnapshot, DRAINING = 3.
-    return {node.node_id.hex(): 0 for node in nodes if node.state_snapshot.state == 3}
+    # Before Ray 2.60.
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2 import GetDrainingNodesRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeResourceInfoGcsServiceStub
+
+    with init_grpc_channel(client.address) as channel:
+        service = NodeResourceInfoGcsServiceStub(channel)
+        reply = service.GetDrainingNodes(GetDrainingNodesRequest(), timeout=RPC_SECONDS)
+    return {node.node_id.hex(): node.draining_deadline_timestamp_ms for node in reply.draining_nodes}
 
 
 def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict[str, float]]) -> dict[str, Any]:
