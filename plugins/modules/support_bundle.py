@@ -141,7 +141,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files impor
     read,
     session_logs,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret, ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import ray_processes
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened

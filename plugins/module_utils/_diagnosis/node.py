@@ -23,12 +23,12 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     journal_of,
     sick_unit,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     LiveNode,
-    ray_version,
     redis_password,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name

@@ -158,7 +158,7 @@ class Unit:
     def forget(self) -> None:
         """Let systemd forget a unit whose files are gone, and that it failed."""
         self.reload()
-        self._reset_failed()
+        self.reset_failed()
 
     def disable(self) -> None:
         """Do not start it with the host."""
