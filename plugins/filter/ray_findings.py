@@ -12,66 +12,36 @@ author: rayops.cluster contributors (@rayops)
 description:
   - Puts together what M(rayops.cluster.ray_diagnosis) returned on each host, and adds what only shows from outside,
     hosts that do not answer and clocks that differ from the head's.
-positional: now
+positional: hostvars, now
 options:
-  _input:
-    description: For each host what the module returned there, as registered.
+  _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
+  hostvars:
+    description: With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look).
     type: dict
     required: true
-  now:
-    description: The time of the controller when all had answered, in seconds since the epoch.
-    type: float
-    required: true
-  head:
-    description: The name of the host whose clock the others are compared with.
-    type: str
-    default: ""
+  now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
+  head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew:
-    description: >-
-      The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the host.
+    description: The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the host.
     type: float
     default: 5
 """
 
 EXAMPLES = r"""
-- name: What is wrong is shown
+- name: Say what is wrong
   ansible.builtin.debug:
-    msg: "{{ {inventory_hostname: worker} | rayops.cluster.ray_findings(now().timestamp()) | map(attribute='line') }}"
+    msg: "{{ groups['all'] | rayops.cluster.ray_findings(hostvars, now().timestamp()) | map(attribute='line') }}"
 """
 
 RETURN = r"""
 _value:
-  description: What is wrong, a line each; empty for nothing.
+  description: What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable) and
+    C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do instead.
   type: list
   elements: dict
-  contains:
-    host:
-      description: The host.
-      type: str
-    problem:
-      description: The problem's fixed name, of M(rayops.cluster.ray_diagnosis), C(unreachable) or C(clock_skew).
-      type: str
-    detail:
-      description: A sentence with the facts.
-      type: str
-    mend:
-      description: What recover does; empty for nothing.
-      type: str
-    person:
-      description: What a person must do; empty for nothing.
-      type: str
-    step:
-      description: How recover does it, or empty.
-      type: str
-    line:
-      description: All of it for a table, in columns.
-      type: str
-    left:
-      description: The same where recover has done its part, with what a person must do.
-      type: str
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
@@ -81,20 +51,32 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 WIDEST = 90
 # Characters of what a host says of itself.
 LONGEST = 1000
+# What the roles' task files `look` register; a host may be looked at as a node and as a Redis.
+LOOKS = ("head_look", "worker_look", "redis_look")
 
 
-def ray_findings(looks: Mapping, now: float, head: str = "", skew: float = 5) -> list[dict]:
+def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str = "", skew: float = 5) -> list[dict]:
     """What is wrong with all hosts."""
-    if not isinstance(looks, Mapping):
-        raise AnsibleFilterError(f"ray_findings: give it what was registered on each host, not {type(looks).__name__}.")
-    rows = []
-    for host, look in looks.items():
-        rows += [{**finding, "host": host} for finding in of_host(look) + of_clock(looks, host, now, head, float(skew))]
+    if not isinstance(hostvars, Mapping):
+        raise AnsibleFilterError(f"ray_findings: give it the hosts' variables, not {type(hostvars).__name__}.")
+    looks = {host: looks_of(hostvars[host]) for host in hosts}
+    rows: list[dict] = []
+    for host in hosts:
+        found = [finding for look in looks[host] or [{}] for finding in of_host(look)]
+        for row in ({**finding, "host": host} for finding in found + of_clock(looks, host, now, head, float(skew))):
+            # A disk that a node and a Redis share is found twice.
+            if row not in rows:
+                rows.append(row)
     for row in rows:
         happens = row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.")
-        row["line"] = line(row, rows, happens)
-        row["left"] = line(row, rows, row["person"] or row["mend"])
+        row.update(line=line(row, rows, happens), left=line(row, rows, row["person"] or row["mend"]))
     return rows
+
+
+def looks_of(variables: Mapping) -> list[Mapping]:
+    """What was registered on a host, without the looks that were not for it."""
+    found = [variables.get(name) for name in LOOKS]
+    return [look for look in found if isinstance(look, Mapping) and not look.get("skipped")]
 
 
 def finding_of(problem: str, detail: str, person: str) -> dict:
@@ -119,24 +101,24 @@ def of_host(look: Mapping) -> list[dict]:
     return [finding_of("not_looked_at", said, "mend what the message names, then run recover again.")]
 
 
-def of_clock(looks: Mapping, host: str, now: float, head: str, skew: float) -> list[dict]:
+def of_clock(looks: Mapping[str, list[Mapping]], host: str, now: float, head: str, skew: float) -> list[dict]:
     """Whether the clock surely differs: when within the asking a host looked at its own is not known."""
     if host == head:
         return []
     least, most = offset(looks[host], now)
-    head_least, head_most = offset(looks.get(head) or {}, now)
+    head_least, head_most = offset(looks.get(head, []), now)
     ahead, behind = least - head_most, head_least - most
     if max(ahead, behind) <= skew:
         return []
     which = "ahead of" if ahead > behind else "behind"
-    whose = "the head's" if (looks.get(head) or {}).get("clock") else "this machine's"
+    whose = "the head's" if any(look.get("clock") for look in looks.get(head, [])) else "this machine's"
     return [finding_of("clock_skew", f"its clock is at least {max(ahead, behind):.0f} s {which} {whose}.", (
         "let both follow one source: `apt install chrony`, then `chronyc makestep` on the host."))]
 
 
-def offset(look: Mapping, now: float) -> tuple[float, float]:
+def offset(looks: list[Mapping], now: float) -> tuple[float, float]:
     """The host's clock less ours, the least and the most that it can be; (0, 0) where it was not read."""
-    clock = look.get("clock")
+    clock = looks[0].get("clock") if looks else None
     try:
         asked, host = float(clock["asked"]), float(clock["host"])
     except (KeyError, TypeError, ValueError):

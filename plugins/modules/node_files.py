@@ -161,6 +161,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.directory_entries import DirectoryEntries
+from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import Entry
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file_entries import FileEntries
 from ansible_collections.rayops.cluster.plugins.module_utils._files.own_directories import RECORD
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
@@ -174,14 +175,14 @@ class NodeFiles(FileEntries, DirectoryEntries):
         super().__init__(module)
         self.changed_paths: list[str] = []
 
-    def entries(self) -> list[dict]:
+    def entries(self) -> list[Entry]:
         """What counts, in the order in which it is done."""
         files = [entry for entry in self.module.params["files"] if entry["when"]]
         if self.module.params["state"] == "present":
             return files
         return [{**entry, "state": "absent"} for entry in reversed(files)]
 
-    def validate(self, entry: dict) -> None:
+    def validate(self, entry: Entry) -> None:
         """End the module if an entry cannot be, before anything is touched."""
         path, line = entry["path"], entry["content"] if entry["regexp"] and entry["state"] == "file" else None
         if not path.startswith("/") or re.search(r"[\x00-\x1f\x7f]", path):
@@ -199,7 +200,7 @@ class NodeFiles(FileEntries, DirectoryEntries):
         if entry["state"] == "file" and entry["validate"]:
             self.check_content(entry)
 
-    def ensure(self, entry: dict) -> None:
+    def ensure(self, entry: Entry) -> None:
         """Bring one entry about."""
         step = {"file": self.file, "directory": self.directory, "absent": self.absent}[entry["state"]]
         if entry["state"] == "absent" and entry["original"]:

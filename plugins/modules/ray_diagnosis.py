@@ -7,94 +7,48 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ray_diagnosis
-short_description: Say what is wrong with a host of a Ray cluster
+short_description: Say what is wrong with a host of a Ray cluster, and mend small things
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Looks at the Ray node of a host, its unit, disks, token, address and storage, against the declared state and against
-    what the cluster's GCS says.
-  - It only looks, unless O(remove_stale) says more. For each thing that it finds it says what C(rayops.cluster.recover)
-    does, or what a person must do.
-  - A sick host is no failure, and neither is something that cannot be looked at. It takes seconds.
+    what the cluster's GCS says. For each thing that it finds it says what playbook C(rayops.cluster.recover) does, or
+    what a person must do.
+  - It only looks, unless O(mend) says more. A sick host is no failure, and neither is something that cannot be looked
+    at. It takes seconds.
 options:
-  node_type:
-    description: What the node is. Without it the host has no Ray node, and only the host itself is looked at.
-    type: str
-    choices: [head, worker]
-  config:
-    description: The declared state, the content of the node's file.
-    type: dict
-    default: {}
-  config_file:
-    description: >-
-      The file of the last run that configured the host. The default is C(/etc/ray/head-node.yaml) or
-      C(/etc/ray/worker-node.yaml).
-    type: path
+  node_type: {description: "What the node is; without it the host has none.", type: str, choices: [head, worker]}
+  config: {description: "The declared state, the content of the node's file.", type: dict, default: {}}
+  config_file: {description: "The file of the last run. The default is that of role ray.", type: path}
   cluster:
-    description: >-
-      What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it failed. Without it
-      nothing is compared with the GCS.
+    description:
+      - What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it failed.
+      - A host is sent the nodes that have its name or its address alone.
     type: dict
     default: {}
-  head_ip_address:
-    description: The head's declared address, which its name must lead to.
-    type: str
-    default: ""
-  ray_version:
-    description: The declared version of Ray.
-    type: str
-    default: ""
-  token_digest:
-    description: The SHA-256 of the head's file with the cluster's token.
-    type: str
-    default: ""
-  redis_service:
-    description: The service that keeps the cluster's state on this host, if one does.
-    type: str
-    default: ""
-  check_accelerators:
-    description: Whether declared GPUs and NPUs must exist.
-    type: bool
-    default: true
-  other_nodes:
-    description: Whether other Ray nodes on this host are wrong (V(stop)) or left alone (V(ignore)).
-    type: str
-    choices: [stop, ignore]
-    default: stop
-  disk_limit:
-    description: The part of a file system from which on it is full. Ray itself makes no object beyond 0.95.
-    type: float
-    default: 0.95
-  crash_restarts:
-    description: After so many restarts by systemd a unit is in a crash loop.
-    type: int
-    default: 3
-  user:
-    description: >-
-      The user that Ray runs as, where its unit is not there yet to say so. What Ray may have changed is read as this
-      user.
-    type: str
-    default: ray
-  remove_stale:
-    description: Whether files of ended processes are removed, by Ray's own user.
-    type: bool
-    default: false
-  clock:
-    description: The time of who asks, in seconds since the epoch. It is returned, beside this host's time.
-    type: float
-    default: 0
+  head_ip_address: {description: "The head's declared address, which its name must lead to.", type: str, default: ""}
+  ray_version: {description: The declared version of Ray., type: str, default: ""}
+  token_digest: {description: "The SHA-256 of the head's file with the cluster's token.", type: str, default: ""}
+  redis_service: {description: "The service that keeps the cluster's state on this host.", type: str, default: ""}
+  check_accelerators: {description: Whether declared GPUs and NPUs must exist., type: bool, default: true}
+  other_nodes: {description: Whether other Ray is wrong (V(stop))., type: str, choices: [stop, ignore], default: stop}
+  disk_limit: {description: The part of a file system from which on it is full., type: float, default: 0.95}
+  crash_restarts: {description: So many restarts by systemd make a crash loop., type: int, default: 3}
+  user: {description: "Ray's user, where no unit says so. As this user Ray's files are read.", type: str, default: ray}
+  mend:
+    description:
+      - Those of the RV(steps) that are taken at once, on the host of a node. None of them ends a node.
+      - A step that fails is no failure. What it was for is left to a person, with the reason.
+    type: list
+    elements: str
+    choices: [count, enable, prune, remove, timers]
+    default: []
+  clock: {description: "The time of who asks, in seconds since the epoch.", type: float, default: 0}
 attributes:
-  check_mode:
-    support: full
-    description: Says of the files of ended processes whether any would be removed, and removes none.
-  diff_mode:
-    support: N/A
-    description: What it removes is listed in RV(stale).
-  idempotent:
-    support: full
-    description: What was removed is not there any more.
+  check_mode: {description: "Says whether anything would be mended, and mends nothing.", support: full}
+  diff_mode: {description: "What it mends is told in RV(findings).", support: N/A}
+  idempotent: {description: What was mended is not found any more., support: full}
 seealso:
-  - module: rayops.cluster.ray_node
   - module: rayops.cluster.ray_status
 """
 
@@ -119,33 +73,29 @@ findings:
           C(node_dead), C(node_starting), C(node_unknown), C(node_foreign), C(twin_nodes), C(not_as_declared),
           C(gcs_silent), C(storage_unreachable), C(storage_corrupt), C(disk_full), C(shm_full), C(token_mismatch),
           C(version_mismatch), C(environment_missing), C(address_changed), C(head_name), C(hardware_missing),
-          C(stale_files), C(wrong_declaration) and C(not_looked_at).
+          C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
+          memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str
-    detail:
-      description: A sentence with the facts.
-      type: str
-    mend:
-      description: What recover does; empty for nothing.
-      type: str
-    person:
-      description: What a person must do where recover does nothing, or in vain; empty for nothing.
-      type: str
-    step:
-      description: How recover does it, one of RV(steps), or empty.
-      type: str
+    detail: {description: A sentence with the facts., type: str}
+    mend: {description: What recover does; empty for nothing., type: str}
+    person: {description: "What a person must do where recover does nothing, or in vain; or empty.", type: str}
+    step: {description: "How recover does it, one of RV(steps), or empty.", type: str}
 steps:
-  description: >-
-    What recover does on this host, of C(count) (forget restarts), C(enable), C(hosts) (write the head's name),
-    C(prune), C(redis) (configure and start it), C(remove) (RV(stale)), C(start) (bring the node to its declared
-    state) and C(timers) (start them). What is of no use before a person has done something is left out.
+  description:
+    - What recover does on this host, of C(count) (forget restarts), C(enable), C(hosts) (write the head's name),
+      C(prune), C(redis) (configure and start it), C(remove) (RV(stale)), C(start) (bring the node to its declared
+      state) and C(timers) (start them). What is of no use before a person has done something is left out.
   returned: always
   type: list
   elements: str
-stale:
-  description: Files of ended processes.
+need:
+  description:
+    - What a playbook has to do for the host, in its order. V(node), bring the node to its declared state; V(redis), the
+      same with Redis; V(head), look again when the head is back; V(person), nothing before a person has done something;
+      or V(nothing).
   returned: always
-  type: list
-  elements: str
+  type: str
+stale: {description: Files of ended processes., returned: always, type: list, elements: str}
 clock:
   description: The time that was given, and this host's when the module began.
   returned: always
@@ -154,12 +104,18 @@ clock:
 """
 
 import time
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
+    Cluster,
     Declared,
     Finding,
     HostDiagnosis,
+    KnownNode,
     gather,
+    known_to,
+    mend,
+    need_of,
     settle,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
@@ -177,33 +133,38 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_mo
 
 
 def define_module() -> UnloggedModule:
+    text = {"type": "str", "default": ""}
     return UnloggedModule(
         argument_spec={
             "node_type": {"type": "str", "choices": ["head", "worker"]},
             "config": {"type": "dict", "default": {}},
             "config_file": {"type": "path"},
             "cluster": {"type": "dict", "default": {}},
-            "head_ip_address": {"type": "str", "default": ""},
-            "ray_version": {"type": "str", "default": ""},
+            "head_ip_address": text,
+            "ray_version": text,
             "token_digest": {"type": "str", "default": "", "no_log": True},
-            "redis_service": {"type": "str", "default": ""},
+            "redis_service": text,
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "disk_limit": {"type": "float", "default": 0.95},
             "crash_restarts": {"type": "int", "default": 3},
             "user": {"type": "str", "default": "ray"},
-            "remove_stale": {"type": "bool", "default": False},
+            "mend": {
+                "type": "list", "elements": "str", "default": [],
+                "choices": ["count", "enable", "prune", "remove", "timers"],
+            },
             "clock": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
 
 
-def declared_of(params: dict) -> Declared:
+def declared_of(params: dict[str, Any]) -> Declared:
+    known = known_to(params["config"], params["cluster"])
     return Declared(
         config=params["config"],
         config_file=params["config_file"] or f"/etc/ray/{params['node_type']}-node.yaml",
-        cluster=params["cluster"],
+        cluster=Cluster(**{**known, "nodes": [KnownNode(**node) for node in known["nodes"]]}),
         head_address=params["head_ip_address"],
         ray_version=params["ray_version"],
         token_digest=params["token_digest"],
@@ -214,42 +175,43 @@ def declared_of(params: dict) -> Declared:
     )
 
 
-def look(params: dict, remove: bool) -> tuple[list[Finding], list[str], bool]:
-    """What is wrong, the files that are stale, and whether some of them are removed.
-
-    :arg remove: remove them now, if that is asked for.
-    """
-    declared, node_type = declared_of(params), params["node_type"]
-    if not node_type:
-        return gather(HostDiagnosis(declared).checks()), [], False
+def look(params: dict[str, Any], declared: Declared) -> tuple[HostDiagnosis, list[Finding]]:
+    """The node, or the host alone where there is none or it cannot be looked at, and what is wrong with it."""
+    node_type, wrong = params["node_type"], []
     try:
-        unit = unit_of(node_type)
-        live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
-        node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
+        if node_type:
+            unit = unit_of(node_type)
+            live = LiveNode(unit, compile_start(declared.config, node_type), declared.config)
+            node = NodeDiagnosis(declared, node_type, live, params["check_accelerators"], params["other_nodes"])
+            return node, gather(node.checks())
     except RayConfigError as error:
-        wrong = Finding("wrong_declaration", str(error), person="correct the variable that it names.", blocks="start")
-        return [wrong, *gather(HostDiagnosis(declared).checks())], [], False
+        person = "correct the variable that it names."
+        wrong = [Finding("wrong_declaration", str(error), person=person, blocks="start")]
     except SystemdError as error:
-        silent = Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")
-        return [silent, *gather(HostDiagnosis(declared).checks())], [], False
-    node.remove = remove and params["remove_stale"]
-    findings = gather(node.checks())
-    return findings, node.found, params["remove_stale"] and len(node.found) > len(node.kept)
+        wrong = [Finding("not_looked_at", str(error), person="mend systemd, or reboot the host.", blocks="start")]
+    host = HostDiagnosis(declared)
+    return host, wrong + gather(host.checks())
 
 
 def main() -> None:
     began = time.time()
     module = define_module()
-    config = module.params["config"]
-    module.no_log_values.update((secrets_of(config) | {redis_password(config)}) - {""})
-    findings, stale, changed = look(module.params, remove=not module.check_mode)
+    params, declared = module.params, declared_of(module.params)
+    module.no_log_values.update((secrets_of(declared.config) | {redis_password(declared.config)}) - {""})
+    host, findings = look(params, declared)
     findings, steps = settle(findings)
+    # In check mode the head is taken to be back by then, so that what is said is all that would be done.
+    wait = params["node_type"] == "worker" and not declared.cluster.answers and not module.check_mode
+    need = need_of(findings, steps, "start" if params["node_type"] else "redis", wait)
+    taken = {name: step for name, step in host.steps().items() if name in steps and name in params["mend"]}
+    changed = mend(findings, taken, module.check_mode)
     module.exit_json(
         changed=changed,
         findings=[finding.to_dict() for finding in findings],
         steps=steps,
-        stale=harmless(stale),
-        clock={"asked": module.params["clock"], "host": began},
+        need=need,
+        stale=harmless(host.stale),
+        clock={"asked": params["clock"], "host": began},
     )
 
 

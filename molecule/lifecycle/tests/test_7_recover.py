@@ -31,13 +31,13 @@ HEALTH = "python3 -c 'import urllib.request as r; r.urlopen(\"http://127.0.0.1:5
 
 def table(run) -> set[tuple[str, str]]:
     """The (host, problem) pairs of the first table of a run."""
-    first = run.output.partition("What is wrong, and what happens now]")[2].partition("TASK [")[0]
+    first = run.output.partition("TASK [Say what is wrong, and what happens now]")[2].partition("TASK [")[0]
     return {(host, problem) for host, problem, _rest in ROW.findall(first)}
 
 
 def mended(run) -> str:
     """What stands in the table of what is left."""
-    return run.output.partition("TASK [What is left]")[2].partition("TASK [")[0]
+    return run.output.partition("TASK [Say what is left]")[2].partition("TASK [")[0]
 
 
 def wait(cluster, host: str, command: str, seconds: float = 60) -> None:

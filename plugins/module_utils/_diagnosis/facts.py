@@ -6,7 +6,7 @@
 
 """What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds.
 
-Who asks for Ray's own files asks as Ray's user (_guest.as_user): any job may have put something else in their place.
+Who asks for Ray's own files asks as Ray's user (_system/guest.py): any job may have put something else in their place.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_regular, run
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
@@ -31,6 +32,8 @@ _TELLING = (
     re.compile(r"((?:Bad file format|Wrong signature|Fatal|FATAL|.*[Cc]annot|.*[Ff]ailed to) .*)"),
 )
 _CORRUPT = re.compile(r"Corruption: .*|Bad file format reading .*|Short read or OOM loading DB.*|Wrong signature .*")
+# What Redis says first where it runs and cannot serve a GCS; all else is that it lets nobody in with this password.
+_REPLIES = {"-LOADING": "loading", "-MISCONF": "unwritable", "-READONLY": "replica"}
 # Ray gives each life of a raylet new names for these two, and never takes a name that exists.
 _SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
 
@@ -167,11 +170,20 @@ def python_version(environment: str, user: str | None = None) -> str:
         return ""
 
 
-def ask_redis(host: str, port: int, password: str) -> str:
-    """Whether Redis answers, and may be written to: ``ok``, or what it says instead.
+@dataclass(frozen=True)
+class RedisReply:
+    """Whether Redis can serve a GCS.
 
-    :returns: ``ok``; a reply of Redis that begins with ``-``; or why there is none.
+    kind: ok, loading (it reads its state), unwritable (its disk), replica, refused (not with this password) or
+    unreachable (nothing, or no Redis, answers); words: its own, or why there are none.
     """
+
+    kind: str
+    words: str = ""
+
+
+def ask_redis(host: str, port: int, password: str) -> RedisReply:
+    """Ask whether Redis answers, and may be written to."""
     commands = [["AUTH", password]] if password else []
     request = b"".join(map(_encode, [*commands, ["PING"], ["ROLE"]]))
     try:
@@ -179,18 +191,19 @@ def ask_redis(host: str, port: int, password: str) -> str:
             connection.settimeout(SECONDS)
             connection.sendall(request)
             with connection.makefile("rb") as stream:
-                lines = [stream.readline(4096).decode(errors="replace").strip() for _command in commands + [None]]
+                lines = [stream.readline(4096).decode(errors="replace").strip() for _command in [*commands, None]]
                 refused = next((line for line in lines if line.startswith("-")), "")
                 # An array: its length, the length of its first word, and the word.
                 found = [b""] if refused else [stream.readline(4096) for _line in range(3)]
                 role = found[-1].decode(errors="replace").strip()
     except OSError as error:
-        return (error.strerror or str(error) or type(error).__name__).strip().rstrip(".")
+        return RedisReply("unreachable", (error.strerror or str(error) or type(error).__name__).strip().rstrip("."))
     if refused:
-        return refused
+        return RedisReply(_REPLIES.get(refused.partition(" ")[0], "refused"), refused[1:])
     if lines[-1] != "+PONG":
-        return f"it answers {lines[-1][:40]!r}, as no Redis does" if lines[-1] else "it closes the connection"
-    return "-READONLY it is a replica" if role == "slave" else "ok"
+        said = f"it answers {lines[-1][:40]!r}, as no Redis does" if lines[-1] else "it closes the connection"
+        return RedisReply("unreachable", said)
+    return RedisReply("replica", "READONLY it is a replica") if role == "slave" else RedisReply("ok")
 
 
 def _encode(words: list[str]) -> bytes:

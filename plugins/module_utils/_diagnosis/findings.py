@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Union
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
-from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
-from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
 STEADY = 300.0
 # For what is read as Ray's user.
 GUEST_SECONDS = 20.0
+# Sessions of terabytes have many files.
+PRUNE_SECONDS = 900.0
+# None is that all was done.
+Mending = Callable[[], Union[tuple[bool, str], None]]
 
 
 @dataclass
@@ -40,19 +44,60 @@ class Finding:
     step: str = ""
     blocks: str = ""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str]:
         """As a module returns it."""
         # Logs, and names of files and nodes, are for any job to choose.
-        return _guest.harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
+        shown: dict[str, str] = harmless({name: value for name, value in asdict(self).items() if name != "blocks"})
+        return shown
+
+
+@dataclass
+class KnownNode:
+    """A node, as the GCS has it."""
+
+    node_id: str = ""
+    node_name: str = ""
+    ip: str = ""
+    state: str = ""
+    state_message: str = ""
+
+
+@dataclass
+class Cluster:
+    """What the GCS says: whether it answers, or why not, and its nodes that have this host's name or address."""
+
+    answers: bool = False
+    msg: str = ""
+    ray_version: str = ""
+    python_version: str = ""
+    nodes: list[KnownNode] = field(default_factory=list)
+
+
+def known_to(config: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """What a host has to know of its cluster: all but the nodes that have neither its name nor its address.
+
+    :arg config: the declared state of its node.
+    :arg status: what ray_status returned, with all nodes, or failed with; or what this function did.
+    """
+    nodes = status.get("nodes") or []
+    # What is declared wrongly is told by who compiles it.
+    node, network = (part if isinstance(part, dict) else {} for part in map(config.get, ("ray", "network")))
+    name, address = node.get("node_name"), network.get("node_ip_address")
+    own = [known for known in nodes if known.get("node_name") == name or known.get("ip") == address]
+    return {
+        "answers": bool(nodes or status.get("answers")),
+        **{key: str(status.get(key) or "") for key in ("msg", "ray_version", "python_version")},
+        "nodes": [{key: str(known.get(key) or "") for key in KnownNode.__annotations__} for known in own],
+    }
 
 
 @dataclass
 class Declared:
     """What the diagnosis is told of the host and its cluster."""
 
-    config: dict = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     config_file: str = ""
-    cluster: dict = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
     head_address: str = ""
     ray_version: str = ""
     token_digest: str = ""
@@ -90,6 +135,45 @@ def settle(findings: list[Finding]) -> tuple[list[Finding], list[str]]:
     return findings, sorted({finding.step for finding in findings if finding.step} - blocked)
 
 
+def need_of(findings: list[Finding], steps: list[str], step: str, wait: bool) -> str:
+    """Who is next, when all has been done that this host does for itself.
+
+    :arg steps: what recover does, see settle.
+    :arg step: the one of them that a role does for the host, ``start`` or ``redis``.
+    :arg wait: whether nothing can be started, nor said of a node, before the head is back.
+    :returns: ``nothing``, ``head`` (look again when it is back), ``node`` or ``redis`` (to be mended) or ``person``.
+    """
+    if wait and (step in steps or any(finding.problem == "node_unknown" for finding in findings)):
+        return "head"
+    if any(finding.blocks == step for finding in findings):
+        return "person"
+    return {"start": "node"}.get(step, step) if step in steps else "nothing"
+
+
+def mend(findings: list[Finding], steps: Mapping[str, Mending], check: bool) -> bool:
+    """Take steps on this host, each of which returns what it changed and what it left to a person.
+
+    :arg check: only say so.
+    :returns: whether anything was changed, or would be. What could not be done is left to a person, with the reason.
+    """
+    changed = False
+    for name, step in steps.items():
+        try:
+            done, left = (True, "") if check else step() or (True, "")
+        except (GuestError, SystemdError) as error:
+            done, left = False, f"it could not be mended: {str(error).rstrip('.')}."
+        changed = changed or done
+        for finding in findings if left else []:
+            if finding.step == name:
+                finding.mend, finding.step, finding.person = "", "", f"{left} {finding.person}".strip()
+    return changed
+
+
+def prune() -> None:
+    """Remove what ended sessions left, and wait for that."""
+    Unit("ray-prune.service").restart(PRUNE_SECONDS)
+
+
 def gather(checks: list[Callable[[], list[Finding]]]) -> list[Finding]:
     """All that the checks find. One that cannot look is a finding, not a failure."""
     found = []
@@ -125,7 +209,7 @@ def sick_unit(unit: Unit, step: str) -> list[Finding]:
     if not unit.stopped:
         return []
     if state == "failed":
-        why = host.telling_line(journal_of(unit))
+        why = facts.telling_line(journal_of(unit))
         detail = f"{unit.name} has failed" + (f": {why}" if why else ".")
         return [Finding("unit_failed", detail, "it is started.", log, step)]
     return [Finding("unit_stopped", f"{unit.name} is stopped.", "it is started.", log, step)]
@@ -148,10 +232,16 @@ class HostDiagnosis:
         self.declared = declared
         # Whose the files below temp_dir are; None where no node is declared, so that there are none.
         self.user: str | None = None
+        # The files of ended processes, once they have been looked for.
+        self.stale: list[str] = []
 
     def as_guest(self, call: Callable[[], Any]) -> Any:
         """Look at what Ray may have changed as Ray's user, which finds no more than a job does, and for a time."""
-        return _guest.as_user(self.user, call, GUEST_SECONDS) if self.user else call()
+        return as_user(self.user, call, GUEST_SECONDS) if self.user else call()
+
+    def steps(self) -> dict[str, Mending]:
+        """The small things that are mended here: none of them ends a node, and none needs another host."""
+        return {"prune": prune}
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         """The checks, in the order in which their findings are shown."""
@@ -175,7 +265,7 @@ class HostDiagnosis:
         temp_dir = self.declared.temp_dir
         paths = [temp_dir, self.declared.gcs_path, store.get("spilling_directory"), "/"]
         sessions = os.stat(temp_dir).st_dev if temp_dir and os.path.exists(temp_dir) else None
-        full = host.full_disks([path for path in paths if path], self.declared.disk_limit)
+        full = facts.full_disks([path for path in paths if path], self.declared.disk_limit)
         return [(path, used, os.stat(path).st_dev == sessions) for path, used in full]
 
     def redis_unit(self) -> list[Finding]:
@@ -183,7 +273,7 @@ class HostDiagnosis:
         unit = Unit(self.declared.redis_service)
         found = sick_unit(unit, "redis")
         looping = not found and not unit.active and unit.restarts >= self.declared.crash_restarts
-        corrupt = host.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
+        corrupt = facts.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
         if corrupt:
             return [Finding(
                 "storage_corrupt", f"{unit.name} cannot read its state: {corrupt}.", blocks="redis",
@@ -193,7 +283,7 @@ class HostDiagnosis:
         if looping:
             found = [Finding(
                 "crash_loop", f"systemd has started {unit.name} {unit.restarts} times in vain: "
-                f"{host.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
+                f"{facts.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
                 f"see `journalctl -u {unit.name}` on the host.", "redis",
             )]
         return found + disabled_unit(unit, "redis")

@@ -10,35 +10,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
     Declared,
     Finding,
     HostDiagnosis,
+    Mending,
     crash_loop,
     disabled_unit,
     journal_of,
     sick_unit,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     LiveNode,
-    all_differences,
     ray_version,
     redis_password,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
-# How the sentences of _ray_host begin, and what they are about.
-_PROBLEMS = {"network.": "address_changed", "object_store.": "shm_full", "plasma_directory": "shm_full"}
-# What Redis answers when it runs and cannot serve a GCS, and who can help.
+# What a Redis that runs and cannot serve a GCS does, and who can help; the role mends the others.
 _REDIS = {
-    "-LOADING": ("is still reading its state", "wait for it, then run recover again."),
-    "-MISCONF": ("takes no writes", "make room on its disk, or mend what its log names."),
-    "-READONLY": ("takes no writes", "make it the primary again: restart its service on its host."),
+    "loading": ("is still reading its state", "wait for it, then run recover again."),
+    "unwritable": ("takes no writes", "make room on its disk, or mend what its log names."),
+    "replica": ("takes no writes", "make it the primary again: restart its service on its host."),
 }
 _SICK = ("health", "raylet")
 _BESIDE = ("unit file", "enabled", "timers")
@@ -54,15 +55,13 @@ class NodeDiagnosis(HostDiagnosis):
         # The unit's, by systemd's record; before it is there, the one that it is to have, or one that finds nothing.
         planned = declared.user if exists(declared.user) else "nobody"
         self.user = (live.user or own_name()) if self.unit.exists else planned
-        # Whether stale files are removed, those that were found, and those that could not be removed.
-        self.remove, self.found, self.kept = False, [], []
         self.environment = os.path.dirname(os.path.dirname(live.start.executable))
         found = all_differences(live)[0].to_list() if live.running else []
         self.sick = [item for item in found if item["option"] in _SICK]
         # What site.yml would change of a node that works.
         self.changed = [
             item for item in found
-            if item["option"] not in _SICK + _BESIDE and not item["option"].startswith("other Ray")
+            if item["option"] not in _SICK + _BESIDE and item["kind"] != "foreign"
         ]
         self.alive = bool(live.raylet) and not self.sick
 
@@ -72,30 +71,28 @@ class NodeDiagnosis(HostDiagnosis):
             self.head_name, self.beside, *super().checks(), self.shared_memory, self.stale_files,
         ]
 
+    def steps(self) -> dict[str, Mending]:
+        return {**super().steps(), "count": self.unit.reset_failed, "enable": self.unit.enable,
+                "timers": self.start_timers, "remove": self.remove_stale}
+
     @property
     def again(self) -> str:
         """What a person looks at where recover mended in vain."""
         return f"see `journalctl -u {self.unit.name}` on the host for why it does not stay up."
 
-    def _known(self, **wanted: str) -> list[dict]:
-        """The GCS's nodes that have one of these values, the dead included."""
-        nodes = self.declared.cluster.get("nodes") or []
-        return [node for node in nodes if any(value and node.get(name) == value for name, value in wanted.items())]
 
     def declaration(self) -> list[Finding]:
         """What the declared state asks of this host and it has not: no start would get past that."""
-        found = []
-        for sentence in problems(self.declared.config, self.node_type, self.accelerators):
-            kind = next((kind for start, kind in _PROBLEMS.items() if sentence.startswith(start)), "hardware_missing")
-            fact, _colon, fix = sentence.partition(": ")
-            found.append(Finding(kind, f"{fact}.", person=fix, blocks="start"))
-        return found
+        return [
+            Finding(problem.kind, f"{problem.fact}.", person=problem.fix, blocks="start")
+            for problem in problems(self.declared.config, self.node_type, self.accelerators)
+        ]
 
     def versions(self) -> list[Finding]:
         """Ray and Python must be the cluster's to the last digit."""
         cluster, installed = self.declared.cluster, ray_version(self.environment)
         ours = self.declared.ray_version or installed
-        runs = cluster.get("ray_version")
+        runs = cluster.ray_version
         upgrade = "run `ansible-playbook rayops.cluster.upgrade`"
         if runs and ours and ours != runs:
             return [Finding(
@@ -113,7 +110,7 @@ class NodeDiagnosis(HostDiagnosis):
                 "environment_missing", f"there is no Ray in {self.environment}.", "it is installed.",
                 f"install Ray {ours or ''} there.", "start",
             )]
-        ours, runs = host.python_version(self.environment, self.user), cluster.get("python_version")
+        ours, runs = facts.python_version(self.environment, self.user), cluster.python_version
         if runs and ours and ours != runs:
             return [Finding(
                 "version_mismatch", f"{self.environment} has Python {ours}, and the cluster runs {runs}.",
@@ -138,7 +135,7 @@ class NodeDiagnosis(HostDiagnosis):
         if storage != "rocksdb" or any(process.in_unit(self.unit.name) for process in servers):
             return []
         temp_dir, path = self.declared.temp_dir, self.declared.gcs_path
-        corrupt = self.as_guest(lambda: host.rocksdb_corruption(temp_dir, path))
+        corrupt = self.as_guest(lambda: facts.rocksdb_corruption(temp_dir, path))
         return [] if not corrupt else [Finding(
             "storage_corrupt", f"the GCS cannot read {self.declared.gcs_path}: {corrupt}.", blocks="start",
             person="put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or "
@@ -151,14 +148,13 @@ class NodeDiagnosis(HostDiagnosis):
         password = redis_password(self.declared.config)
         # With Redis down, any job may listen there.
         address = redis.get("host") or "", int(redis.get("port") or 0)
-        answer = self.as_guest(lambda: host.ask_redis(*address, password))
-        if answer == "ok":
+        reply = facts.RedisReply(**self.as_guest(lambda: asdict(facts.ask_redis(*address, password))))
+        if reply.kind == "ok":
             return []
-        kind = answer.partition(" ")[0]
-        if kind in _REDIS:
-            fact, person = _REDIS[kind]
-            return [Finding("storage_unreachable", f"{where} {fact}: {answer[1:]}.", person=person)]
-        fact = "refuses the declared password" if answer.startswith("-") else f"does not answer: {answer}"
+        if reply.kind in _REDIS:
+            fact, person = _REDIS[reply.kind]
+            return [Finding("storage_unreachable", f"{where} {fact}: {reply.words}.", person=person)]
+        fact = "refuses the declared password" if reply.kind == "refused" else f"does not answer: {reply.words}"
         return [Finding("storage_unreachable", f"{where} {fact}.", "it is configured and started.",
                         "see its log, and open its port to the head.", "redis")]
 
@@ -169,12 +165,13 @@ class NodeDiagnosis(HostDiagnosis):
             return found or ([self._loop()] if self._loops() else [])
         if self._loops():
             return [self._loop()]
-        raylet = self.live.raylet
-        known = self._known(node_id=raylet.options.get("--node_id", "")) if raylet else []
-        if raylet and known and known[0]["state"] == "DEAD":
-            message = " ".join(known[0].get("state_message", "").split()).rstrip(".")
+        raylet, cluster = self.live.raylet, self.declared.cluster
+        node_id = raylet.options.get("--node_id") if raylet else None
+        dead = [node for node in cluster.nodes if node.node_id == node_id and node.state == "DEAD"]
+        if dead:
+            message = " ".join(dead[0].state_message.split()).rstrip(".")
             return [self._dead(f"the GCS has it as DEAD{f': {message}' if message else ''}")]
-        if self.sick and (self.node_type == "head" or not raylet or self.declared.cluster.get("nodes")):
+        if self.sick and (self.node_type == "head" or not raylet or cluster.answers):
             return [self._dead(self.sick[0]["live"] if raylet else "its raylet is gone")]
         if not raylet:
             return [Finding("node_starting", f"{self.unit.name} runs, and its raylet is still to come.",
@@ -183,8 +180,8 @@ class NodeDiagnosis(HostDiagnosis):
             # An agent asks the GCS: that it gets no answer says nothing of its own node.
             return [Finding("node_unknown", "the GCS does not answer, so nobody can say whether the node is alive.",
                             "it is looked at again when the head is back.")]
-        if self.node_type == "head" and not self.declared.cluster.get("nodes") and self.declared.cluster.get("msg"):
-            return [Finding("gcs_silent", self.declared.cluster["msg"], "the head is brought to its declared state.",
+        if self.node_type == "head" and not cluster.answers and cluster.msg:
+            return [Finding("gcs_silent", cluster.msg, "the head is brought to its declared state.",
                             self.again, "start")]
         return []
 
@@ -197,7 +194,7 @@ class NodeDiagnosis(HostDiagnosis):
         return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
 
     def _loop(self) -> Finding:
-        why = host.telling_line(journal_of(self.unit)) or "its log does not say why"
+        why = facts.telling_line(journal_of(self.unit)) or "its log does not say why"
         detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
         if self.alive:
             return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")
@@ -223,16 +220,17 @@ class NodeDiagnosis(HostDiagnosis):
         name = (self.declared.config.get("ray") or {}).get("node_name")
         raylets = [process for process in self.live.processes if process.kind == "raylet"]
         here = {process.options.get("--node_id"): process.in_unit(self.unit.name) for process in raylets}
-        nodes = [node for node in self._known(ip=self.live.address, node_name=name) if node["state"] != "DEAD"]
+        nodes = [node for node in self.declared.cluster.nodes
+                 if node.state != "DEAD" and (node.ip == self.live.address or (name and node.node_name == name))]
         found = []
         for node in nodes if len(nodes) > 1 else []:
-            what = f"the GCS has node {node['node_id'][:12]}"
-            if here.get(node["node_id"]) is False and self.other_nodes == "stop":
+            what = f"the GCS has node {node.node_id[:12]}"
+            if here.get(node.node_id) is False and self.other_nodes == "stop":
                 found.append(Finding("twin_nodes", f"{what} too, which runs here outside the unit.", "it is ended."))
-            elif node["ip"] != self.live.address:
-                found.append(Finding("twin_nodes", f"a node of the same name runs at {node['ip']}.", person=(
+            elif node.ip != self.live.address:
+                found.append(Finding("twin_nodes", f"a node of the same name runs at {node.ip}.", person=(
                     "give every host a name of its own in the inventory, or stop Ray there.")))
-            elif node["node_id"] not in here:
+            elif node.node_id not in here:
                 found.append(Finding("twin_nodes", f"{what} as ALIVE here, and it has ended.",
                                      "nothing: the GCS notices it within half a minute."))
         return found
@@ -240,7 +238,7 @@ class NodeDiagnosis(HostDiagnosis):
     def token(self) -> list[Finding]:
         """Whether this host has the head's token."""
         path, wanted = self.declared.token_path, self.declared.token_digest
-        digest = host.digest_of(path) if path else ""
+        digest = facts.digest_of(path) if path else ""
         if path and not digest and self.node_type == "head" and self.unit.exists:
             return [Finding("token_mismatch", f"{path} is missing, and a new one would shut out every worker.",
                             person=f"copy {path} here from a worker, group ray, mode 0640.", blocks="start")]
@@ -266,7 +264,7 @@ class NodeDiagnosis(HostDiagnosis):
         name = self.live.gcs_address.rpartition(":")[0]
         if self.node_type == "head" or not wanted or name == wanted:
             return []
-        found = host.addresses_of(name)
+        found = facts.addresses_of(name)
         if wanted in found:
             return []
         leads = f"leads to {', '.join(sorted(found))}" if found else "is not known"
@@ -293,7 +291,7 @@ class NodeDiagnosis(HostDiagnosis):
         size = int(store.get("memory") or (raylet.options.get("--object_store_memory") if raylet else 0) or 0)
         if directory != "/dev/shm" or not size or not os.path.isdir(directory):
             return []
-        used, largest = self.as_guest(lambda: host.visible_bytes(directory))
+        used, largest = self.as_guest(lambda: facts.visible_bytes(directory))
         space = os.statvfs(directory)
         total = space.f_blocks * space.f_frsize
         # A store that is larger than the file system is another problem, and found above.
@@ -305,23 +303,24 @@ class NodeDiagnosis(HostDiagnosis):
 
     def stale_files(self) -> list[Finding]:
         """What ended processes left, by which others look for them."""
-        paths = self.found = self.stale()
-        if not paths:
-            return []
-        if self.remove:
-            # As Ray's user too: by the time that root came to them, they may be links to something else.
-            temp_dir, clusters = self.declared.temp_dir, self._clusters()
-            self.kept = self.as_guest(lambda: host.remove_stale(temp_dir, clusters))
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        detail = f"{paths[0]}{more} belongs to no process."
-        if self.kept:
-            return [Finding("stale_files", detail, person=f"remove {self.kept[0]}, which user {self.user} cannot.")]
-        return [Finding("stale_files", detail, "it is removed.", "", "remove")]
-
-    def stale(self) -> list[str]:
-        """The files that may be removed."""
         temp_dir, clusters = self.declared.temp_dir, self._clusters()
-        return self.as_guest(lambda: host.stale_files(temp_dir, clusters)) if temp_dir else []
+        self.stale = self.as_guest(lambda: facts.stale_files(temp_dir, clusters)) if temp_dir else []
+        if not self.stale:
+            return []
+        more = f" and {len(self.stale) - 1} more" if len(self.stale) > 1 else ""
+        return [Finding("stale_files", f"{self.stale[0]}{more} belongs to no process.", "it is removed.", "", "remove")]
+
+    def remove_stale(self) -> tuple[bool, str]:
+        """Remove them."""
+        # As Ray's user too: by the time that root came to them, they may be links to something else.
+        temp_dir, clusters = self.declared.temp_dir, self._clusters()
+        kept = self.as_guest(lambda: facts.remove_stale(temp_dir, clusters))
+        return len(kept) < len(self.stale), f"remove {kept[0]}, which user {self.user} cannot." if kept else ""
+
+    def start_timers(self) -> None:
+        """Start the timers of the node; one that runs is not touched."""
+        for timer in self.unit.timers:
+            Unit(timer).start()
 
     def _clusters(self) -> list[str]:
         """The addresses of the clusters that this host knows."""

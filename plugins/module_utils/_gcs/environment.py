@@ -13,37 +13,33 @@ import json
 import math
 import os
 import re
+from types import ModuleType
 from typing import Any, TypedDict
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import (
     api,
     dashboards,
     drain,
-    job_ids,
-    redis_storage,
     smoke_test,
+    state,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
 # What the helper needs above a call's own timeout: to import Ray, and to disconnect.
 MARGIN_SECONDS = 5
-OWNERS = {
-    "status": api, "drain": drain, "held": drain, "smoke_test": smoke_test, "skip_job_ids": job_ids,
-    "dashboards": dashboards, "wipe_redis": redis_storage,
-}
-# What each call answers. A module returns it as keys of its own result: no other may come from a helper, whose
-# environment may be anybody's.
-ANSWERS: dict[str, tuple[str, ...]] = {
-    "status": (
+# Each call: who has it, and what it answers. A module returns that as keys of its own result: no other may come from a
+# helper, whose environment may be anybody's.
+CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
+    "status": (api, (
         "ray_version", "python_version", "environment_version", "session_name", "nodes", "resources", "demands",
         "summary",
-    ),
-    "drain": ("drained", "seconds", "node", "held"),
-    "held": ("tasks", "drivers", "actors", "objects", "object_bytes"),
-    "smoke_test": ("resources", "seconds"),
-    "skip_job_ids": ("next_id",),
-    "dashboards": ("dashboards",),
-    "wipe_redis": (),
+    )),
+    "drain": (drain, ("drained", "seconds", "node", "held")),
+    "held": (drain, ("tasks", "drivers", "actors", "objects", "object_bytes")),
+    "smoke_test": (smoke_test, ("resources", "seconds")),
+    "skip_job_ids": (state, ("next_id",)),
+    "wipe_redis": (state, ()),
+    "dashboards": (dashboards, ("dashboards",)),
 }
 UID = re.compile(r"[A-Za-z0-9_-]{1,60}")
 MOST_DASHBOARDS = 99
@@ -171,7 +167,7 @@ def check_address(address: str) -> None:
 
 def script(call: str, request: dict[str, Any]) -> str:
     """The helper: Python source without any import from a collection."""
-    sources = {module.__name__: inspect.getsource(module) for module in (api, OWNERS[call])}
+    sources = {module.__name__: inspect.getsource(module) for module in (api, CALLS[call][0])}
     return BOOTSTRAP.format(sources=sources, api=api.__name__, call=call, request=request)
 
 
@@ -190,7 +186,7 @@ def read_answer(output: str) -> dict[str, Any] | None:
 
 def only(answer: Any, call: str) -> dict[str, Any]:
     """Of an answer, what belongs to the call."""
-    return {key: answer[key] for key in ANSWERS[call] if key in answer} if isinstance(answer, dict) else {}
+    return {key: answer[key] for key in CALLS[call][1] if key in answer} if isinstance(answer, dict) else {}
 
 
 def _is_dashboard(found: Any) -> bool:

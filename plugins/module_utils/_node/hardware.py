@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
 
@@ -83,34 +85,49 @@ def has_address(address: str) -> bool:
     return True
 
 
-def _object_store_problem(config: dict) -> str | None:
+@dataclass(frozen=True)
+class Problem:
+    """What is declared and this host cannot give.
+
+    kind: its fixed name, one of hardware_missing, address_changed, plasma_shared (the object store lies on a file
+    system of several hosts), shm_full (it is larger than its file system) and store_too_large (than the memory);
+    fact: what is declared, and what is there; fix: what to do. Both are halves of one sentence.
+    """
+
+    kind: str
+    fact: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.fact}: {self.fix}"
+
+
+def _object_store_problem(config: dict[str, Any]) -> Problem | None:
     store = config.get("object_store") or {}
     system = config.get("system_config") or {}
     directory = store.get("plasma_directory") or system.get("plasma_directory") or "/dev/shm"
     kind = file_system_of(directory)
     if _SHARED_FILE_SYSTEMS.match(kind):
-        return (
-            f"plasma_directory {directory} lies on {kind}, which other hosts share: the object store is this node's "
-            "own memory, so leave plasma_directory out and /dev/shm is used."
+        return Problem(
+            "plasma_shared", f"plasma_directory {directory} lies on {kind}, which other hosts share",
+            "the object store is this node's own memory, so leave plasma_directory out and /dev/shm is used.",
         )
     declared, size, memory = store.get("memory") or 0, size_of(directory), total_memory()
+    fact = f"object_store.memory is {declared} bytes, but"
     if declared > size:
-        return (
-            f"object_store.memory is {declared} bytes, but {directory} holds {size}: lower it, or enlarge the file "
-            f"system (mount -o remount,size={declared} {directory})."
-        )
+        return Problem("shm_full", f"{fact} {directory} holds {size}", (
+            f"lower it, or enlarge the file system (mount -o remount,size={declared} {directory})."))
     if memory and declared >= memory:
-        return f"object_store.memory is {declared} bytes, but this host has {memory} bytes of memory: lower it."
+        return Problem("store_too_large", f"{fact} this host has {memory} bytes of memory", "lower it.")
     return None
 
 
-def problems(config: dict, node_type: str, accelerators: bool = True) -> list[str]:
+def problems(config: dict[str, Any], node_type: str, accelerators: bool = True) -> list[Problem]:
     """What the declared state asks of this host and this host does not have.
 
     :arg config: the content of the node's file.
     :arg node_type: ``head`` or ``worker``.
     :arg accelerators: False lets GPUs and NPUs be declared that are not there, as Ray does.
-    :returns: one sentence each, with the fix in it.
     """
     found = []
     resources = resources_of(config, node_type)
@@ -118,18 +135,17 @@ def problems(config: dict, node_type: str, accelerators: bool = True) -> list[st
     for name, present, device in (("GPU", count_gpus(), "/dev/nvidia*"), ("NPU", count_npus(), "/dev/davinci*")):
         declared = resources.get(name) or 0
         if accelerators and declared > present:
-            found.append(
-                f"{where}.{name} is {declared:g}, but this host shows {present} ({device}): correct it, load the "
-                "driver, or set ray_check_accelerators: false for logical ones."
-            )
+            found.append(Problem(
+                "hardware_missing", f"{where}.{name} is {declared:g}, but this host shows {present} ({device})",
+                "correct it, load the driver, or set ray_check_accelerators: false for logical ones.",
+            ))
     memory = total_memory()
     if memory and (resources.get("memory") or 0) > memory:
-        found.append(f"{where}.memory is {resources['memory']} bytes, but this host has {memory}: lower it.")
+        fact = f"{where}.memory is {resources['memory']} bytes, but this host has {memory}"
+        found.append(Problem("hardware_missing", fact, "lower it."))
     address = (config.get("network") or {}).get("node_ip_address")
     if address and not has_address(address):
-        found.append(
-            f"network.node_ip_address {address} is not an address of this host: set ray_node_ip_address to its private "
-            "one."
-        )
+        fact = f"network.node_ip_address {address} is not an address of this host"
+        found.append(Problem("address_changed", fact, "set ray_node_ip_address to its private one."))
     store = _object_store_problem(config)
     return found + ([store] if store else [])

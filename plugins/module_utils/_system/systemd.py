@@ -16,7 +16,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
-    "ExecStart",
+    "ExecStart", "InactiveEnterTimestampMonotonic",
 )
 # Characters of a line of a log.
 _LINE = 2000
@@ -66,6 +66,11 @@ class Unit:
         return self.properties.get("ActiveState") in ("inactive", "failed", "")
 
     @property
+    def failed(self) -> bool:
+        """Whether systemd remembers that it failed."""
+        return self.properties.get("ActiveState") == "failed"
+
+    @property
     def enabled(self) -> bool:
         """Whether it starts with the host."""
         return self.properties.get("UnitFileState") == "enabled"
@@ -84,6 +89,11 @@ class Unit:
     def drop_ins(self) -> list[str]:
         """Files that change the unit from outside."""
         return (self.properties.get("DropInPaths") or "").split()
+
+    @property
+    def stopped_at(self) -> float:
+        """When it last came to a stop, by time.monotonic; 0 for never since the host started."""
+        return int(self.properties.get("InactiveEnterTimestampMonotonic") or 0) / 1e6
 
     @property
     def user(self) -> str:
@@ -111,7 +121,7 @@ class Unit:
 
     def start(self) -> None:
         """Start it and its timers; returns when the main process has been executed."""
-        self._reset_failed()
+        self.reset_failed()
         self._systemctl("start", "--", self.name, *self.timers)
 
     def restart_timers(self) -> None:
@@ -124,14 +134,14 @@ class Unit:
 
     def restart(self, timeout: float) -> None:
         """Stop it, which drains the node, and start it. timeout: seconds for both."""
-        self._reset_failed()
+        self.reset_failed()
         self._systemctl("restart", "--", self.name, *self.timers, timeout=timeout)
 
     def stop(self, timeout: float) -> None:
         """Stop it, which drains the node. timeout: seconds."""
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout)
         # A stop by hand is no failure, whatever Ray's exit code.
-        self._reset_failed()
+        self.reset_failed()
 
     def kill(self, timeout: float) -> None:
         """End all its processes at once, without a drain; no timer and no Restart= starts it again.
@@ -143,13 +153,18 @@ class Unit:
         self._systemctl("kill", "--signal=SIGKILL", "--", self.name, check=False)
         # Its timers may run although it is not there: those of the host's other unit.
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout, check=self.exists)
+        self.reset_failed()
+
+    def forget(self) -> None:
+        """Let systemd forget a unit whose files are gone, and that it failed."""
+        self.reload()
         self._reset_failed()
 
     def disable(self) -> None:
         """Do not start it with the host."""
         self._systemctl("disable", "--quiet", "--", self.name, check=False)
 
-    def _reset_failed(self) -> None:
+    def reset_failed(self) -> None:
         """Forget failures, and the count of restarts: systemd keeps it when a unit between two tries is restarted."""
         self._systemctl("reset-failed", "--", self.name, check=False)
 

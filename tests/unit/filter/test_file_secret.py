@@ -15,7 +15,8 @@ NO_SECRET = "head has no /etc/ray/auth_token: run the playbook once with --tags 
 
 
 def secret(text, **options):
-    slurped = {"content": base64.b64encode(text.encode()).decode()} if text is not None else {"failed": True, "msg": "no"}
+    content = None if text is None else base64.b64encode(text.encode()).decode()
+    slurped = {"content": content} if content is not None else {"failed": True, "msg": "no"}
     return FilterModule().filters()["file_secret"](slurped, NO_SECRET, **options)
 
 

@@ -9,7 +9,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_findings import FilterModule
 
-ray_findings = FilterModule().filters()["ray_findings"]
+filter_of_hosts = FilterModule().filters()["ray_findings"]
 STOPPED = {"problem": "unit_stopped", "detail": "It is stopped.", "mend": "it is started.", "person": "see its log.",
            "step": "start"}
 FULL = {"problem": "disk_full", "detail": "It is.", "mend": "", "person": "make room.", "step": ""}
@@ -17,6 +17,13 @@ FULL = {"problem": "disk_full", "detail": "It is.", "mend": "", "person": "make 
 
 def look(*findings, asked=100.0, offset=0.0, took=1.0) -> dict:
     return {"findings": list(findings), "clock": {"asked": asked, "host": asked + took + offset}}
+
+
+def ray_findings(looks: dict, now: float, **options) -> list[dict]:
+    """What each host was looked at as, the head a head and all others workers."""
+    kinds = {host: "head_look" if host == "head" else "worker_look" for host in looks}
+    skipped = {"head_look": {"skipped": True}, "worker_look": {"skipped": True}}
+    return filter_of_hosts(list(looks), {host: {**skipped, kinds[host]: looks[host]} for host in looks}, now, **options)
 
 
 def test_nothing_is_wrong():
@@ -74,7 +81,15 @@ def test_a_controller_with_a_wrong_clock_blames_nobody():
 
 def test_what_is_not_registered_is_refused():
     with pytest.raises(AnsibleFilterError, match="not list"):
-        ray_findings([], 1.0)
+        filter_of_hosts([], [], 1.0)
+
+
+def test_a_host_that_is_looked_at_twice_and_one_that_is_not():
+    looks = {"head_look": look(FULL), "redis_look": look(FULL, STOPPED), "worker_look": {"skipped": True}}
+    rows = filter_of_hosts(["both", "none"], {"both": looks, "none": {}}, 105.0)
+    assert [(row["host"], row["problem"]) for row in rows] == [
+        ("both", "disk_full"), ("both", "unit_stopped"), ("none", "not_looked_at"),
+    ]
 
 
 @pytest.mark.parametrize("taken", [

@@ -296,7 +296,8 @@ def test_nobody_listens(ray_environment):
         started = time.monotonic()
         message = refused("unreachable", environment=ray_environment, address=address)
         assert message == f"The GCS at {address} is not reachable: Connection refused."
-        assert time.monotonic() - started < 5
+        # Ray's own client would wait for a minute and more.
+        assert time.monotonic() - started < 50
         with pytest.raises(RayClusterError, match="is not reachable within 1 s: Connection refused"):
             RayCluster(ray_environment, address).status({"nodes": 1}, timeout=1)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts as host
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.facts import RedisReply
 
 GCS_LOG = (
     "[2026-11-24 08:39:55,295 C 1232 1232] (gcs_server) rocksdb_store_client.cc:179:  An unexpected system state has "
@@ -40,45 +41,46 @@ REDIS_LOG = "1:M 24 Nov 2026 08:00:00.000 # Bad file format reading the append o
     ],
 )
 def test_the_line_that_tells_most(log, line):
-    found = host.telling_line(log)
+    found = facts.telling_line(log)
     assert found.startswith(line) and bool(found) == bool(line)
 
 
 def test_a_line_without_end_takes_no_time():
-    began = time.monotonic()
-    assert host.telling_line("a" * 1000000 + "\n" + "a." * 500000) == ""
-    assert time.monotonic() - began < 2
+    """Where each byte is looked at for each other one, it takes hours."""
+    began = time.process_time()
+    assert facts.telling_line("a" * 1000000 + "\n" + "a." * 500000) == ""
+    assert time.process_time() - began < 30
 
 
 def test_only_what_says_so_is_corrupt():
-    assert host.corruption(GCS_LOG).startswith("Corruption: no log_file_number")
-    assert host.corruption(REDIS_LOG).startswith("Bad file format")
-    assert host.corruption("RuntimeError: Version mismatch\nConnection refused\n") == ""
+    assert facts.corruption(GCS_LOG).startswith("Corruption: no log_file_number")
+    assert facts.corruption(REDIS_LOG).startswith("Bad file format")
+    assert facts.corruption("RuntimeError: Version mismatch\nConnection refused\n") == ""
 
 
 def test_a_database_that_was_put_back_is_no_longer_corrupt(tmp_path):
     logs, database = tmp_path / "session_latest" / "logs", tmp_path / "gcs"
     logs.mkdir(parents=True)
     (database / "tables").mkdir(parents=True)
-    assert host.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
     (logs / "gcs_server.err").write_text(GCS_LOG)
-    assert host.rocksdb_corruption(str(tmp_path), str(database)).startswith("Corruption: ")
+    assert facts.rocksdb_corruption(str(tmp_path), str(database)).startswith("Corruption: ")
     # The log of a life before.
     past = time.time() - 60
     os.utime(logs / "gcs_server.err", (past, past))
-    assert host.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
     # A later life that opened it.
     (logs / "gcs_server.1.err").write_text("")
-    assert host.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
 
 
 def test_a_full_disk_is_named_once(tmp_path):
     (tmp_path / "sub").mkdir()
     paths = [str(tmp_path), str(tmp_path / "sub"), str(tmp_path / "absent"), ""]
-    found = host.full_disks(paths, 0.0)
+    found = facts.full_disks(paths, 0.0)
     assert {path for path, _used in found} == {str(tmp_path)}
     assert any(used.endswith("% of its space") for _path, used in found)
-    assert host.full_disks(paths, 1.01) == []
+    assert facts.full_disks(paths, 1.01) == []
 
 
 def test_files_with_names_are_counted_and_others_are_not(tmp_path):
@@ -88,7 +90,7 @@ def test_files_with_names_are_counted_and_others_are_not(tmp_path):
     with tempfile.TemporaryFile(dir=tmp_path) as nameless:
         nameless.write(b"x" * 500000)
         nameless.flush()
-        used, largest = host.visible_bytes(str(tmp_path))
+        used, largest = facts.visible_bytes(str(tmp_path))
     assert 55000 <= used < 100000 and largest == str(tmp_path / "sub" / "large")
 
 
@@ -102,23 +104,23 @@ def test_sockets_without_a_process(tmp_path):
             kept[name] = socket.socket(socket.AF_UNIX)
             kept[name].bind(str(sockets / name))
         (sockets / "plasma_store.7").write_text("no socket")
-        assert host.stale_sockets(directory) == []
+        assert facts.stale_sockets(directory) == []
         for name in ("raylet", "plasma_store", "dash_JobHead"):
             kept.pop(name).close()
-        assert host.stale_sockets(directory) == [str(sockets / "plasma_store"), str(sockets / "raylet")]
+        assert facts.stale_sockets(directory) == [str(sockets / "plasma_store"), str(sockets / "raylet")]
         kept["raylet.1"].close()
 
 
 def test_small_things(tmp_path):
-    assert host.addresses_of("localhost") & {"127.0.0.1", "::1"}
-    assert host.addresses_of("no-such-host.invalid") == set()
+    assert facts.addresses_of("localhost") & {"127.0.0.1", "::1"}
+    assert facts.addresses_of("no-such-facts.invalid") == set()
     (tmp_path / "token").write_text("abc")
-    assert host.digest_of(str(tmp_path / "token")) == hashlib.sha256(b"abc").hexdigest()
-    assert host.digest_of(str(tmp_path / "absent")) == ""
+    assert facts.digest_of(str(tmp_path / "token")) == hashlib.sha256(b"abc").hexdigest()
+    assert facts.digest_of(str(tmp_path / "absent")) == ""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    assert host.python_version(str(tmp_path)) == platform.python_version()
-    assert host.python_version(str(tmp_path / "absent")) == ""
+    assert facts.python_version(str(tmp_path)) == platform.python_version()
+    assert facts.python_version(str(tmp_path / "absent")) == ""
 
 
 class Redis(socketserver.StreamRequestHandler):
@@ -140,29 +142,35 @@ REPLICA = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n
 @pytest.mark.parametrize(
     ("password", "replies", "answer"),
     [
-        ("s3cret", {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "ROLE": PRIMARY}, "ok"),
-        ("", {"PING": b"+PONG\r\n", "ROLE": PRIMARY}, "ok"),
-        ("s3cret", {"AUTH": b"-WRONGPASS invalid\r\n", "PING": b"-NOAUTH needed\r\n"}, "-WRONGPASS invalid"),
-        ("", {"PING": b"-LOADING Redis is loading the dataset\r\n"}, "-LOADING Redis is loading the dataset"),
-        ("", {"PING": b"-MISCONF errors writing to the AOF file\r\n"}, "-MISCONF errors writing to the AOF file"),
-        ("", {"PING": b"+PONG\r\n", "ROLE": REPLICA}, "-READONLY it is a replica"),
+        ("s3cret", {"AUTH": b"+OK\r\n", "PING": b"+PONG\r\n", "ROLE": PRIMARY}, RedisReply("ok")),
+        ("", {"PING": b"+PONG\r\n", "ROLE": PRIMARY}, RedisReply("ok")),
+        ("s3cret", {"AUTH": b"-WRONGPASS invalid\r\n", "PING": b"-NOAUTH needed\r\n"},
+         RedisReply("refused", "WRONGPASS invalid")),
+        ("", {"PING": b"-LOADING Redis is loading the dataset\r\n"},
+         RedisReply("loading", "LOADING Redis is loading the dataset")),
+        ("", {"PING": b"-MISCONF errors writing to the AOF file\r\n"},
+         RedisReply("unwritable", "MISCONF errors writing to the AOF file")),
+        ("", {"PING": b"+PONG\r\n", "ROLE": REPLICA},
+         RedisReply("replica", "READONLY it is a replica")),
         ("", {"PING": b"HTTP/1.1 400 Bad Request\r\n", "ROLE": b"x\r\nx\r\nx\r\n"},
-         "it answers 'HTTP/1.1 400 Bad Request', as no Redis does"),
+         RedisReply("unreachable", "it answers 'HTTP/1.1 400 Bad Request', as no Redis does")),
     ],
 )
 def test_what_redis_says(password, replies, answer):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Redis) as server:
         server.daemon_threads, server.replies = True, replies
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert host.ask_redis("127.0.0.1", server.server_address[1], password) == answer
+        assert facts.ask_redis("127.0.0.1", server.server_address[1], password) == answer
         server.shutdown()
 
 
 def test_a_redis_that_is_not_there(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        assert host.ask_redis("127.0.0.1", closed.getsockname()[1], "") == "Connection refused"
+        port = closed.getsockname()[1]
+        assert facts.ask_redis("127.0.0.1", port, "") == RedisReply("unreachable", "Connection refused")
         # One that hangs.
         closed.listen()
-        monkeypatch.setattr(host, "SECONDS", 0.2)
-        assert "timed out" in host.ask_redis("127.0.0.1", closed.getsockname()[1], "")
+        monkeypatch.setattr(facts, "SECONDS", 0.2)
+        reply = facts.ask_redis("127.0.0.1", port, "")
+        assert reply.kind == "unreachable" and "timed out" in reply.words

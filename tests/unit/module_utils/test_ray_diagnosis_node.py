@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import http.server
 import os
@@ -18,15 +19,26 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import findings as _ray_diagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import node as _ray_diagnosis_node
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import Declared, gather, settle
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import findings as findings_module
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import node as node_module
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.facts import RedisReply
+from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
+    Cluster,
+    Declared,
+    KnownNode,
+    gather,
+    known_to,
+    need_of,
+    settle,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.node import NodeDiagnosis
-from ansible_collections.rayops.cluster.plugins.module_utils._node import live as _ray_node
+from ansible_collections.rayops.cluster.plugins.module_utils._node import hardware, live
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user
 
+CLONE_NEWNS = 0x00020000
 PACKAGES = "lib/python3.11/site-packages"
 OWN, FOREIGN, LOST = "a" * 56, "b" * 56, "c" * 56
 PROGRAM = "import sys, time\nprint(1, flush=True)\ntime.sleep(120)\n"
@@ -86,18 +98,15 @@ class Host:
             config=self.config, config_file=str(directory / "node.yaml"), head_address="127.0.0.1",
             ray_version="2.60.0",
             token_digest=hashlib.sha256(b"abc").hexdigest(), disk_limit=1.01,
-            cluster={
-                "ray_version": "2.60.0", "python_version": platform.python_version(), "nodes": [self.entry(OWN)]
-            },
+            cluster=Cluster(True, "", "2.60.0", platform.python_version(), [self.entry(OWN)]),
         )
         self.unit = StandInUnit(f"ray-{node_type}.service")
         self.others: list[RayProcess] = []
         self.raylet = True
 
     @staticmethod
-    def entry(node_id: str, **changed) -> dict:
-        known = {"node_name": "n1", "ip": "127.0.0.1", "state": "ALIVE", "state_message": ""}
-        return {"node_id": node_id, **known, **changed}
+    def entry(node_id: str, **changed) -> KnownNode:
+        return KnownNode(**{"node_id": node_id, "node_name": "n1", "ip": "127.0.0.1", "state": "ALIVE", **changed})
 
     def run(self) -> Host:
         start = compile_start(self.config, self.node_type)
@@ -113,14 +122,14 @@ class Host:
         return RayProcess(pid, "raylet", argv, cgroup or f"0::/system.slice/{self.unit.name}\n")
 
     def diagnosis(self, other_nodes: str = "stop") -> NodeDiagnosis:
-        live = LiveNode(self.unit, compile_start(self.config, self.node_type), self.config)
+        found = LiveNode(self.unit, compile_start(self.config, self.node_type), self.config)
         # Other tests on this host may run Ray.
-        live.processes = [process for process in live.processes if process.pid == self.unit.main_pid] + self.others
+        found.processes = [process for process in found.processes if process.pid == self.unit.main_pid] + self.others
         if self.raylet and self.process:
-            live.processes.append(self.raylet_process())
-        return NodeDiagnosis(self.declared, self.node_type, live, True, other_nodes)
+            found.processes.append(self.raylet_process())
+        return NodeDiagnosis(self.declared, self.node_type, found, True, other_nodes)
 
-    def findings(self, **options) -> dict[str, _ray_diagnosis.Finding]:
+    def findings(self, **options) -> dict[str, findings_module.Finding]:
         found, _steps = settle(gather(self.diagnosis(**options).checks()))
         return {finding.problem: finding for finding in found}
 
@@ -141,7 +150,7 @@ def agent():
 def host(tmp_path, agent, monkeypatch):
     """The unit's process is an hour old, unless a test says otherwise."""
     found = Host(tmp_path, agent.server_port)
-    for module in (_ray_node, _ray_diagnosis_node):
+    for module in (live, node_module):
         monkeypatch.setattr(module, "started_at", lambda pid: time.time() - 3600 if pid else None)
     # The token's file is older than that too.
     os.utime(tmp_path / "token", (time.time() - 7200,) * 2)
@@ -172,9 +181,45 @@ def test_a_unit_that_is_not_installed(host):
     assert list(host.findings()) == ["unit_missing"] and host.steps() == ["start"]
 
 
+def test_a_host_gets_what_has_its_name_or_its_address():
+    config = {"ray": {"node_name": "worker-1"}, "network": {"node_ip_address": "10.0.0.11"}}
+    named, placed = {"node_id": "a", "node_name": "worker-1"}, {"node_id": "b", "ip": "10.0.0.11", "labels": {"x": "y"}}
+    others = [{"node_id": str(number), "node_name": f"worker-1{number}", "ip": "10.0.0.1"} for number in range(1000)]
+    status = {"ray_version": "2.60.0", "python_version": "3.11.2", "nodes": [named, *others, placed], "demands": []}
+    known = known_to(config, status)
+    assert [KnownNode(**node) for node in known["nodes"]] == [
+        KnownNode("a", node_name="worker-1"), KnownNode("b", ip="10.0.0.11"),
+    ]
+    assert known_to(config, known) == known
+    assert set(known) == {"answers", "msg", "ray_version", "python_version", "nodes"}
+    # That the GCS answers is known to a host that has no node there.
+    assert known_to({"ray": "x"}, known_to(config, {"nodes": others}))["answers"] is True
+    assert known_to(config, {"msg": "Not reachable.", "failed": True}) == {
+        "answers": False, "msg": "Not reachable.", "ray_version": "", "python_version": "", "nodes": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("problem", "blocks", "steps", "step", "wait", "need"),
+    [
+        ("timers_stopped", "", ["timers"], "start", True, "nothing"),
+        ("unit_stopped", "", ["enable", "start"], "start", False, "node"),
+        ("unit_stopped", "", ["start"], "start", True, "head"),
+        ("node_unknown", "", [], "start", True, "head"),
+        ("token_mismatch", "start", [], "start", False, "person"),
+        ("unit_stopped", "", ["redis"], "redis", False, "redis"),
+        ("storage_corrupt", "redis", [], "redis", False, "person"),
+        # What the head cannot start without is its Redis; itself it only needs to be started.
+        ("storage_unreachable", "", ["redis", "start"], "start", False, "node"),
+    ],
+)
+def test_who_is_next(problem, blocks, steps, step, wait, need):
+    assert need_of([findings_module.Finding(problem, "x", blocks=blocks)], steps, step, wait) == need
+
+
 @pytest.mark.parametrize(("age", "step"), [(60, ["count"]), (3600, [])])
 def test_a_crash_loop_that_ended_only_leaves_its_count(host, monkeypatch, age, step):
-    monkeypatch.setattr(_ray_diagnosis_node, "started_at", lambda pid: time.time() - age)
+    monkeypatch.setattr(node_module, "started_at", lambda pid: time.time() - age)
     host.run().unit.restarts = 3
     assert host.steps() == step
 
@@ -197,7 +242,7 @@ def test_an_active_unit_whose_raylet_is_gone(host):
 
 def test_a_young_unit_whose_raylet_is_gone(host, monkeypatch):
     """Whether it is still to come shows in what `ray start` has open."""
-    monkeypatch.setattr(_ray_node, "started_at", lambda pid: time.time() - 5 if pid else None)
+    monkeypatch.setattr(live, "started_at", lambda pid: time.time() - 5 if pid else None)
     os.utime(host.directory / "token", (time.time() - 7200,) * 2)
     host.run().raylet = False
     assert list(host.findings()) == ["node_starting"] and host.steps() == []
@@ -211,18 +256,18 @@ def test_a_node_that_its_agent_calls_dead(host, agent):
     agent.status = 503
     assert "HTTP 503" in host.run().findings()["node_dead"].detail
     # With a silent GCS nobody knows: it is no reason to end what may work.
-    host.declared.cluster = {"msg": "The GCS is not reachable."}
+    host.declared.cluster = Cluster(msg="The GCS is not reachable.")
     assert list(host.findings()) == ["node_unknown"] and host.steps() == []
 
 
 def test_a_node_that_the_gcs_has_as_dead(host):
-    host.declared.cluster["nodes"] = [host.entry(OWN, state="DEAD", state_message="missed heartbeats.")]
+    host.declared.cluster.nodes = [host.entry(OWN, state="DEAD", state_message="missed heartbeats.")]
     assert host.run().findings()["node_dead"].detail.endswith("the GCS has it as DEAD: missed heartbeats.")
 
 
 def test_a_foreign_node_and_its_twin(host):
     host.others = [host.raylet_process(FOREIGN, "0::/user.slice/session-1.scope\n", 77)]
-    host.declared.cluster["nodes"].append(host.entry(FOREIGN, node_name="other"))
+    host.declared.cluster.nodes.append(host.entry(FOREIGN, node_name="other"))
     found = host.run().findings()
     assert found["node_foreign"].detail == "raylet 77 runs outside ray-worker.service, in cluster localhost:6379."
     assert found["twin_nodes"].mend == "it is ended." and host.steps() == ["start"]
@@ -234,13 +279,13 @@ def test_a_foreign_node_and_its_twin(host):
 
 
 def test_twins_elsewhere(host):
-    host.declared.cluster["nodes"] += [host.entry(FOREIGN, ip="10.0.0.9")]
+    host.declared.cluster.nodes += [host.entry(FOREIGN, ip="10.0.0.9")]
     assert host.run().findings()["twin_nodes"].person.startswith("give every host a name of its own")
     # A node that was just killed is a twin for a while, and needs nobody.
-    host.declared.cluster["nodes"][1:] = [host.entry(LOST)]
+    host.declared.cluster.nodes[1:] = [host.entry(LOST)]
     found = host.findings()["twin_nodes"]
     assert found.person == "" and found.step == ""
-    host.declared.cluster["nodes"][1:] = [host.entry(LOST, state="DEAD")]
+    host.declared.cluster.nodes[1:] = [host.entry(LOST, state="DEAD")]
     assert host.findings() == {}
 
 
@@ -263,13 +308,13 @@ def test_a_head_that_lost_its_token_is_left_alone(tmp_path, agent):
 
 
 def test_versions(host):
-    host.declared.cluster["ray_version"] = "2.59.0"
+    host.declared.cluster.ray_version = "2.59.0"
     found = host.findings()["version_mismatch"]
     assert found.detail == "Ray 2.60.0 is declared for this host, and the cluster runs 2.59.0." and host.steps() == []
-    host.declared.cluster.update(ray_version="2.60.0", python_version="3.11.99")
+    host.declared.cluster.ray_version, host.declared.cluster.python_version = "2.60.0", "3.11.99"
     assert host.findings()["version_mismatch"].detail.endswith("and the cluster runs 3.11.99.")
     # The GCS is silent, and the host was set up with another version.
-    host.declared.cluster = {}
+    host.declared.cluster = Cluster()
     (host.directory / "node.yaml").write_text("ray: {environment: /opt/ray/2.59.0}\n")
     assert "was set up with /opt/ray/2.59.0" in host.findings()["version_mismatch"].detail and host.steps() == []
     (host.directory / "node.yaml").unlink()
@@ -281,7 +326,7 @@ def test_addresses(host, monkeypatch):
     host.config["network"]["node_ip_address"] = "203.0.113.7"
     assert host.findings()["address_changed"].person.startswith("set ray_node_ip_address") and host.steps() == []
     host.config["network"]["node_ip_address"] = "127.0.0.2"
-    monkeypatch.setattr(_ray_diagnosis_node, "has_address", lambda address: address != "127.0.0.1")
+    monkeypatch.setattr(node_module, "has_address", lambda address: address != "127.0.0.1")
     found = host.run().findings()["address_changed"]
     assert found.detail.startswith("the node runs at 127.0.0.1, which is no address of this host")
     assert found.step == "start"
@@ -319,15 +364,37 @@ def test_full_shared_memory(host, monkeypatch):
     host.config["object_store"] = {"memory": size + 1}
     found = host.findings()["shm_full"]
     assert "lower it, or enlarge the file system" in found.person and host.steps() == []
-    host.config["object_store"] = {"memory": size - 4096}
-    monkeypatch.setattr(_ray_diagnosis_node.host, "visible_bytes", lambda path: (8192, f"{path}/other"))
-    monkeypatch.setattr(_ray_diagnosis_node, "problems", lambda *arguments: [])
-    assert host.findings()["shm_full"].person.startswith("remove what nobody uses, /dev/shm/other first")
+    monkeypatch.setattr(hardware, "size_of", lambda path: 1 << 62)
+    host.config["object_store"] = {"memory": 1 << 61}
+    assert host.findings()["store_too_large"].person == "lower it."
+    monkeypatch.setattr(hardware, "file_system_of", lambda path: "nfs4")
+    assert "leave plasma_directory out" in host.findings()["plasma_shared"].person
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_shared_memory_full_of_others(host):
+    """A file system of its own, which only one process sees."""
+
+    def look() -> tuple[list[str], str]:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+        for command in ("mount --make-rprivate /", "mount -t tmpfs -o size=128m tmpfs /dev/shm"):
+            subprocess.run(command.split(), check=True)
+        Path("/dev/shm/small").write_bytes(bytes(4096))
+        without = list(host.findings())
+        Path("/dev/shm/other").write_bytes(bytes(64 << 20))
+        return without, host.findings()["shm_full"].person
+
+    host.config["object_store"] = {"memory": 100 << 20}
+    without, person = as_user("root", look, 60)
+    assert "shm_full" not in without
+    assert person.startswith("remove what nobody uses, /dev/shm/other first")
 
 
 def test_stale_files(host):
     (host.directory / "t" / "ray_current_cluster").write_text("10.9.9.9:6379")
-    assert host.run().diagnosis().stale() == [f"{host.directory}/t/ray_current_cluster"]
+    node = host.run().diagnosis()
+    node.stale_files()
+    assert node.stale == [f"{host.directory}/t/ray_current_cluster"]
     assert host.steps() == ["remove"]
     for known in ("localhost:6379", "127.0.0.1:6379"):
         (host.directory / "t" / "ray_current_cluster").write_text(known)
@@ -349,17 +416,17 @@ def test_storage_that_is_corrupt_is_not_started_again(tmp_path, agent):
 @pytest.mark.parametrize(
     ("answer", "words", "step"),
     [
-        ("ok", None, []),
-        ("Connection refused", "does not answer: Connection refused.", ["redis"]),
-        ("-WRONGPASS x", "refuses the declared password.", ["redis"]),
-        ("-LOADING x", "is still reading its state: LOADING x.", []),
-        ("-READONLY it is a replica", "takes no writes: READONLY it is a replica.", []),
+        (RedisReply("ok"), None, []),
+        (RedisReply("unreachable", "Connection refused"), "does not answer: Connection refused.", ["redis"]),
+        (RedisReply("refused", "WRONGPASS x"), "refuses the declared password.", ["redis"]),
+        (RedisReply("loading", "LOADING x"), "is still reading its state: LOADING x.", []),
+        (RedisReply("replica", "READONLY it is a replica"), "takes no writes: READONLY it is a replica.", []),
     ],
 )
 def test_redis(tmp_path, agent, monkeypatch, answer, words, step):
     host = Host(tmp_path, agent.server_port, "head")
     host.config.update(gcs={"storage": "redis"}, redis={"host": "10.0.0.5", "port": 6380})
-    monkeypatch.setattr(_ray_diagnosis_node.host, "ask_redis", lambda *arguments: answer)
+    monkeypatch.setattr(node_module.facts, "ask_redis", lambda *arguments: answer)
     found = host.findings().get("storage_unreachable")
     assert (found.detail if found else None) == (words and f"Redis at 10.0.0.5:6380 {words}")
     assert host.steps() == sorted(["start", *step])
@@ -367,9 +434,9 @@ def test_redis(tmp_path, agent, monkeypatch, answer, words, step):
 
 def test_a_gcs_that_answers_nobody(tmp_path, agent, monkeypatch):
     host = Host(tmp_path, agent.server_port, "head")
-    host.declared.cluster = {"msg": "The cluster at 10.0.0.10:6379 refused the token."}
+    host.declared.cluster = Cluster(msg="The cluster at 10.0.0.10:6379 refused the token.")
     try:
-        assert host.run().findings()["gcs_silent"].detail == host.declared.cluster["msg"]
+        assert host.run().findings()["gcs_silent"].detail == host.declared.cluster.msg
     finally:
         host.process.kill()
         host.process.wait()
@@ -379,7 +446,7 @@ def test_what_cannot_be_looked_at_hides_nothing_else(host, monkeypatch):
     def fails(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(_ray_diagnosis_node.host, "full_disks", fails)
+    monkeypatch.setattr(node_module.facts, "full_disks", fails)
     found = host.findings()
     assert found["not_looked_at"].detail.endswith(": [Errno 13] Permission denied.")
     assert "unit_stopped" in found
@@ -397,6 +464,6 @@ def test_the_service_of_redis(monkeypatch, state, log, problem, steps):
     unit = StandInUnit("redis-server")
     unit.properties["ActiveState"], unit.log = state, log
     unit.active, unit.stopped = state == "active", state != "active"
-    monkeypatch.setattr(_ray_diagnosis, "Unit", lambda name: unit)
-    found, done = settle(gather(_ray_diagnosis.HostDiagnosis(Declared(redis_service="r", disk_limit=1.01)).checks()))
+    monkeypatch.setattr(findings_module, "Unit", lambda name: unit)
+    found, done = settle(gather(findings_module.HostDiagnosis(Declared(redis_service="r", disk_limit=1.01)).checks()))
     assert [finding.problem for finding in found] == ([problem] if problem else []) and done == steps

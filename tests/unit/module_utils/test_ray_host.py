@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node import hardware as _ray_host
+from ansible_collections.rayops.cluster.plugins.module_utils._node import hardware
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import (
     count_gpus,
     count_npus,
@@ -117,11 +117,11 @@ def test_an_address_is_this_hosts_own_or_not():
 @pytest.fixture
 def host(monkeypatch, mounts):
     """A host with 4 GPUs, 8 NPUs, 64 GB of memory and a /dev/shm of 32 GB."""
-    monkeypatch.setattr(_ray_host, "count_gpus", lambda: 4)
-    monkeypatch.setattr(_ray_host, "count_npus", lambda: 8)
-    monkeypatch.setattr(_ray_host, "total_memory", lambda: 64 * 10**9)
-    monkeypatch.setattr(_ray_host, "size_of", lambda path: 32 * 10**9)
-    monkeypatch.setattr(_ray_host, "file_system_of", lambda path: file_system_of(path, mounts))
+    monkeypatch.setattr(hardware, "count_gpus", lambda: 4)
+    monkeypatch.setattr(hardware, "count_npus", lambda: 8)
+    monkeypatch.setattr(hardware, "total_memory", lambda: 64 * 10**9)
+    monkeypatch.setattr(hardware, "size_of", lambda path: 32 * 10**9)
+    monkeypatch.setattr(hardware, "file_system_of", lambda path: file_system_of(path, mounts))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def host(monkeypatch, mounts):
     ],
 )
 def test_what_the_host_does_not_have(host, config, sentences):
-    found = problems(config, "worker")
+    found = list(map(str, problems(config, "worker")))
     assert len(found) == len(sentences), found
     for sentence, expected in zip(found, sentences):
         assert sentence.startswith(expected)
@@ -172,14 +172,16 @@ def test_what_the_host_does_not_have(host, config, sentences):
 
 
 def test_memory_that_the_host_lacks_though_its_shared_memory_is_large(host, monkeypatch):
-    monkeypatch.setattr(_ray_host, "size_of", lambda path: 10**12)
-    assert problems({"object_store": {"memory": 64 * 10**9}}, "worker") == [
+    monkeypatch.setattr(hardware, "size_of", lambda path: 10**12)
+    (found,) = problems({"object_store": {"memory": 64 * 10**9}}, "worker")
+    assert str(found) == (
         "object_store.memory is 64000000000 bytes, but this host has 64000000000 bytes of memory: lower it."
-    ]
+    )
+    assert found.kind == "store_too_large"
 
 
 def test_a_heads_resources_have_their_own_name(host):
-    assert problems({"head_node": {"resources": {"GPU": 5}}}, "head")[0].startswith("head_node.resources.GPU is 5")
+    assert problems({"head_node": {"resources": {"GPU": 5}}}, "head")[0].fact.startswith("head_node.resources.GPU is 5")
     assert problems({"resources": {"GPU": 5}}, "head") == []
 
 
@@ -189,13 +191,14 @@ def test_logical_accelerators_are_allowed_on_request(host):
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "ceph", "lustre", "gpfs", "9p", "fuse.glusterfs", "fuse.s3fs"])
 def test_file_systems_that_hosts_share(host, monkeypatch, kind):
-    monkeypatch.setattr(_ray_host, "file_system_of", lambda path: kind)
-    assert "which other hosts share" in problems({}, "worker")[0]
+    monkeypatch.setattr(hardware, "file_system_of", lambda path: kind)
+    assert "which other hosts share" in str(problems({}, "worker")[0])
+    assert problems({}, "worker")[0].kind == "plasma_shared"
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "fuseblk", "ramfs", ""])
 def test_file_systems_of_one_host(host, monkeypatch, kind):
-    monkeypatch.setattr(_ray_host, "file_system_of", lambda path: kind)
+    monkeypatch.setattr(hardware, "file_system_of", lambda path: kind)
     assert problems({}, "worker") == []
 
 

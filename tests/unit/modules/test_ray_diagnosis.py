@@ -43,7 +43,8 @@ def test_it_only_looks(systemd, run_module, config, check_mode):
     found = {finding["problem"]: finding for finding in result["findings"]}
     assert {"unit_stopped", "environment_missing"} <= set(found)
     assert set(found["unit_stopped"]) == {"problem", "detail", "mend", "person", "step"}
-    assert "start" in result["steps"]
+    # The GCS is silent: in check mode the head is taken to be back by the time that the worker's turn comes.
+    assert "start" in result["steps"] and result["need"] == ("node" if check_mode else "head")
     assert result["clock"]["asked"] == asked and 0 <= result["clock"]["host"] - asked < 60
     assert all(call.startswith("show ") for call in systemd.read_text().splitlines())
 
@@ -51,7 +52,7 @@ def test_it_only_looks(systemd, run_module, config, check_mode):
 def test_a_host_without_a_node(systemd, run_module):
     result = run_module("ray_diagnosis", {"redis_service": "redis-server", "disk_limit": 1.01})
     assert [finding["problem"] for finding in result["findings"]] == ["unit_stopped"]
-    assert result["steps"] == ["redis"] and result["stale"] == []
+    assert result["steps"] == ["redis"] and result["need"] == "redis" and result["stale"] == []
 
 
 def test_a_declaration_that_cannot_work_is_a_finding(systemd, run_module, config):
@@ -59,6 +60,7 @@ def test_a_declaration_that_cannot_work_is_a_finding(systemd, run_module, config
     result = run_module("ray_diagnosis", options)
     assert [finding["problem"] for finding in result["findings"]] == ["wrong_declaration"]
     assert "did you mean 'GPU'?" in result["findings"][0]["detail"] and result["steps"] == []
+    assert result["need"] == "person"
 
 
 def test_a_host_without_systemd_is_a_finding(run_module, config, monkeypatch, tmp_path):
@@ -83,6 +85,36 @@ def test_no_secret_is_returned(systemd, run_module, config, tmp_path):
     assert "hunter2" not in json.dumps(result["findings"]) and "********" in json.dumps(result["findings"])
 
 
+SMALL = ["count", "enable", "prune", "remove", "timers"]
+
+
+def test_small_things_are_mended_and_nothing_else(systemd, run_module, config):
+    (systemd.parent / "shown").write_text("\n".join([STOPPED.replace("=enabled", "=disabled")] * 3))
+    options = {"node_type": "worker", "config": config, "other_nodes": "ignore", "mend": SMALL}
+    told = run_module("ray_diagnosis", options, check_mode=True)
+    assert told["changed"] is True
+    assert all(call.startswith("show ") for call in systemd.read_text().splitlines())
+    mended = run_module("ray_diagnosis", options)
+    assert mended["changed"] is True and {"enable", "start"} <= set(mended["steps"])
+    assert [call for call in systemd.read_text().splitlines() if not call.startswith("show ")] == [
+        "enable --quiet -- ray-worker.service"
+    ]
+    assert run_module("ray_diagnosis", {**options, "mend": []})["changed"] is False
+
+
+def test_what_cannot_be_mended_is_left_to_a_person(systemd, run_module, config):
+    (systemd.parent / "shown").write_text("\n".join([STOPPED.replace("=enabled", "=disabled")] * 3))
+    program = systemd.parent / "systemctl"
+    program.write_text(program.read_text() + 'test "$1" = show || { echo "Unit is masked." >&2; exit 1; }\n')
+    options = {"node_type": "worker", "config": config, "other_nodes": "ignore", "mend": SMALL}
+    result = run_module("ray_diagnosis", options)
+    found = next(finding for finding in result["findings"] if finding["problem"] == "unit_disabled")
+    assert result["changed"] is False and "failed" not in result and (found["mend"], found["step"]) == ("", "")
+    why, _dot, then = found["person"].partition(" failed: Unit is masked. ")
+    assert why == "it could not be mended: systemctl enable --quiet -- ray-worker.service"
+    assert then.startswith("`systemctl enable ray-worker.service` on the host")
+
+
 def test_what_may_be_removed_is_removed_on_demand(systemd, run_module, config, tmp_path):
     (tmp_path / "t").mkdir()
     named = tmp_path / "t" / "ray_current_cluster"
@@ -91,11 +123,11 @@ def test_what_may_be_removed_is_removed_on_demand(systemd, run_module, config, t
     options = {"node_type": "worker", "config": config, "other_nodes": "ignore"}
     looked = run_module("ray_diagnosis", options)
     assert looked["changed"] is False and looked["stale"] == [str(named)] and "remove" in looked["steps"]
-    told = run_module("ray_diagnosis", {**options, "remove_stale": True}, check_mode=True)
+    told = run_module("ray_diagnosis", {**options, "mend": ["remove"]}, check_mode=True)
     assert told["changed"] is True and named.exists()
-    removed = run_module("ray_diagnosis", {**options, "remove_stale": True})
+    removed = run_module("ray_diagnosis", {**options, "mend": ["remove"]})
     assert removed["changed"] is True and removed["stale"] == [str(named)] and not named.exists()
-    again = run_module("ray_diagnosis", {**options, "remove_stale": True})
+    again = run_module("ray_diagnosis", {**options, "mend": ["remove"]})
     assert again["changed"] is False and again["stale"] == []
 
 
@@ -106,7 +138,7 @@ def test_the_units_user_looks_and_removes(systemd, run_module, config):
         os.chmod(name, 0o755)
         (systemd.parent / "shown").write_text("\n".join([f"{STOPPED}User=nobody\n"] * 3))
         config["ray"]["temp_dir"] = name
-        options = {"node_type": "worker", "config": config, "other_nodes": "ignore", "remove_stale": True}
+        options = {"node_type": "worker", "config": config, "other_nodes": "ignore", "mend": ["remove"]}
         os.mkfifo(f"{name}/ray_current_cluster")
         began = time.monotonic()
         found = run_module("ray_diagnosis", options)

@@ -155,11 +155,11 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(("agent", "alive", "seconds"), [
-    (Agent(OK, b"Content-Length: 7\r\n\r\nsuccess"), True, 1),
-    (Agent(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), False, 1),
-    (Agent(*[b"x" * 60000] * 10000), False, 1),
-    (Agent(*[b"H"] * 60, pause=0.5), False, 7),
-    (Agent(b""), False, 1),
+    (Agent(OK, b"Content-Length: 7\r\n\r\nsuccess"), True, 25),
+    (Agent(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), False, 25),
+    (Agent(*[b"x" * 60000] * 10000), False, 25),
+    (Agent(*[b"H"] * 60, pause=0.5), False, 25),
+    (Agent(b""), False, 25),
 ], ids=["well", "ill", "endless", "slow", "silent"])
 def test_what_the_agents_port_answers(tmp_path, agent, alive, seconds):
     namespace = runpy.run_path(str(PROGRAM))

@@ -29,11 +29,10 @@ PLAY = """
       check_mode: true
       diff: true
       vars:
-        ray_start: "{{ _head_start if _ray_is_head else _worker_start }}"
         _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
     - ansible.builtin.copy:
         dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ ray_files.diff | to_json }}"
+        content: "{{ ray_written.diff | to_json }}"
         mode: "0600"
 - hosts: bad
   gather_facts: false
