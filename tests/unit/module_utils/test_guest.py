@@ -244,8 +244,8 @@ def test_a_pipe_in_place_of_a_file_holds_nobody_up(directory, guests):
     os.mkfifo(directory / "token", 0o600)
     started = time.monotonic()
     assert as_user("nobody", lambda: facts.stale_files(str(guests), []), 10) == []
-    assert as_user("nobody", lambda: host.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
-    assert host.digest_of(str(directory / "token")) == ""
+    assert as_user("nobody", lambda: facts.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
+    assert facts.digest_of(str(directory / "token")) == ""
     assert time.monotonic() - started < 5
 
 
@@ -265,8 +265,8 @@ def test_stale_files_are_removed_as_the_guest(directory, guests):
     named = str(guests / "ray_current_cluster")
     found = as_user("nobody", lambda: facts.stale_files(str(guests), []))
     assert found == [f"{guests}/session_2026/sockets/raylet", named]
-    left = as_user("nobody", lambda: host.remove_stale(str(guests), []))
+    left = as_user("nobody", lambda: facts.remove_stale(str(guests), []))
     assert left == [f"{guests}/session_2026/sockets/raylet"]
     assert stat.S_ISSOCK((roots / "raylet").stat().st_mode) and not os.path.exists(named)
-    assert as_user("nobody", lambda: host.remove_stale(str(guests), ["10.9.9.9:6379"])) == left
+    assert as_user("nobody", lambda: facts.remove_stale(str(guests), ["10.9.9.9:6379"])) == left
     shutil.rmtree(roots.parent)
