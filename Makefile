@@ -1,6 +1,6 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
-# make bench    the figures of the README
+# make bench    the figures of docs/figures.md
 # make faults   what a cluster does about each of the faults of docs/faults.md, which it writes
 # make browser  the pages of a deployed bed in headless Chromium: the demo's, or that of BED_NAME
 # make clean    remove all beds and everything under .cache
@@ -19,7 +19,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test lint sanity together unit unit-nodes unit-inventory integration molecule bench faults browser chromium clean
+.PHONY: help demo test ready lint sanity unit unit-nodes unit-inventory integration molecule bench scale faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,21 +56,39 @@ demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
 
-test: lint sanity together molecule
+# What must pass, the longest first. Most of it waits most of the time, so JOBS of them run at once; each says how long it took.
+PARTS := $(addprefix molecule-,lifecycle full hostile) unit-nodes integration $(filter-out %-lifecycle %-full %-hostile,\
+  $(addprefix molecule-,$(SCENARIOS))) unit-inventory sanity lint
+JOBS ?= 3
+LOGS := $(CACHE)/logs
+
+test: ready
+	@rm -rf $(LOGS) && mkdir -p $(LOGS)
+	@$(MAKE) --no-print-directory --jobs $(JOBS) $(addprefix part-,$(PARTS)); status=$$?; \
+	  echo "make: minutes of each part"; sort -rn $(LOGS)/times; exit $$status
 	@echo "make: all of it passed"
+
+part-%:
+	@echo "make: $* begins"; began=$$(date +%s); $(MAKE) --no-print-directory --jobs 1 $* > $(LOGS)/$*.log 2>&1; status=$$?; \
+	  seconds=$$(($$(date +%s) - began)); printf '%3d:%02d  %s\n' $$((seconds / 60)) $$((seconds % 60)) $* >> $(LOGS)/times; \
+	  if [ $$status = 0 ]; then echo "make: $* passed"; else cat $(LOGS)/$*.log; echo "make: $* failed"; fi; exit $$status
+
+# Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds.
+ready: $(CACHE)/ray/.done $(CACHE)/sdk/.done chromium shellcheck
+	@$(BED) prepare
 
 lint: $(VENV)/.done
 	@echo "make: ruff"
 	@ruff check --no-cache --select B,E,F,I,W .
+	@echo "make: mypy"
+	@mypy
 	@echo "make: ansible-lint"
 	@ansible-lint --profile production --offline
 
 # ansible-test works only at the path of an installed collection: it gets a copy, without the link under .ansible, and a
 # repository of its own, or it would ask this one, which ignores .cache.
-sanity: $(VENV)/.done
+sanity: $(VENV)/.done shellcheck
 	@echo "make: ansible-test sanity"
-	@command -v shellcheck >/dev/null || { apt-get update -qq && apt-get install -qq -y shellcheck; } >/dev/null \
-	  || echo "make: shellcheck is missing: that test is left out"
 	@rm -rf $(SANITY) && mkdir -p $(SANITY)
 	@git ls-files --cached --others --exclude-standard -z -- . ':!.ansible' \
 	  | tar --create --null --files-from=- --ignore-failed-read | tar --extract --directory=$(SANITY)
@@ -81,21 +99,15 @@ sanity: $(VENV)/.done
 	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 
-# All of them wait most of the time, those of the inventory plugin for a simulated cloud.
 INVENTORY_TESTS := tests/unit/inventory tests/unit/plugin_utils
-TOGETHER = $(MAKE) --no-print-directory --jobs 3 --output-sync=target
-unit: $(CACHE)/ray/.done $(CACHE)/sdk/.done
-	@$(TOGETHER) unit-nodes unit-inventory
+unit: unit-nodes unit-inventory
 
-together: $(CACHE)/ray/.done $(CACHE)/sdk/.done
-	@$(TOGETHER) unit-nodes unit-inventory integration
-
-unit-nodes:
+unit-nodes: $(CACHE)/ray/.done
 	@echo "make: unit tests"
 	@RAYOPS_TEST_RAY_ENVIRONMENT=$(CURDIR)/$(CACHE)/ray \
 	  python -m pytest -q tests/unit $(addprefix --ignore=,$(INVENTORY_TESTS))
 
-unit-inventory:
+unit-inventory: $(CACHE)/sdk/.done
 	@echo "make: unit tests of the inventory plugin, with the newest SDK and with $(OLDEST_SDK)"
 	@python -m pytest -q $(INVENTORY_TESTS)
 	@PYTHONPATH=$(CURDIR)/$(CACHE)/sdk RAYOPS_TEST_SDK=$(OLDEST_SDK) python -m pytest -q \
@@ -106,11 +118,11 @@ integration: $(VENV)/.done
 	@echo "make: integration tests"
 	@python -m pytest -q tests/integration
 
-molecule: $(VENV)/.done chromium
-	@for scenario in $(SCENARIOS); do \
-	  echo "make: molecule scenario $$scenario"; \
-	  molecule test --scenario-name $$scenario || exit 1; \
-	done
+molecule: $(addprefix molecule-,$(SCENARIOS))
+
+molecule-%: $(VENV)/.done chromium
+	@echo "make: molecule scenario $*"
+	@molecule test --scenario-name $*
 
 bench: $(CACHE)/ray/.done
 	@python -m tests.bench
@@ -121,6 +133,10 @@ faults: $(VENV)/.done
 browser: $(VENV)/.done chromium
 	@echo "make: browser test; the screenshots are in $(CACHE)/screenshots"
 	@python -m pytest -q tests/browser
+
+shellcheck:
+	@command -v shellcheck >/dev/null || { apt-get update -qq && apt-get install -qq -y shellcheck; } >/dev/null \
+	  || echo "make: shellcheck is missing: that test is left out"
 
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && echo "make: installing chromium (once)" \

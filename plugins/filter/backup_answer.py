@@ -10,14 +10,14 @@ short_description: What a host says of a backup or of its state, as data
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
-  - Reads the answer of C(ray-backup.py), or the file that it leaves beside the archives. Both come from a host that may
-    have been taken, so each value is of its kind, or it is refused. What nobody asked for is dropped.
+  - Reads what M(rayops.cluster.ray_backup) returns, or the file that it leaves beside the archives. Both come from a
+    host that may have been taken, so each value is of its kind, or it is refused. What nobody asked for is dropped.
   - Control characters become question marks.
 positional: names, directory
 options:
   _input:
-    description: The answer, JSON. An empty one has no values.
-    type: str
+    description: The answer, a dictionary or JSON. An empty one has no values.
+    type: raw
     required: true
   names:
     description: A regular expression that the name of an archive matches as a whole.
@@ -30,7 +30,7 @@ options:
 EXAMPLES = r"""
 - name: The backup is fetched
   ansible.builtin.fetch:
-    src: "{{ (answer.stdout | rayops.cluster.backup_answer(_head_backup_names, head_backup_dir)).archive }}"
+    src: "{{ (made.backup | rayops.cluster.backup_answer(_head_backup_names, head_backup_dir)).archive }}"
     dest: ./backup.tar.gz
     flat: true
 """
@@ -45,6 +45,7 @@ import json
 import math
 import os
 import re
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -72,15 +73,15 @@ def _sound(name: str, value: object) -> bool:
     return number and math.isfinite(value) and 0 <= value <= _NUMBERS[name]
 
 
-def backup_answer(text: str, names: str = "", directory: str = "") -> dict:
+def backup_answer(answer: str | dict[str, Any], names: str = "", directory: str = "") -> dict[str, Any]:
     """Values of an answer by their names; see the documentation above.
 
     :raises AnsibleFilterError: it is no answer, or a value is not of its kind.
     """
     try:
-        if len(text) > _MOST:
-            raise ValueError(f"it has {len(text)} characters")
-        read = json.loads(text or "{}")
+        if len(answer) > _MOST:
+            raise ValueError(f"it has {len(answer)} characters")
+        read = json.loads(answer or "{}") if isinstance(answer, str) else answer
         if not isinstance(read, dict):
             raise ValueError("it is no dictionary")
         found = {name: value for name, value in read.items() if name in {*_TEXTS, *_TRUTHS, *_NUMBERS}}

@@ -264,7 +264,6 @@ ecs_system_tags: {type: dict, returned: always, sample: {_sys_enterprise_project
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -282,9 +281,6 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_options imp
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Query, RegionResult
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, all_variables
 
-# The ports of the role, which has the only list of them.
-ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
-ROLE_VARIABLES = os.path.join(ROLES, "ray_defaults", "vars", "main", "config.yml")
 SHOWN = 5
 
 
@@ -305,12 +301,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.templar.available_variables = self._vars
         try:
             options = Options(self, config)
+            filters = options.filters()
             connect_with, group_by = options.connect_with(), options.group_by()
             hostnames, checks = options.hostnames(), options.checks()
-            answer = self._answer(options, checks, path, cache)
+            answer = self._answer(options.query(filters, checks.levels), filters, path, cache)
             hosts = answer["hosts"]
             clusters = huawei_hosts.check_clusters(hosts, self.get_option("several_clusters"))
-            self._report(answer["findings"], checks)
+            for warning in checks.warnings(hosts, answer["facts"]):
+                self.display.warning(one_line(warning))
             groups = [self._groups(variables, len(clusters) > 1, group_by) for variables in hosts]
             huawei_hosts.check_cluster_groups(hosts, groups)
             names = self._names(hosts, hostnames, groups)
@@ -325,26 +323,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 inventory.remove_host(inventory.hosts[name])
             raise
 
-    def _answer(self, options: Options, checks: dict[str, str], path: str, use_cache: bool) -> dict[str, Any]:
-        """The variables of the hosts that pass the filters, and what the checks found; perhaps from the cache."""
-        filters = options.filters()
-        query = options.query(filters, checks)
-        ports = self._ports(options) if query.security_groups or self.get_option("ray_ports") else {}
+    def _answer(self, query: Query, filters: Filters, path: str, use_cache: bool) -> dict[str, Any]:
+        """The variables of the hosts that pass the filters, and the facts for the checks; perhaps from the cache."""
         caching = self.get_option("cache")
-        key = f"{self.get_cache_key(path)}_{query.digest(filters, ports)}"
-        answer = self.cache.get(key) if caching and use_cache else None
+        key = f"{self.get_cache_key(path)}_{query.digest(filters)}"
+        answer: dict[str, Any] | None = self.cache.get(key) if caching and use_cache else None
         if answer is None:
-            answer, complete = self._ask(query, filters, ports)
+            answer, complete = self._ask(query, filters)
             if caching and complete:
                 self.cache[key] = answer
         return answer
 
-    def _ports(self, options: Options) -> dict[str, int]:
-        # Ansible would give the role what this has read, without its trust in the templates there.
-        role = self.loader.load_from_file(ROLE_VARIABLES, cache="none")
-        return options.ports(role["_ray_default_ports"])
-
-    def _ask(self, query: Query, filters: Filters, ports: dict[str, int]) -> tuple[dict[str, Any], bool]:
+    def _ask(self, query: Query, filters: Filters) -> tuple[dict[str, Any], bool]:
         results = list_servers(query)
         complete = self._judge(results)
         rows: dict[tuple[str, str], Variables] = {}
@@ -355,7 +345,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         wanted = [row for row in rows.values() if filters.match_rest(row)]
         hosts = [row for row in wanted if filters.match_status(row)]
         absent = [row for row in wanted if not filters.match_status(row)]
-        return {"hosts": hosts, "findings": huawei_checks.findings(hosts, absent, results, ports)}, complete
+        return {"hosts": hosts, "facts": huawei_checks.facts(absent, results)}, complete
 
     def _judge(self, results: list[RegionResult]) -> bool:
         """Act on failed regions as on_region_error says. True when none failed."""
@@ -372,14 +362,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if reasons and policy == "warn":
             self.display.warning(f"The inventory lacks region {sentence}.")
         return not reasons
-
-    def _report(self, findings: dict[str, list[str]], checks: dict[str, str]) -> None:
-        fatal = [each for check, level in checks.items() if level == "fail" for each in findings[check]]
-        if fatal:
-            raise HuaweiError(f"The Ray clusters are not as they should be: {'; '.join(fatal)}.")
-        for check in checks:
-            for each in findings[check]:
-                self.display.warning(one_line(f"{each}."))
 
     def _groups(self, variables: Variables, several: bool, group_by: list[str]) -> Groups:
         """The groups of a host, each with its parent, as Ansible may call them."""

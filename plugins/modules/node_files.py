@@ -14,6 +14,8 @@ description:
   - Writes files with given content, owner and mode, and makes directories.
   - It does for a list what M(ansible.builtin.template) with a loop does, in one round trip for the whole list.
     A node has a dozen files, and every run looks at all of them.
+  - What is written may have the content of a template or a file of the controller's, which are found as roles find
+    theirs. Of what is left out or absent, none is rendered.
 options:
   files:
     description: The files and directories, in the order in which they are made.
@@ -25,6 +27,10 @@ options:
         description: Where it lies.
         type: path
         required: true
+      when:
+        description: Whether the entry counts. With V(false) it is left out, whatever is there.
+        type: bool
+        default: true
       state:
         description:
           - A file, a directory, or nothing there.
@@ -36,7 +42,15 @@ options:
         choices: [file, directory, absent]
         default: file
       content:
-        description: What the file holds.
+        description:
+          - What the file holds. Of this option, O(files[].secret), O(files[].template), O(files[].secret_template) and
+            O(files[].source), a file has one.
+        type: str
+      template:
+        description: A template on the controller, which makes what the file holds.
+        type: str
+      source:
+        description: A file on the controller, which is what the file holds.
         type: str
       regexp:
         description:
@@ -45,6 +59,9 @@ options:
         type: str
       secret:
         description: What the file holds, if nobody may see it. It stands in no log and no diff.
+        type: str
+      secret_template:
+        description: A template on the controller, which makes what O(files[].secret) says.
         type: str
       force:
         description:
@@ -92,6 +109,11 @@ options:
       mode:
         description: Its permissions, an octal number as a string. The default is C(0644), for a directory C(0755).
         type: str
+  state:
+    description: With V(absent), all of the list goes, the last first, each by what is said of it.
+    type: str
+    choices: [present, absent]
+    default: present
   record:
     description: The file that notes the directories that were made here (O(files[].own)).
     type: path
@@ -111,11 +133,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The files of the worker are as declared
+- name: Write the worker's files
   rayops.cluster.node_files:
-    files:
-      - {path: /etc/ray, state: directory, group: ray, mode: "0750"}
-      - {path: /etc/ray/worker-node.yaml, group: ray, mode: "0640", content: "{{ worker_node_config | to_nice_yaml }}"}
+    files: "{{ worker_files }}"
+  vars:
+    worker_files:
+      - {path: /etc/ray, state: directory, group: ray, mode: "0750", own: true}
+      - {path: /etc/ray/worker-node.yaml, group: ray, mode: "0640", template: worker-node.yaml.j2}
+      - {path: /etc/hosts, regexp: ' ray-head$', content: 10.0.0.1 ray-head, when: "{{ manage_hosts }}"}
+
+- name: Remove them
+  rayops.cluster.node_files:
+    files: "{{ worker_files }}"
+    state: absent
 """
 
 RETURN = r"""
@@ -131,6 +161,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.directory_entries import DirectoryEntries
+from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import Entry
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file_entries import FileEntries
 from ansible_collections.rayops.cluster.plugins.module_utils._files.own_directories import RECORD
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
@@ -144,7 +175,14 @@ class NodeFiles(FileEntries, DirectoryEntries):
         super().__init__(module)
         self.changed_paths: list[str] = []
 
-    def validate(self, entry: dict) -> None:
+    def entries(self) -> list[Entry]:
+        """What counts, in the order in which it is done."""
+        files = [entry for entry in self.module.params["files"] if entry["when"]]
+        if self.module.params["state"] == "present":
+            return files
+        return [{**entry, "state": "absent"} for entry in reversed(files)]
+
+    def validate(self, entry: Entry) -> None:
         """End the module if an entry cannot be, before anything is touched."""
         path, line = entry["path"], entry["content"] if entry["regexp"] and entry["state"] == "file" else None
         if not path.startswith("/") or re.search(r"[\x00-\x1f\x7f]", path):
@@ -162,7 +200,7 @@ class NodeFiles(FileEntries, DirectoryEntries):
         if entry["state"] == "file" and entry["validate"]:
             self.check_content(entry)
 
-    def ensure(self, entry: dict) -> None:
+    def ensure(self, entry: Entry) -> None:
         """Bring one entry about."""
         step = {"file": self.file, "directory": self.directory, "absent": self.absent}[entry["state"]]
         if entry["state"] == "absent" and entry["original"]:
@@ -183,9 +221,13 @@ def main() -> None:
                 "options": {
                     "path": {"type": "path", "required": True},
                     "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
+                    "when": {"type": "bool", "default": True},
                     "content": {"type": "str"},
+                    "template": {"type": "str"},
+                    "source": {"type": "str"},
                     "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
+                    "secret_template": {"type": "str", "no_log": False},
                     "force": {"type": "bool", "default": True},
                     "keep": {"type": "path"},
                     "own": {"type": "bool", "default": False},
@@ -196,15 +238,16 @@ def main() -> None:
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
                 },
-                "mutually_exclusive": [("content", "secret")],
+                "mutually_exclusive": [("content", "secret", "template", "secret_template", "source")],
             },
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "record": {"type": "path", "default": RECORD},
         },
         supports_check_mode=True,
     )
     node_files = NodeFiles(module)
     for step in (node_files.validate, node_files.ensure):
-        for entry in module.params["files"]:
+        for entry in node_files.entries():
             try:
                 step(entry)
             except PathError as error:

@@ -27,9 +27,11 @@ options:
         type: str
         required: true
       state:
-        description: V(started) also enables it, V(stopped) also disables it.
+        description:
+          - V(started) also enables it, V(stopped) also disables it.
+          - V(absent) lets systemd forget a unit whose files are gone, and that it failed.
         type: str
-        choices: [started, stopped]
+        choices: [absent, started, stopped]
         default: started
       restart_files:
         description: Files that it reads when it starts. Those that do not exist are passed over.
@@ -84,7 +86,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Prometheus runs with its configuration
+- name: Run Prometheus with its configuration
   rayops.cluster.node_units:
     units:
       - name: prometheus.service
@@ -98,7 +100,7 @@ differences:
   type: list
   elements: dict
   returned: success
-  sample: [{option: prometheus.service, declared: runs with its files, live: stopped}]
+  sample: [{kind: unit, option: prometheus.service, declared: runs with its files, live: stopped}]
 missing:
   description: The services that are to run, and that systemd does not know yet.
   type: list
@@ -108,6 +110,7 @@ missing:
 
 import os
 import time
+from enum import Enum
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -118,9 +121,20 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd imp
 
 # Its files' times are those of the last reload of each unit; it is gone after a reboot, as the processes are.
 _LOADED = "/run/rayops"
-_RUNS = "runs with its files"
+_DECLARED = {"started": "runs with its files", "stopped": "stopped", "absent": "forgotten"}
 # One that ends so often just after its start is not waited for.
 _CRASHES = 3
+
+
+class Mend(Enum):
+    """What brings a service to what is declared."""
+
+    START = "start"
+    RESTART = "restart"
+    RELOAD = "reload"
+    ENABLE = "enable"
+    STOP = "stop"
+    FORGET = "forget"
 
 
 class NodeUnit:
@@ -140,7 +154,7 @@ class NodeUnit:
                 f"{name} runs on this host already, and this collection did not set it up: keep it and turn ours off "
                 f"(monitor_prometheus: false), or stop it with `systemctl disable --now {name}`."
             ))
-        if self.declared["state"] == "stopped":
+        if self.declared["state"] != "started":
             return
         for wanted in self.declared["listens"]:
             for found in listeners(wanted["address"], wanted["port"]):
@@ -155,27 +169,34 @@ class NodeUnit:
     def _ours(self) -> bool:
         return not self.declared["owned_by"] or os.path.exists(self.declared["owned_by"])
 
-    def difference(self) -> str:
-        """What is not as declared; empty for nothing."""
+    def difference(self) -> tuple[Mend, str] | None:
+        """What is not as declared: what mends it, and what it is; None for nothing."""
+        if self.declared["state"] == "absent":
+            # One that was forgotten just now may have been the last that systemd had to read anew.
+            self.unit.refresh()
+            return (Mend.FORGET, "remembered") if self.unit.stale or self.unit.failed else None
         if self.declared["state"] == "stopped":
-            return "" if not self._ours or self.unit.stopped and not self.unit.enabled else "runs"
+            return None if not self._ours or self.unit.stopped and not self.unit.enabled else (Mend.STOP, "runs")
         if not self.unit.active:
-            return "stopped"
+            return Mend.START, "stopped"
         started = started_at(self.unit.main_pid) or time.time()
         if self.unit.stale:
-            return "runs with an older unit file"
+            return Mend.RESTART, "runs with an older unit file"
         for path in self.declared["restart_files"]:
             if _changed(path) > started:
-                return f"started before {path} was written"
+                return Mend.RESTART, f"started before {path} was written"
         loaded = max(started, _changed(self._stamp))
         for path in self.declared["reload_files"]:
             if _changed(path) > loaded:
-                return f"loaded before {path} was written"
-        return "" if self.unit.enabled else "does not start with the host"
+                return Mend.RELOAD, f"loaded before {path} was written"
+        return None if self.unit.enabled else (Mend.ENABLE, "does not start with the host")
 
-    def mend(self, difference: str) -> None:
+    def mend(self, mend: Mend) -> None:
         """Bring about what is declared."""
-        if self.declared["state"] == "stopped":
+        if mend is Mend.FORGET:
+            self.unit.forget()
+            return
+        if mend is Mend.STOP:
             self.unit.stop(self.module.params["timeout"])
             self.unit.disable()
             return
@@ -184,11 +205,11 @@ class NodeUnit:
         if not self.unit.enabled:
             self.unit.enable()
         before = time.time()
-        if difference.startswith("loaded"):
+        if mend is Mend.RELOAD:
             self.unit.reload_service()
-        elif difference == "stopped":
+        elif mend is Mend.START:
             self.unit.start()
-        elif difference != "does not start with the host":
+        elif mend is Mend.RESTART:
             self.unit.restart(self.module.params["timeout"])
         os.makedirs(_LOADED, exist_ok=True)
         with open(self._stamp, "w", encoding="utf-8"):
@@ -228,7 +249,7 @@ def define_module() -> AnsibleModule:
     }
     unit = {
         "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+        "state": {"type": "str", "choices": ["absent", "started", "stopped"], "default": "started"},
         "restart_files": {"type": "list", "elements": "path", "default": []},
         "reload_files": {"type": "list", "elements": "path", "default": []},
         "owned_by": {"type": "path"},
@@ -255,10 +276,10 @@ def main() -> None:
         for unit in units:
             difference = unit.difference()
             if difference:
-                declared = "stopped" if unit.declared["state"] == "stopped" else _RUNS
-                differences.add(unit.declared["name"], declared, difference)
+                mend, live = difference
+                differences.add(unit.declared["name"], _DECLARED[unit.declared["state"]], live, "unit")
                 if not module.check_mode:
-                    unit.mend(difference)
+                    unit.mend(mend)
             if not module.check_mode:
                 unit.wait()
     except SystemdError as error:

@@ -56,7 +56,8 @@ options:
     default: []
   wheelhouse:
     description:
-      - A directory on the host, or a tar file of one, that holds every wheel; no index is asked then.
+      - A directory on the controller that holds every wheel; no index is asked then.
+      - A tar file of it, which is made beside it, is copied to each host, and goes from there.
       - With a wheel of uv among them, uv installs, several times as fast as pip.
     type: path
   user:
@@ -116,7 +117,6 @@ python_version:
 
 import contextlib
 import fcntl
-import glob
 import json
 import os
 import pwd
@@ -132,11 +132,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.requir
     secrets_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import (
+    compile_later,
+    compile_no_more,
     python_version,
+    ray_version,
     venv_missing,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import unpacked, uv_of
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
     opened,
@@ -233,6 +235,7 @@ class RayEnvironment:
 
     def install(self) -> None:
         """Make the environment and install everything into it."""
+        self._quietly(compile_no_more())
         # Not in /tmp, which may be small, and where programs may not run.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path), prefix=".install-") as scratch:
             wheels = self._wheels(scratch)
@@ -245,7 +248,6 @@ class RayEnvironment:
                 self._mark([])
             self._install_packages(wheels, uv, scratch)
             if uv:
-                self._compile()
                 # uv leaves its lock open to everyone.
                 with contextlib.suppress(FileNotFoundError):
                     os.chmod(os.path.join(self.path, ".lock"), 0o644)
@@ -255,17 +257,13 @@ class RayEnvironment:
                 msg=f"{self.path} now holds Ray {ray_version(self.path)} and not {self.module.params['version']}: "
                 "let ray_packages name the version that ray_version names."
             )
+        if uv:
+            self._quietly(compile_later(self.path))
 
-    def _compile(self) -> None:
-        """Leave bytecode, as pip does and uv does not: user ray cannot write it, and would compile at every start.
-
-        The libraries on top of Ray are left out, and pip: they are most of the files. Without bytecode Ray is slower,
-        not broken.
-        """
-        for directory in glob.glob(os.path.join(self.path, "lib", "python3*", "site-packages")):
-            libraries = "/(rllib|data|train|tune|serve|air|llm|tests|pip|virtualenv|pyasn1_modules)/"
-            command = [self.python, "-I", "-m", "compileall", "-q", "-j", "0", "-x", libraries, directory]
-            self.module.run_command(command, pass_fds=self._inherited)
+    def _quietly(self, command: list[str]) -> None:
+        """Run what may fail, as on a host without systemd."""
+        with contextlib.suppress(OSError):
+            self.module.run_command(command, handle_exceptions=False)
 
     def _mark(self, packages: list[str]) -> None:
         with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:

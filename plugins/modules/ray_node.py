@@ -110,6 +110,11 @@ differences:
   elements: dict
   returned: success
   contains:
+    kind:
+      description:
+        - What it is, V(option), V(environment), V(executable), V(limit), V(token), V(raylet), V(health), V(unit),
+          V(enabled), V(timers), V(foreign) (another Ray on this host), V(restart) or V(file).
+      type: str
     option:
       description: The option of C(ray start), C(environment NAME), or what else differs.
       type: str
@@ -119,10 +124,26 @@ differences:
     live:
       description: The live value, null for none.
       type: raw
+can_wait:
+  description: Whether a head that is to be restarted can wait for its workers. They see nothing of what differs.
+  type: bool
+  returned: success
+other_environment:
+  description: The environment that runs, if it is not the declared one. Empty for none.
+  type: str
+  returned: success
 missing_secrets:
   description: The files with secrets that it is to start with and that are not there, as on a new host.
   type: list
   elements: str
+  returned: success
+seconds:
+  description: Seconds that all of it took.
+  type: float
+  returned: success
+stopped_seconds:
+  description: Seconds from the last stop of a node that was started to ALIVE, by its own clock; null for others.
+  type: float
   returned: success
 node:
   description: The node as it is now.
@@ -154,21 +175,33 @@ node:
 
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._node import drain as _node_drain
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import RayStart, compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
-from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
-    LiveNode,
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import (
     all_differences,
-    secrets_of,
-    unit_of,
+    can_wait,
+    other_environment,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._node.start import NodeError, stop_others, wait_for_raylet
+from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import (
+    NotEmptyError,
+    drain,
+    drain_if_possible,
+    refuse_losses,
+    unfinished,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, secrets_of, unit_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.start import (
+    NodeError,
+    stop_others,
+    wait_for_gcs,
+    wait_for_raylet,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
@@ -182,6 +215,7 @@ class RayNode:
 
     def __init__(self, module: AnsibleModule):
         self.module = module
+        self.began = time.monotonic()
         self.params = module.params
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
@@ -191,17 +225,23 @@ class RayNode:
         self.differences = Differences()
         self.action = "none"
 
-    def _declared(self) -> tuple[dict, RayStart]:
+    def _declared(self) -> tuple[dict[str, Any], RayStart]:
         declared = self.params["config"] or os.path.exists(self.config_file)
         if self.params["state"] in ("stopped", "absent") and (self.params["kill"] or not declared):
             # A node that was removed, or that never was, can still be stopped, and killed one with a bad file.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
-        config = self.params["config"] or load(self.config_file, (DEFAULT_ENVIRONMENT,), self.unit.user)
+        config = self.params["config"] or load(self.config_file, self._environments(), self.unit.user)
         self.module.no_log_values.update(secrets_of(config))
         start = compile_start(config, self.node_type, to_run=self.params["state"] in ("started", "restarted"))
         for warning in start.warnings:
             self.module.warn(warning)
         return config, start
+
+    def _environments(self) -> tuple[str, ...]:
+        """Where a Python that reads YAML may be: in the environment that the unit names, and in the usual one."""
+        program = self.unit.program
+        named = (os.path.dirname(os.path.dirname(program)),) if program.endswith("/bin/ray") else ()
+        return (*named, DEFAULT_ENVIRONMENT)
 
     def ensure_started(self, restart: bool = False) -> None:
         """Run the node as declared."""
@@ -210,7 +250,7 @@ class RayNode:
             self.module.fail_json(msg=" ".join(found), problems=found)
         self.differences, self.action = self._compare()
         if restart and self.action != "start":
-            self.differences.add("restart", "asked for", None)
+            self.differences.add("restart", "asked for", None, "restart")
             self.action = "restart"
         if self.action == "none" or self.module.check_mode:
             return
@@ -225,16 +265,16 @@ class RayNode:
     def ensure_stopped(self, drained: bool = False) -> None:
         """Stop the node; if it is to be drained, wait for its work first."""
         if not self.unit.stopped:
-            self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"))
+            self.differences.add("unit", "inactive", self.unit.properties.get("ActiveState"), "unit")
         others = self.live.others if self.params["kill"] and self.params["other_nodes"] == "stop" else []
         for process in others:
-            self.differences.add(f"other Ray on this host, {process.kind} {process.pid}", None, "running")
+            self.differences.add(f"other Ray on this host, {process.kind} {process.pid}", None, "running", "foreign")
         if not self.differences:
             return
         self.action = "stop"
         alive = drained and self.live.raylet and self.live.health() == "alive"
         if alive and not self.params["force"]:
-            _node_drain.refuse_losses(self._cluster(), self.live)
+            refuse_losses(self._cluster(), self.live)
         if self.module.check_mode:
             return
         if alive:
@@ -248,7 +288,7 @@ class RayNode:
         self.ensure_stopped()
         for path in (f"/etc/systemd/system/{self.unit.name}", self.config_file):
             if os.path.exists(path):
-                self.differences.add(path, None, "present")
+                self.differences.add(path, None, "present", "file")
         if not self.differences:
             return
         self.action = "remove"
@@ -260,18 +300,27 @@ class RayNode:
                 os.remove(path)
         self.unit.reload()
 
-    def result(self) -> dict:
+    def result(self) -> dict[str, Any]:
         """What the module returns."""
+        other = other_environment(self.live)
         self.live.refresh()
         return {
             "changed": bool(self.differences),
             "action": self.action,
+            "can_wait": can_wait(self.differences, self.action),
+            "other_environment": other,
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
             "missing_secrets": self.live.missing_secrets,
+            "seconds": round(time.monotonic() - self.began, 1),
+            "stopped_seconds": self._stopped_seconds(),
             "diff": self.differences.diff(f"Ray {self.node_type} node"),
             "msg": self._message(),
         }
+
+    def _stopped_seconds(self) -> float | None:
+        started = self.action in ("start", "restart") and not self.module.check_mode
+        return round(time.monotonic() - self.unit.stopped_at, 1) if started and self.unit.stopped_at else None
 
     def _message(self) -> str:
         if not self.differences:
@@ -279,14 +328,7 @@ class RayNode:
         return f"{self.action}: {self.differences.names()}."
 
     def _compare(self) -> tuple[Differences, str]:
-        found, action = all_differences(self.live)
-        if self.params["other_nodes"] == "ignore" and self.live.foreign:
-            kept = Differences()
-            for item in found.to_list():
-                if not item["option"].startswith("other Ray"):
-                    kept.add(**item)
-            return kept, action if kept else "none"
-        return found, action
+        return all_differences(self.live, others=self.params["other_nodes"] == "stop")
 
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
@@ -298,31 +340,32 @@ class RayNode:
             self.unit.enable()
         before = self.live.raylet.pid if self.live.raylet else 0
         if self.action == "restart" and self.node_type == "worker":
-            _node_drain.drain_if_possible(self._cluster(), self.live, self._drain_timeout())
+            drain_if_possible(self._cluster(), self.live, self._drain_timeout())
         if self.action == "restart" or not (self.unit.stopped or self.unit.active):
             self.unit.restart(self._stop_timeout())
             self._wait_alive(before)
         elif self.action == "start":
+            deadline = time.monotonic() + self.params["timeout"]
+            if self.node_type == "worker":
+                # The head may be starting, too. One that does not come is told of below, and systemd goes on trying.
+                wait_for_gcs(self.live.gcs_address, deadline)
             self.unit.start()
-            self._wait_alive(before)
+            self._wait_alive(before, deadline)
         else:
             self.unit.restart_timers()
 
-    def _wait_alive(self, old_raylet: int) -> None:
-        """Wait until the GCS counts the node as ALIVE."""
-        deadline = time.monotonic() + self.params["timeout"]
-        node_id = wait_for_raylet(self.live, old_raylet, self.params["timeout"])
-        self._confirm_alive(node_id, max(deadline - time.monotonic(), 5))
-
-    def _confirm_alive(self, node_id: str, timeout: float) -> None:
-        self._cluster().wait_alive(node_id, timeout)
+    def _wait_alive(self, old_raylet: int, deadline: float | None = None) -> None:
+        """Wait until the GCS counts the node as ALIVE. deadline: by the monotonic clock."""
+        end = deadline or time.monotonic() + self.params["timeout"]
+        node_id = wait_for_raylet(self.live, old_raylet, end, self.params["timeout"])
+        self._cluster().wait_alive(node_id, max(end - time.monotonic(), 5))
         differences, action = self._compare()
         if action in ("start", "restart"):
-            first = differences.to_list()[0]
+            first = next(iter(differences))
             drop_ins = ", ".join(self.unit.drop_ins)
             raise NodeError(
-                f"{self.unit.name} runs, but {first['option']} is still {first['live']!r} and not "
-                f"{first['declared']!r}: " + (f"remove it from {drop_ins}." if drop_ins else "see its log.")
+                f"{self.unit.name} runs, but {first.option} is still {first.live!r} and not {first.declared!r}: "
+                + (f"remove it from {drop_ins}." if drop_ins else "see its log.")
             )
 
     def _cluster(self) -> RayCluster:
@@ -335,17 +378,17 @@ class RayNode:
 
     def _drain(self) -> None:
         """Empty the node; if its work does not end in time, and force is not set, put it back to work and fail."""
-        before, seconds = self.live.raylet.pid, self.params["drain_timeout"]
+        before, seconds = self.live.raylet.pid if self.live.raylet else 0, self.params["drain_timeout"]
         if self.params["force"]:
-            _node_drain.drain_if_possible(self._cluster(), self.live, seconds, lose=True)
+            drain_if_possible(self._cluster(), self.live, seconds, lose=True)
             return
-        answer = _node_drain.drain(self._cluster(), self.live, seconds, lose=False)
+        answer = drain(self._cluster(), self.live, seconds, lose=False)
         if answer["drained"]:
             return
         self.unit.restart(self._stop_timeout())
         self._wait_alive(before)
-        left = _node_drain.unfinished(answer["held"])
-        raise _node_drain.NotEmptyError(
+        left = unfinished(answer["held"])
+        raise NotEmptyError(
             f"The node at {self.live.address} still had {left} after {seconds} s, and was not stopped. Ray "
             "cannot take a drain back, so it was restarted and takes work again: wait longer (drain_timeout), or "
             "end its work (force: true).", answer["held"]
@@ -353,7 +396,7 @@ class RayNode:
 
     def _drain_timeout(self) -> int:
         declared = (self.config.get("ray") or {}).get("drain_timeout")
-        return 30 if declared is None else declared
+        return 30 if declared is None else int(declared)
 
     def _stop_timeout(self) -> float:
         return self._drain_timeout() + 60
@@ -388,7 +431,7 @@ def main() -> None:
         module.exit_json(**harmless(node.result()))
     except RayConfigError as error:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
-    except _node_drain.NotEmptyError as error:
+    except NotEmptyError as error:
         module.fail_json(msg=harmless(str(error)), held=error.held)
     except NodeError as error:
         module.fail_json(msg=harmless("\n".join(filter(None, (str(error), node.unit.journal())))))

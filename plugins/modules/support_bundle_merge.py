@@ -95,6 +95,11 @@ missing:
   type: list
   elements: str
   returned: success
+summary:
+  description: The archive, who answered and who did not, and the first of what was left out, as lines for its reader.
+  type: list
+  elements: str
+  returned: success
 left_out:
   description: What of the archives was not taken, and why.
   type: list
@@ -104,6 +109,7 @@ left_out:
 
 import os
 import tempfile
+from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -112,15 +118,17 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 # What a host's own manifest may have beyond the limits of its files.
 MANIFEST = 8 << 20
+# Notes on what was left out that the reader is told.
+SHOWN = 20
 
 
-def reason(errors: list, number: int) -> str:
+def reason(errors: list[list[str]], number: int) -> str:
     """Why there is nothing of a host. Of an answer that failed only its first line: the rest may be a traceback."""
     found = [str(messages[number]).strip() for messages in errors if number < len(messages) and messages[number]]
     return harmless(found[0].splitlines()[0][:500]) if found and found[0] else "no answer"
 
 
-def merge(params: dict, stream) -> dict:
+def merge(params: dict[str, Any], stream: IO[bytes]) -> dict[str, list[str]]:
     """Write the archive; returns what the module does."""
     name = os.path.basename(params["path"]).partition(".tar")[0]
     merged = Merged(stream, name, params["max_bytes"] + MANIFEST, params["total_bytes"] + MANIFEST)
@@ -144,6 +152,18 @@ def merge(params: dict, stream) -> dict:
     return {"answered": answered, "missing": missing, "left_out": left_out}
 
 
+def summary(path: str, size: int, answer: dict[str, list[str]]) -> list[str]:
+    """What the reader of the bundle is told."""
+    asked = len(answer["answered"]) + len(answer["missing"])
+    missing = f". Missing: {'; '.join(answer['missing'])}" if answer["missing"] else ""
+    return [
+        f"{path}, {size} bytes",
+        f"From {len(answer['answered'])} of {asked} hosts{missing}",
+        "Known secrets were removed, and what looks like one. Look at it before you hand it on.",
+        *(f"Left out: {note}" for note in answer["left_out"][:SHOWN]),
+    ]
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -165,7 +185,8 @@ def main() -> None:
     if module.check_mode:
         with tempfile.TemporaryFile() as stream:
             answer = merge(module.params, stream)
-            module.exit_json(changed=True, archive=path, size=stream.seek(0, os.SEEK_END), **answer)
+            size = stream.seek(0, os.SEEK_END)
+            module.exit_json(changed=True, archive=path, size=size, summary=summary(path, size, answer), **answer)
     # Nobody ever sees a half, and nobody else the whole.
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".support-bundle-")
     try:
@@ -178,7 +199,7 @@ def main() -> None:
     finally:
         if os.path.lexists(temporary):
             os.unlink(temporary)
-    module.exit_json(changed=True, archive=path, size=size, **answer)
+    module.exit_json(changed=True, archive=path, size=size, summary=summary(path, size, answer), **answer)
 
 
 if __name__ == "__main__":

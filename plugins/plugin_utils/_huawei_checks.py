@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_variables as rows_of
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import (
     NODE_GROUPS,
     TAG_CLUSTER,
@@ -20,7 +22,13 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query impor
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
 
 CHECKS = ("two_heads", "no_head", "not_active", "security_groups")
-# What other nodes reach on every node, and on the head alone, by the names of the variable ray_ports.
+# As role ray pins them, by the names of its variable ray_ports: a test compares the two.
+DEFAULT_PORTS = {
+    "gcs": 6379, "client_server": 10001, "dashboard": 8265, "node_manager": 6381, "object_manager": 6382,
+    "dashboard_agent_grpc": 6383, "runtime_env_agent": 6384, "metrics_export": 6385, "dashboard_agent_listen": 52365,
+    "autoscaler_metrics": 44217, "dashboard_metrics": 44227, "worker_min": 10002, "worker_max": 19999,
+}
+# What other nodes reach on every node, and on the head alone.
 NODE_PORTS = ("node_manager", "object_manager", "dashboard_agent_grpc", "runtime_env_agent", "metrics_export")
 HEAD_PORTS = ("gcs",)
 WORKER_PORTS = ("worker_min", "worker_max")
@@ -29,71 +37,94 @@ ANY = ("", "any", "-1")
 Range = tuple[int, int]
 
 
-def findings(
-    nodes: Iterable[Variables], absent: Iterable[Variables], results: Iterable[RegionResult], ports: Mapping[str, int]
-) -> dict[str, list[str]]:
-    """What is wrong, by check, a sentence each.
+def facts(absent: Iterable[Variables], results: Iterable[RegionResult]) -> dict[str, Any]:
+    """What the checks must know beside the hosts, fit for the cache.
 
-    nodes: the hosts. absent: instances that are no hosts only because of their status. results: with the rules of
-    the security groups, where they were asked for. ports: Ray's, by the names of the variable ray_ports.
+    absent: instances that are no hosts only because of their status. results: with the rules of the security groups,
+    where they were asked for.
     """
-    found: dict[str, list[str]] = {check: [] for check in CHECKS}
-    nodes = list(nodes)
-    by_cluster = {cluster: [each for each in nodes if _is_of(each, cluster)] for cluster in clusters(nodes)}
-    for cluster, own in by_cluster.items():
-        heads = [each for each in own if _role(each) == "head"]
-        name = _cluster(cluster)
-        if len(heads) > 1:
-            found["two_heads"].append(f"{name} has {len(heads)} heads: {_names(heads)}")
-        if not heads and any(_role(each) == "worker" for each in own):
-            found["no_head"].append(f"{name} has workers and no head: tag one instance with {TAG_NODE_TYPE}=head")
-    for each in [*nodes, *absent]:
-        if TAG_NODE_TYPE in each["ecs_tags"] and each["ecs_status"] != "ACTIVE":
-            cluster = _cluster(each["ecs_tags"].get(TAG_CLUSTER, ""))
-            found["not_active"].append(f"{_names([each])} of {cluster} is {each['ecs_status'] or 'in no known state'}")
-    found["security_groups"] = _security_group_findings(by_cluster, list(results), ports)
-    return found
+    rules: dict[str, dict[str, list[Any]]] = {}
+    errors = []
+    for each in results:
+        errors += [f"region {each.job.name}: {each.rules_error}"] if each.rules_error else []
+        for key, groups in each.rules.items():
+            rules.setdefault(each.project_id, {})[key] = list(_rules(groups))
+    nodes = [each for each in absent if TAG_NODE_TYPE in each["ecs_tags"]]
+    return {"absent": nodes, "rules": rules, "rules_errors": errors}
 
 
-def _security_group_findings(
-    by_cluster: Mapping[str, Sequence[Variables]], results: Sequence[RegionResult], ports: Mapping[str, int]
-) -> list[str]:
-    found = [f"region {each.job.name}: {each.rules_error}" for each in results if each.rules_error]
-    rules = {(each.project_id, key): groups for each in results for key, groups in each.rules.items()}
-    for cluster, nodes in by_cluster.items():
+@dataclass(frozen=True)
+class Checks:
+    """The checks that are wanted, by their names: "warn" or "fail". ports: Ray's, as DEFAULT_PORTS."""
+
+    levels: Mapping[str, str]
+    ports: Mapping[str, int]
+
+    def warnings(self, hosts: Sequence[Variables], known: Mapping[str, Any]) -> list[str]:
+        """What is wrong, a sentence each; HuaweiError for what is to fail. known: what facts gave."""
+        if not self.levels:
+            return []
+        found = self.findings(hosts, known)
+        fatal = [each for check, level in self.levels.items() if level == "fail" for each in found[check]]
+        if fatal:
+            raise HuaweiError(f"The Ray clusters are not as they should be: {'; '.join(fatal)}.")
+        return [f"{each}." for check in self.levels for each in found[check]]
+
+    def findings(self, hosts: Sequence[Variables], known: Mapping[str, Any]) -> dict[str, list[str]]:
+        """What is wrong, by check, a phrase each."""
+        found: dict[str, list[str]] = {check: [] for check in CHECKS}
+        found["security_groups"] = list(known["rules_errors"])
+        for cluster in clusters(hosts):
+            own = [each for each in hosts if _is_of(each, cluster)]
+            heads = [each for each in own if _role(each) == "head"]
+            name = _cluster(cluster)
+            if len(heads) > 1:
+                found["two_heads"].append(f"{name} has {len(heads)} heads: {_names(heads)}")
+            if not heads and any(_role(each) == "worker" for each in own):
+                found["no_head"].append(f"{name} has workers and no head: tag one instance with {TAG_NODE_TYPE}=head")
+            found["security_groups"] += self._closed_nodes(name, own, known["rules"])
+        for each in [*hosts, *known["absent"]]:
+            if TAG_NODE_TYPE in each["ecs_tags"] and each["ecs_status"] != "ACTIVE":
+                name = _cluster(each["ecs_tags"].get(TAG_CLUSTER, ""))
+                found["not_active"].append(f"{_names([each])} of {name} is {each['ecs_status'] or 'in no known state'}")
+        return found
+
+    def _closed_nodes(self, cluster: str, nodes: Sequence[Variables], rules: Mapping[str, Any]) -> list[str]:
+        """The nodes of a cluster that others cannot reach, one of each role and combination of security groups."""
+        found = []
         own = [each for each in nodes if _role(each) in ("head", "worker")]
         done: set[tuple[str, str, str]] = set()
         for target in own:
+            project = target["ecs_project_id"]
             key = group_key(target["ecs_security_group_ids"], target["ecs_security_groups"])
-            place = (target["ecs_project_id"], key, _role(target))
             # Nodes of one role with the same groups let the same in.
-            if place in done or place[:2] not in rules:
+            if (project, key, _role(target)) in done or key not in rules.get(project, {}):
                 continue
-            done.add(place)
-            closed = _closed(target, own, list(_rules(rules[place[:2]])), ports)
+            done.add((project, key, _role(target)))
+            closed = self._closed(target, own, rules[project][key])
             if closed:
                 groups = ", ".join(target["ecs_security_groups"]) or "none"
                 found.append(
-                    f"{_cluster(cluster)}: the security groups of {_names([target])} ({groups}) do not let all other "
+                    f"{cluster}: the security groups of {_names([target])} ({groups}) do not let all other "
                     f"nodes in on TCP {', '.join(closed)}: add an ingress rule"
                 )
-    return found
+        return found
 
-
-def _closed(
-    target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]], ports: Mapping[str, int]
-) -> list[str]:
-    """The ports of the target that another node of the cluster cannot reach."""
-    wanted = [(ports[name], ports[name]) for name in NODE_PORTS + (HEAD_PORTS if _role(target) == "head" else ())]
-    wanted.append((ports[WORKER_PORTS[0]], ports[WORKER_PORTS[1]]))
-    closed: dict[Range, None] = {}
-    # Nodes of one group and network are many; each of their addresses counts where a rule names addresses.
-    for node in nodes:
-        if node is target or "ecs_private_ip" not in node:
-            continue
-        open_to_node = [_ports(rule) for rule in rules if _admits(rule, node)]
-        closed.update((each, None) for each in wanted if not _covered(each, open_to_node))
-    return [f"{low}" if low == high else f"{low}-{high}" for low, high in sorted(closed)]
+    def _closed(
+        self, target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]]
+    ) -> list[str]:
+        """The ports of the target that another node of the cluster cannot reach."""
+        names = NODE_PORTS + (HEAD_PORTS if _role(target) == "head" else ())
+        wanted = [(self.ports[name], self.ports[name]) for name in names]
+        wanted.append((self.ports[WORKER_PORTS[0]], self.ports[WORKER_PORTS[1]]))
+        closed: dict[Range, None] = {}
+        # Nodes of one group and network are many; each of their addresses counts where a rule names addresses.
+        for node in nodes:
+            if node is target or "ecs_private_ip" not in node:
+                continue
+            open_to_node = [(rule["first"], rule["last"]) for rule in rules if _admits(rule, node)]
+            closed.update((each, None) for each in wanted if not _covered(each, open_to_node))
+        return [f"{low}" if low == high else f"{low}-{high}" for low, high in sorted(closed)]
 
 
 def _covered(wanted: Range, ranges: Iterable[Range]) -> bool:
@@ -105,29 +136,30 @@ def _covered(wanted: Range, ranges: Iterable[Range]) -> bool:
     return low > high
 
 
-def _rules(groups: Iterable[Any]) -> Iterable[Mapping[str, Any]]:
+def _rules(groups: Iterable[Any]) -> Iterable[dict[str, Any]]:
     """The TCP rules of some security groups. The API gives those for what comes in."""
     for group in map(rows_of.mapping, groups):
         for rule in map(rows_of.mapping, rows_of.as_list(group.get("rules"))):
-            if rows_of.text(rule.get("ip_protocol")).lower() in ("tcp", "6", *ANY):
-                yield rule
-
-
-def _ports(rule: Mapping[str, Any]) -> Range:
-    first, last = rows_of.number(rule.get("from_port")), rows_of.number(rule.get("to_port"))
-    return (first, last) if first > 0 and last > 0 else (1, 65535)
+            if rows_of.text(rule.get("ip_protocol")).lower() not in ("tcp", "6", *ANY):
+                continue
+            first, last = rows_of.number(rule.get("from_port")), rows_of.number(rule.get("to_port"))
+            given = first > 0 and last > 0
+            yield {
+                "group": rows_of.text(rows_of.mapping(rule.get("group")).get("name")),
+                "cidr": rows_of.text(rows_of.mapping(rule.get("ip_range")).get("cidr")),
+                "first": first if given else 1,
+                "last": last if given else 65535,
+            }
 
 
 def _admits(rule: Mapping[str, Any], node: Variables) -> bool:
     """Whether a rule is about what comes from a node: from its group, from its address, or from anywhere."""
-    group = rows_of.text(rows_of.mapping(rule.get("group")).get("name"))
-    if group:
-        return group in node["ecs_security_groups"]
-    cidr = rows_of.text(rows_of.mapping(rule.get("ip_range")).get("cidr"))
-    if not cidr:
+    if rule["group"]:
+        return rule["group"] in node["ecs_security_groups"]
+    if not rule["cidr"]:
         return True
     try:
-        return ipaddress.ip_address(node["ecs_private_ip"]) in ipaddress.ip_network(cidr, strict=False)
+        return ipaddress.ip_address(node["ecs_private_ip"]) in ipaddress.ip_network(rule["cidr"], strict=False)
     except ValueError:
         return False
 

@@ -123,15 +123,15 @@ def from_metadata(endpoint: str) -> Credentials:
     try:
         answer = json.loads(_metadata(endpoint, "GET", "/openstack/latest/securitykey", _session_token(endpoint)))
         found = answer["credential"]
-        keys = [found["access"], found["secret"], found["securitytoken"]]
-        if not all(isinstance(key, str) and key for key in keys):
+        access_key, secret_key, token = found["access"], found["secret"], found["securitytoken"]
+        if not all(isinstance(key, str) and key for key in (access_key, secret_key, token)):
             raise ValueError("no keys")
     except Exception:  # an address that is no service can answer anything
         raise HuaweiError(
             f"The instance metadata service at {endpoint} gave no credentials: run on an ECS instance that has an "
             "agency, or set access_key and secret_key."
         ) from None
-    return Credentials(*keys, source="the agency of this ECS instance")
+    return Credentials(access_key, secret_key, token, source="the agency of this ECS instance")
 
 
 def _session_token(endpoint: str) -> dict[str, str]:
@@ -155,4 +155,4 @@ def _metadata(endpoint: str, method: str, path: str, headers: Mapping[str, str])
         use_proxy=False,
         follow_redirects="none",
     )
-    return reply.read().decode("utf-8")
+    return str(reply.read(), "utf-8")

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from multiprocessing import TimeoutError as LateError
 from multiprocessing.pool import ThreadPool
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_variables as rows_of
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import explain, retry_after
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import TAG_NODE_TYPE
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import (
@@ -44,6 +44,7 @@ FLAVOR_PAGE = 1000
 SECURITY_GROUPS = "/v2.1/{project_id}/servers/%s/os-security-groups"
 
 Pages = tuple[dict[str, dict[str, Any]], int]
+Answer = TypeVar("Answer")
 
 
 class MarkerGone(HuaweiError):
@@ -79,12 +80,13 @@ def _with_credentials(account: Account) -> Any:
 def _list(query: Query, job: Job, account: Any, region: Any, until: float) -> RegionResult:
     if isinstance(account, HuaweiError):
         return RegionResult(job, error=str(account).rstrip("."))
-    return _Lister(query, job, account, region, until).run()
+    return _Lister(query, job, account, account.credentials, region, until).run()
 
 
 def _result(job: Job, running: Any, until: float, deadline: float) -> RegionResult:
     try:
-        return running.get(max(0, until - time.monotonic()))
+        result: RegionResult = running.get(max(0, until - time.monotonic()))
+        return result
     except LateError:
         return RegionResult(job, error=f"the list was not complete after {deadline:g} s: raise deadline, or list less")
 
@@ -92,7 +94,9 @@ def _result(job: Job, running: Any, until: float, deadline: float) -> RegionResu
 class _Lister:
     """Lists one project: finds its id, walks the pages, retries what may pass."""
 
-    def __init__(self, query: Query, job: Job, account: Account, region: Any, until: float) -> None:
+    def __init__(
+        self, query: Query, job: Job, account: Account, credentials: Credentials, region: Any, until: float
+    ) -> None:
         self.query = query
         self.job = job
         self.account = account
@@ -100,11 +104,11 @@ class _Lister:
         self.until = until
         self.client: Any = None
         self.service = "IAM"
-        self.credentials = account.credentials
+        self.credentials = credentials
         self.keys = (
             sdk()
-            .Credentials(self.credentials.access_key, self.credentials.secret_key, job.project)
-            .with_security_token(self.credentials.security_token)
+            .Credentials(credentials.access_key, credentials.secret_key, job.project)
+            .with_security_token(credentials.security_token)
         )
         if account.iam_endpoint:
             self.keys.with_iam_endpoint(account.iam_endpoint)
@@ -240,7 +244,7 @@ class _Lister:
             raise ValueError("not an object")
         return reply
 
-    def _retry(self, call: Callable[[], Any]) -> Any:
+    def _retry(self, call: Callable[[], Answer]) -> Answer:
         """Call until it works; wait longer each time, or as long as the server says."""
         for attempt in range(self.query.retries):
             try:

@@ -163,6 +163,7 @@ def _unused(name: str, used: Collection[str]) -> str:
 
 def _preferred(variables: Variables, preference: Sequence[str], render: Render) -> str:
     for wanted in preference:
+        found: Optional[str]
         if "{{" in wanted:
             found = render(wanted, variables)
         elif wanted.startswith("tag:"):
@@ -171,7 +172,7 @@ def _preferred(variables: Variables, preference: Sequence[str], render: Render) 
             found = variables.get(f"ecs_{wanted}")
         if found:
             return found
-    return variables["ecs_id"]
+    return str(variables["ecs_id"])
 
 
 def _safe_name(name: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_access import ACCOUNT_OPTIONS, Access, account
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_checks import CHECKS
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_checks import CHECKS, DEFAULT_PORTS, Checks
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import (
     Filter,
@@ -127,24 +127,18 @@ class Options:
         self._check("group_by", [kind for kind in kinds if not kind.startswith("tag:")], [*GROUPED_BY, "tag:KEY"])
         return kinds
 
-    def checks(self) -> dict[str, str]:
-        """Whether a check warns or fails, by its name."""
-        checks = {str(name): str(level) for name, level in self._access.mapping("ray_checks").items()}
-        self._check("ray_checks", list(checks), CHECKS)
-        for name, level in checks.items():
+    def checks(self) -> Checks:
+        """What to look for in the Ray clusters."""
+        levels = {str(name): str(level) for name, level in self._access.mapping("ray_checks").items()}
+        self._check("ray_checks", list(levels), CHECKS)
+        for name, level in levels.items():
             self._check(f"ray_checks ({name})", [level], ("warn", "fail"))
-        return checks
-
-    def ports(self, defaults: Mapping[str, int]) -> dict[str, int]:
-        """Ray's ports: those of the role, and what the option changes."""
-        given = self._access.mapping("ray_ports")
-        self._check("ray_ports", [str(name) for name in given], list(defaults))
-        ports = dict(defaults)
-        for name, value in given.items():
-            if not str(value).isdecimal() or not 1 <= int(value) <= 65535:
+        changed = {str(name): str(value) for name, value in self._access.mapping("ray_ports").items()}
+        self._check("ray_ports", list(changed), DEFAULT_PORTS)
+        for name, value in changed.items():
+            if not value.isdecimal() or not 1 <= int(value) <= 65535:
                 raise HuaweiError(f"ray_ports ({name}) is {value}: use a number from 1 to 65535.")
-            ports[name] = int(value)
-        return ports
+        return Checks(levels, {**DEFAULT_PORTS, **{name: int(value) for name, value in changed.items()}})
 
     def _accounts(self) -> tuple[Account, ...]:
         found: list[Account] = []
@@ -173,7 +167,7 @@ class Options:
         return found
 
     def _number(self, option: str, least: int, most: int) -> int:
-        value = self._plugin.get_option(option)
+        value: int = self._plugin.get_option(option)
         if not least <= value <= most:
             raise HuaweiError(f"{option} is {value}: use {least} to {most}.")
         return value

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, from_metadata
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_sdk import endpoint_variable
 
-SCHEMA = 2  # of the cached data: raise it when the host variables change
+SCHEMA = 3  # of the cached data: raise it when that changes
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,14 @@ def sdk() -> SimpleNamespace:
 def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> Any:
     """The SDK's client with a list call that returns bytes, and without its habit of hiding rate limits."""
 
-    class Reply(stream_response):
+    class Reply(stream_response):  # type: ignore[misc]  # the SDK has no types
         """Takes the body as it is, before the SDK decodes it (and guesses its character set)."""
 
         def __init__(self, response: Any) -> None:
             super().__init__(response)
             self.body = response.content
 
-    class RayopsEcsClient(ecs_client):
+    class RayopsEcsClient(ecs_client):  # type: ignore[misc]  # the SDK has no types
         def init_http_client(self) -> None:
             super().init_http_client()
             # The SDK's adapter swallows a 429 with its body and its Retry-After; requests' own one does not.
@@ -85,13 +85,14 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
         def get_body(self, path: str, parameters: list[tuple[str, Any]]) -> bytes:
             """A GET as the SDK's own methods send it, but without the models. The SDK fills {project_id} in."""
             self.model_package = SimpleNamespace(Reply=Reply)
-            return self.do_http_request(
+            body: bytes = self.do_http_request(
                 method="GET",
                 resource_path=path,
                 query_params=parameters,
                 header_params={"Content-Type": "application/json"},
                 response_type="Reply",
             ).body
+            return body
 
     # Without a handler, the SDK's logger prints its errors to stderr.
     logging.getLogger(f"HuaweiCloud-SDK-{RayopsEcsClient.__name__}").addHandler(logging.NullHandler())
@@ -99,14 +100,14 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
 
 
 def _error_handler_class(default_handler: Any) -> Any:
-    class KeepRetryAfter(default_handler):
+    class KeepRetryAfter(default_handler):  # type: ignore[misc]  # the SDK has no types
         """The SDK's errors, with the one header that they forget."""
 
         def handle_exception(self, request: Any, response: Any) -> None:
             try:
                 super().handle_exception(request, response)
             except Exception as exc:
-                exc.retry_after = response.headers.get("Retry-After")
+                vars(exc)["retry_after"] = response.headers.get("Retry-After")
                 raise
 
     return KeepRetryAfter

@@ -65,7 +65,7 @@ def host_variables(
     scheduler = mapping(server.get("os:scheduler_hints"))
     group_ids, group_names = security_groups(server)
     charging = charging_mode(server)
-    variables = {name: text(server.get(key)) for name, key in TEXTS.items()}
+    variables: Variables = {name: text(server.get(key)) for name, key in TEXTS.items()}
     variables.update((name, text(metadata.get(key))) for name, key in METADATA_TEXTS.items())
     variables.update(
         ecs_id=text(server["id"]),
@@ -220,10 +220,10 @@ def _interfaces(networks: Mapping[str, Any], details: Iterable[Any]) -> list[Var
             kind = "ipv6_addresses" if address.version == 6 else "public_ips" if floating else "private_ips"
             interface[kind].append(str(address))
     for detail in map(mapping, details):
-        interface = interfaces.get(text(detail.get("port_id")) or None)
-        if interface:
-            interface["subnet_id"] = text(detail.get("subnet_id"))
-            interface["primary"] = interface["primary"] or detail.get("primary") is True
+        own = interfaces.get(text(detail.get("port_id")) or None)
+        if own:
+            own["subnet_id"] = text(detail.get("subnet_id"))
+            own["primary"] = own["primary"] or detail.get("primary") is True
     return sorted(interfaces.values(), key=lambda interface: not interface["primary"])
 
 

@@ -4,5 +4,6 @@
 """The test bed: hosts with systemd in containers, reached over SSH like any other host.
 
 ``python3 -m tests.bed up NAME`` makes one, ``down NAME`` removes it, ``list`` shows all.
-Only the standard library, the ``docker`` command and Debian's own packages are used.
+``prepare`` makes what they share, so that several can then be made at once.
+Only Python's ``docker`` package and Debian's own packages are used.
 """

@@ -10,18 +10,29 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from docker.errors import DockerException
 
 from . import containers, engine, files, image, simulator, ssh, wheelhouse
-from .bed import BEDS, Bed, BedError, say
+from .bed import BEDS, Bed, BedError, one_at_a_time, say
+
+
+def prepare(suite: str, more_wheels: Iterable[str]) -> tuple[str, Path]:
+    """Make what beds share: the engine, the image, the way to boot it, the wheels. Returns the image and the wheels."""
+    with one_at_a_time():
+        engine.ensure()
+        name = image.ensure(suite)
+        containers.boot_mode(name)
+        return name, wheelhouse.ensure(image.PYTHON[suite], more_wheels)
 
 
 def up(bed: Bed) -> None:
     """Make the bed what its description says. Running it again changes nothing on a bed that is well."""
     began = time.monotonic()
-    engine.ensure()
+    suite_image, wheels = prepare(bed.image, bed.wheels)
     containers.refuse_foreign(bed)
-    suite_image = image.ensure(bed.image)
-    wheels = wheelhouse.ensure(image.PYTHON[bed.image], bed.wheels)
     addresses = containers.ensure_nodes(bed, suite_image)
     ssh.ensure(bed, addresses)
     port = simulator.ensure(bed)
@@ -73,13 +84,15 @@ def arguments() -> argparse.Namespace:
     make.add_argument("--old-head", default="", help="the old head's name, while it stays; use static.yml with it")
     make.add_argument("--redis", choices=["separate", "none"], default="none", help="a host for Redis")
     make.add_argument("--monitor", action="store_true", help="a host for Prometheus")
-    make.add_argument("--image", choices=sorted(image.PYTHON), default="bookworm", help="the Debian release")
     make.add_argument("--shm-size", default="1g", help="size of /dev/shm in each container")
     make.add_argument("--cluster-name", default="demo")
     make.add_argument("--var", type=variable, action="append", default=[], dest="variables", metavar="NAME=VALUE",
                       help="a variable of all hosts, its value in JSON or as it stands")
-    make.add_argument("--wheel", action="append", default=[], dest="wheels", metavar="REQUIREMENT",
-                      help="a package in the wheelhouse beside what the role installs, such as ray[default]==2.59.0")
+    ready = verbs.add_parser("prepare", help="make what beds share, so that several can be made at once")
+    for parsed in (make, ready):
+        parsed.add_argument("--image", choices=sorted(image.PYTHON), default="bookworm", help="the Debian release")
+        parsed.add_argument("--wheel", action="append", default=[], dest="wheels", metavar="REQUIREMENT",
+                            help="a package in the wheelhouse beside the role's own, such as ray[default]==2.59.0")
     remove = verbs.add_parser("down", help="remove a bed")
     remove.add_argument("name", nargs="?")
     remove.add_argument("--all", action="store_true", help="all beds, and the Docker engine if a bed started it")
@@ -96,6 +109,8 @@ def main() -> int:
     try:
         if verb == "up":
             up(Bed(**{**options, "variables": dict(options["variables"])}))
+        elif verb == "prepare":
+            prepare(options["image"], options["wheels"])
         elif verb == "list":
             show()
         elif verb == "address":
@@ -108,7 +123,7 @@ def main() -> int:
             down(Bed.load(options["name"]))
         else:
             raise BedError("Say which bed: 'down NAME', or 'down --all'.")
-    except BedError as error:
+    except (BedError, DockerException) as error:
         print(f"bed: {error}", file=sys.stderr)
         return 1
     return 0

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +21,7 @@ WORKER_POOL = "cpu_worker"
 
 
 class BedError(Exception):
-    """A sentence for the user, with the fix in it."""
+    """What did not work on a bed, as a sentence for the user, with the fix where it is known."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,15 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
         file.write(text)
     new.replace(path)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the lock for what the beds of this checkout share."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "bed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def say(text: str) -> None:

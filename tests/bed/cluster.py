@@ -17,21 +17,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.bed.bed import ROOT, Bed
+from tests.bed.bed import ROOT, Bed, BedError
 from tests.bed.containers import address
+from tests.bed.execution import Execution, execute
 
-CLIENT = (Path(__file__).parent / "client.py").read_text(encoding="utf-8")
+PROGRAM = (Path(__file__).parent / "cluster_program.py").read_text(encoding="utf-8")
 PYTHON = "/opt/ray/current/bin/python"
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/etc/ray/auth_token"}
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s", re.MULTILINE)
-# Of a run that hangs, the output is worth more than its end.
-RUN_SECONDS = 600
-# As long as the client waits, and its start and its end.
-ANSWER_SECONDS = 180
+# For a run on a machine that others use as well.
+RUN_SECONDS = 3600
 
-
-class BenchError(Exception):
-    """A sentence: what did not work."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Run:
     def must_succeed(self) -> Run:
         """A run without hosts has the exit status 0 as well."""
         if self.status or not self.hosts:
-            raise BenchError(f"ansible-playbook ended with {self.status}:\n{self.output[-3000:]}")
+            raise BedError(f"ansible-playbook ended with {self.status}:\n{self.output[-3000:]}")
         return self
 
 
@@ -71,7 +69,7 @@ class Cluster:
         self.gcs = f"{address(bed, self.head)}:6379"
         self.inventory = bed.state / "huawei_ecs.yml"
         # The last answer of the detached actor, whose count only ever goes up.
-        self.actor: dict = {}
+        self.actor: dict[str, Any] = {}
 
     def container(self, name: str) -> str:
         return next(self.bed.container(node) for node in self.bed.nodes if node.name == name)
@@ -106,19 +104,16 @@ class Cluster:
         """Run a playbook to its end, such as ``rayops.cluster.recover``."""
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         process = self.start(playbook, *arguments)
-        output, _errors = process.communicate(timeout=RUN_SECONDS)
+        output = output_of(process)
         seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Run(process.returncode, output, seconds, cpu)
 
-    def sh(self, name: str, command: str, check: bool = True) -> str:
+    def sh(self, name: str, command: str, check: bool = True, stdin: str = "") -> str:
         """Run a shell command as root on a host."""
-        done = subprocess.run(
-            ["docker", "exec", self.container(name), "sh", "-c", command],
-            capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False,
-        )
-        if check and done.returncode:
-            raise BenchError(f"{name}: '{command}' ended with {done.returncode}: {done.stderr.strip()}")
+        done = execute(self.container(name), "sh", "-c", command, stdin=stdin)
+        if check and done.status:
+            raise BedError(f"{name}: '{command}' ended with {done.status}: {done.stderr.strip()}")
         return done.stdout.strip()
 
     def pids(self) -> dict[str, str]:
@@ -142,53 +137,60 @@ class Cluster:
             if sorted(nodes) == sorted(self.names) and all(len(ids) == 1 for ids in nodes.values()):
                 return nodes
             time.sleep(1)
-        raise BenchError(f"the cluster is not whole after {seconds:.0f} s: {nodes}")
+        raise BedError(f"the cluster is not whole after {seconds:.0f} s: {nodes}")
 
-    def ensure_actor(self, worker: str) -> dict:
+    def ensure_actor(self, worker: str) -> dict[str, Any]:
         """Make the detached actor and call it once, unless that was done before."""
         self.actor = self.actor or self._ask("create", worker)
         return self.actor
 
-    def call_actor(self) -> dict:
+    def call_actor(self) -> dict[str, Any]:
         """Call the detached actor from a fresh driver, which tries again until it answers."""
         self.actor = self._ask("call")
         return self.actor
 
     @contextmanager
-    def client(self, verb: str, name: str) -> Iterator[subprocess.Popen[str]]:
+    def client(self, verb: str, name: str) -> Iterator[Execution]:
         """A client that is ready and waits for what will happen to a node: then do it, and read() the answer."""
-        process = subprocess.Popen(self._client(verb, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            if process.stdout.readline().strip() != "ready":
-                raise BenchError(f"the client does not start: {process.communicate(timeout=30)[1].strip()[-800:]}")
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+        with self._client(verb, name) as execution:
+            if execution.readline().strip() != "ready":
+                raise BedError(f"the client does not start: {execution.finish(30).stderr.strip()[-800:]}")
+            yield execution
 
-    def _client(self, verb: str, *arguments: str) -> list[str]:
-        on_head = ["docker", "exec", "--user", "ray", self.container(self.head)]
-        return [*on_head, PYTHON, "-c", CLIENT, verb, self.gcs, *arguments]
+    def as_ray(self, name: str, *command: str) -> Execution:
+        """Start what a user of the cluster starts on a host."""
+        return Execution(self.container(name), *command, user="ray", environment=TOKEN)
 
-    def _ask(self, verb: str, *arguments: str) -> dict:
-        done = subprocess.run(
-            self._client(verb, *arguments), capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
-        )
-        if done.returncode:
-            raise BenchError(f"the client's '{verb}' failed: {done.stderr.strip()[-800:]}")
+    def _client(self, verb: str, *arguments: str) -> Execution:
+        return self.as_ray(self.head, PYTHON, "-c", PROGRAM, verb, self.gcs, *arguments)
+
+    def _ask(self, verb: str, *arguments: str) -> dict[str, Any]:
+        with self._client(verb, *arguments) as execution:
+            done = execution.finish()
+        if done.status:
+            raise BedError(f"the client's '{verb}' failed: {done.stderr.strip()[-800:]}")
         return checked(done.stdout.splitlines()[-1])
 
 
-def read(client: subprocess.Popen[str]) -> dict:
+def output_of(process: subprocess.Popen[str]) -> str:
+    """The whole output of a playbook. Of one that hangs, the output is worth more than its end."""
+    try:
+        return process.communicate(timeout=RUN_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise BedError(f"it has not ended after {RUN_SECONDS} s: {process.communicate()[0][-3000:]}") from None
+
+
+def read(client: Execution) -> dict[str, Any]:
     """The client's answer; its deadline is the client's own."""
-    line = client.stdout.readline()
+    line = client.readline()
     if not line:
-        raise BenchError(f"the client ended: {client.communicate(timeout=30)[1].strip()[-800:]}")
+        raise BedError(f"the client ended: {client.finish(30).stderr.strip()[-800:]}")
     return checked(line)
 
 
-def checked(line: str) -> dict:
-    answer = json.loads(line)
+def checked(line: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        raise BenchError(answer["error"])
+        raise BedError(answer["error"])
     return answer

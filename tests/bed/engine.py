@@ -10,7 +10,12 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+from requests import RequestException
 
 from .bed import CACHE, BedError, say, write
 
@@ -18,20 +23,17 @@ PID_FILE = CACHE / "dockerd.pid"
 LOG_FILE = CACHE / "dockerd.log"
 
 
-def docker(*arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 300) -> str:
-    """Run the docker command and return its standard output. A failure raises BedError with Docker's own words."""
-    done = subprocess.run(
-        ["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-    )
-    if check and done.returncode:
-        raise BedError(f"docker {arguments[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout.strip()
+@cache
+def client() -> docker.DockerClient:
+    """The engine that DOCKER_HOST names, or this machine's. Raises DockerException where none answers."""
+    return docker.from_env(timeout=300)
 
 
 def answers() -> bool:
-    if not shutil.which("docker"):
+    try:
+        return client().ping()
+    except (DockerException, RequestException):
         return False
-    return subprocess.run(["docker", "info"], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def ensure() -> None:
@@ -39,9 +41,10 @@ def ensure() -> None:
     if answers():
         return
     if os.geteuid() != 0:
-        raise BedError("No Docker engine answers 'docker info': start one, or join the group 'docker', or run as root.")
+        raise BedError("No Docker engine answers: start one, or join the group 'docker', or run as root.")
     if not shutil.which("dockerd"):
         install("docker.io", "iptables")
+    # For the user, who is told to look into containers with it.
     if not shutil.which("docker"):
         install("docker-cli")
     start()
@@ -88,7 +91,7 @@ def stop_own() -> None:
     if not PID_FILE.exists():
         return
     pid = int(PID_FILE.read_text(encoding="utf-8"))
-    if process_runs(pid, "dockerd") and not docker("ps", "--quiet", check=False):
+    if process_runs(pid, "dockerd") and not (answers() and client().containers.list()):
         say("stopping the Docker engine that the bed started")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 30

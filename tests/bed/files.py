@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from .bed import ROOT, WORKER_POOL, Bed, write
-from .engine import docker
+from .execution import answer
 
 REGION = "cn-north-4"
 NOFILE_LIMIT = 1048576
@@ -31,7 +32,7 @@ def write_all(bed: Bed, addresses: dict[str, str], wheels: Path, port: int, keys
 
 def static_inventory(bed: Bed, addresses: dict[str, str]) -> str:
     """The same hosts and groups without a cloud, for debugging: ``-i .cache/bed/NAME/static.yml``."""
-    groups: dict[str, dict] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for node in bed.nodes:
         host = {"ansible_host": addresses[node.name]}
         groups.setdefault(node.group, {"hosts": {}})["hosts"][node.name] = host
@@ -58,7 +59,7 @@ def variables(bed: Bed, wheels: Path) -> dict[str, object]:
 
 def nofile_limit(bed: Bed) -> int:
     """The hard limit of open files in the containers: a unit that asks for more does not start."""
-    limit = docker("exec", bed.container(bed.nodes[0]), "sh", "-c", "ulimit -Hn")
+    limit = answer(bed.container(bed.nodes[0]), "sh", "-c", "ulimit -Hn")
     return NOFILE_LIMIT if limit == "unlimited" else min(int(limit), NOFILE_LIMIT)
 
 

@@ -10,9 +10,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import IO
+
+from docker.errors import DockerException, ImageNotFound
 
 from .bed import BedError, say
-from .engine import docker, install
+from .engine import client, install
 
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 PACKAGES = (
@@ -75,7 +79,7 @@ def tag(suite: str) -> str:
 def ensure(suite: str) -> str:
     """Return the image's tag; build the image when Docker does not have it."""
     name = tag(suite)
-    if docker("images", "--quiet", name):
+    if is_there(name):
         return name
     if not shutil.which("mmdebstrap"):
         install("mmdebstrap", "debian-archive-keyring")
@@ -84,18 +88,38 @@ def ensure(suite: str) -> str:
     build = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "--quiet",
              "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
              f'--customize-hook=chroot "$1" sh -ec {quoted(SETUP)}', suite, "-"]
-    load = ["docker", "import", "--change", 'CMD ["/usr/local/sbin/bed-init"]',
-            "--change", "ENV container=docker", "-", name]
+    refused = ""
     with tempfile.TemporaryFile("w+") as errors:
         # When it fails, mmdebstrap signals its whole process group: that must not be ours.
         with subprocess.Popen(build, stdout=subprocess.PIPE, stderr=errors, start_new_session=True) as builder:
-            loader = subprocess.run(load, stdin=builder.stdout, capture_output=True, text=True, check=False)
-        if builder.returncode or loader.returncode:
-            docker("rmi", name, check=False)
+            assert builder.stdout
+            try:
+                repository, _colon, version = name.partition(":")
+                client().api.import_image_from_stream(
+                    pieces(builder.stdout), repository, version,
+                    changes=['CMD ["/usr/local/sbin/bed-init"]', "ENV container=docker"])
+            except DockerException as error:
+                refused = str(error)
+        if builder.returncode or not is_there(name):
+            if is_there(name):
+                client().images.remove(name)
             errors.seek(0)
-            raise BedError(f"The image {suite} cannot be built: {(errors.read() + loader.stderr).strip()[-800:]}")
+            raise BedError(f"The image {suite} cannot be built: {(errors.read() + refused).strip()[-800:]}")
     say(f"image built in {time.monotonic() - began:.0f} s")
     return name
+
+
+def is_there(name: str) -> bool:
+    try:
+        client().images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(1 << 20):
+        yield piece
 
 
 def quoted(text: str) -> str:

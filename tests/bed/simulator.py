@@ -30,7 +30,8 @@ def access(bed: Bed) -> dict[str, str]:
     if not file.exists():
         keys = {"access_key": f"BED{secrets.token_hex(8).upper()}", "secret_key": secrets.token_hex(20)}
         write(file, json.dumps(keys) + "\n", 0o600)
-    return json.loads(file.read_text(encoding="utf-8"))
+    keys = json.loads(file.read_text(encoding="utf-8"))
+    return {"access_key": keys["access_key"], "secret_key": keys["secret_key"]}
 
 
 def ensure(bed: Bed) -> int:

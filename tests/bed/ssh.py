@@ -10,7 +10,8 @@ import subprocess
 
 from .bed import Bed, write
 from .containers import wait_for_sshd
-from .engine import docker, install
+from .engine import install
+from .execution import answer
 
 
 def ensure(bed: Bed, addresses: dict[str, str]) -> None:
@@ -28,8 +29,8 @@ def ensure(bed: Bed, addresses: dict[str, str]) -> None:
         address = addresses[node.name]
         wait_for_sshd(address)
         # The host key comes through Docker, not through the network that it shall protect.
-        host_key = docker(
-            "exec", "--interactive", bed.container(node), "sh", "-ec",
+        host_key = answer(
+            bed.container(node), "sh", "-ec",
             "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys; cat /etc/ssh/ssh_host_ed25519_key.pub",
             stdin=public,
         )

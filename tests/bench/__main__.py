@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from docker.errors import DockerException
+
 from tests.bed.__main__ import down, up
 from tests.bed.bed import CACHE, Bed, BedError, write
-from tests.bed.cluster import BenchError, Cluster
-from tests.bench import deploy, exporter, inventory, survival
+from tests.bed.cluster import Cluster
+from tests.bench import deploy, exporter, inventory, ray_up, scale, survival
 from tests.bench.figure import Figure, table
 
 # What is measured on a bed, in this order, for each storage. A figure's own function makes no assumption on the others.
@@ -28,7 +30,9 @@ MEASUREMENTS: dict[str, dict[str, Callable[[Cluster, str, int], list[Figure]]]] 
     },
     "redis": {"gcs-kill": survival.gcs_kill, "head-kill": survival.head_kill},
 }
-NAMES = [*MEASUREMENTS["rocksdb"], "inventory", "exporter"]
+NAMES = [*MEASUREMENTS["rocksdb"], "ray-up", "inventory", "exporter"]
+# Many minutes: make scale.
+APART = ["scale"]
 
 
 def say(text: str) -> None:
@@ -38,10 +42,9 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def fresh_bed(name: str, storage: str) -> Iterator[Bed]:
+def fresh(bed: Bed) -> Iterator[Bed]:
     """Bare hosts, removed at the end."""
-    bed = Bed(name, redis="separate" if storage == "redis" else "none")
-    down(Bed.load(name))
+    down(Bed.load(bed.name))
     try:
         up(bed)
         yield bed
@@ -54,7 +57,7 @@ def on_bed(name: str, storage: str, wanted: list[str], repeat: int) -> Iterator[
     measurements = {figure: run for figure, run in MEASUREMENTS[storage].items() if figure in wanted}
     if not measurements:
         return
-    with fresh_bed(name, storage) as bed:
+    with fresh(Bed(name, redis="separate" if storage == "redis" else "none")) as bed:
         cluster = Cluster(bed)
         say(f"site.yml from bare hosts, storage {storage}")
         deployed = deploy.site(cluster, storage, 1)
@@ -66,6 +69,15 @@ def on_bed(name: str, storage: str, wanted: list[str], repeat: int) -> Iterator[
             if figure != "site":
                 say(f"{figure}, storage {storage}, {repeat} times")
                 yield from run(cluster, storage, repeat)
+
+
+def beside(theirs: list[Figure], ours: list[Figure]) -> list[Figure]:
+    """Their figures, with how many times ours each of them is."""
+    measured = {figure.name: figure.measured for figure in ours if figure.storage == "rocksdb"}
+    for figure, own in zip(theirs, ("site", "again"), strict=True):
+        if figure.measured and (seconds := measured.get(own)):
+            figure.note += f"; {figure.measured / seconds:.1f} times the {seconds:.1f} s of site.yml"
+    return theirs
 
 
 def report(figures: list[Figure], file: Path, load: float) -> None:
@@ -80,7 +92,8 @@ def report(figures: list[Figure], file: Path, load: float) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=" ".join(NAMES))
+    parser.add_argument("--only", nargs="+", choices=[*NAMES, *APART], default=NAMES, metavar="NAME",
+                        help=" ".join([*NAMES, *APART]))
     parser.add_argument("--storage", choices=sorted(MEASUREMENTS), help="only this storage of the GCS; default both")
     parser.add_argument("--repeat", type=int, default=3, help="measurements of a figure, of which the median counts")
     parser.add_argument("--json", type=Path, default=CACHE / "bench.json", metavar="FILE")
@@ -96,13 +109,21 @@ def main() -> int:
     try:
         for storage in [options.storage] if options.storage else list(MEASUREMENTS):
             figures += on_bed(options.bed, storage, options.only, options.repeat)
+        if "ray-up" in options.only:
+            say("ray up, on the same hosts, which are bare again")
+            with fresh(Bed(options.bed)) as bed:
+                figures += beside(ray_up.ray_up(Cluster(bed), "", 1), figures)
+        if "scale" in options.only:
+            say(f"site.yml over {', '.join(map(str, scale.SIZES))} hosts")
+            with fresh(scale.bed(options.bed)) as bed:
+                figures += scale.scale(Cluster(bed), "", options.repeat)
         if "inventory" in options.only:
             say("the inventory")
             figures += inventory.inventory(options.repeat)
         if "exporter" in options.only:
             say("the exporter")
             figures += exporter.exporter(options.repeat)
-    except (BedError, BenchError) as error:
+    except (BedError, DockerException) as error:
         # What was measured before that is shown all the same.
         sys.stderr.write(f"bench: {error}\n")
         broken = True

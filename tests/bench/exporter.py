@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bed.bed import CACHE, ROOT
-from tests.bed.cluster import BenchError
+from tests.bed.bed import CACHE, ROOT, BedError
 from tests.bench.figure import Figure
 
 NODES = 1000
@@ -47,7 +46,7 @@ def exporter(repeat: int) -> list[Figure]:
         cpu = Figure(f"{name}-cpu", f"{what}: of one core", budget=2, unit="%")
         try:
             measure(gpus, repeat, scrape, cpu)
-        except BenchError as error:
+        except BedError as error:
             scrape.failed = cpu.failed = str(error)
         figures += [scrape, cpu]
     return figures
@@ -87,7 +86,7 @@ def wait_for_the_fleet(url: str, gpus: int) -> None:
     while True:
         try:
             return check(fetch(url), gpus)
-        except BenchError:
+        except BedError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
@@ -102,7 +101,7 @@ def check(text: str, gpus: int) -> None:
     amount = claimed and float(claimed[1])
     right = (rows, shares) == (NODES, NODES * gpus) and sum(tasks) in (0, TASKS) and amount
     if not right:
-        raise BenchError(f"the exporter shows {rows} nodes, {shares} GPUs, tasks {tasks}, CPUs claimed {amount}")
+        raise BedError(f"the exporter shows {rows} nodes, {shares} GPUs, tasks {tasks}, CPUs claimed {amount}")
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -113,7 +112,7 @@ def environment(folder: Path) -> dict[str, str]:
 def ray_python() -> Path:
     python = Path(os.environ.get("RAYOPS_TEST_RAY_ENVIRONMENT", CACHE / "ray")) / "bin" / "python"
     if not python.exists():
-        raise BenchError(f"there is no Ray at {python.parents[1]}: run make {CACHE.name}/ray/.done once")
+        raise BedError(f"there is no Ray at {python.parents[1]}: run make {CACHE.name}/ray/.done once")
     return python
 
 
@@ -139,7 +138,7 @@ def gcs(folder: Path) -> Iterator[str]:
                     yield f"127.0.0.1:{port}"
                     return
                 time.sleep(0.1)
-            raise BenchError(f"the GCS does not start: {end_of(folder / 'gcs.log')}")
+            raise BedError(f"the GCS does not start: {end_of(folder / 'gcs.log')}")
 
 
 def listens(port: int) -> bool:
@@ -155,7 +154,7 @@ def fleet(folder: Path, address: str, gpus: int) -> Iterator[None]:
     command = [ray_python(), FLEET, address, NODES, gpus, TASKS]
     with running(command, env=environment(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         if process.stdout.readline() != b"ready\n":
-            raise BenchError("the nodes could not be registered: see the message above")
+            raise BedError("the nodes could not be registered: see the message above")
         yield
 
 
@@ -180,7 +179,7 @@ def monitor(folder: Path, address: str, gpus: int) -> Iterator[tuple[subprocess.
         try:
             yield process, f"http://127.0.0.1:{port}/metrics"
         except OSError as error:
-            raise BenchError(f"the exporter does not answer: {error}: {end_of(folder / 'log')}") from error
+            raise BedError(f"the exporter does not answer: {error}: {end_of(folder / 'log')}") from error
 
 
 def end_of(log: Path) -> str:
@@ -216,7 +215,7 @@ def wait_for_readings(process: subprocess.Popen, url: str, number: int) -> None:
             if process.poll() is not None:
                 raise
         time.sleep(0.1)
-    raise BenchError(f"the exporter has not made {number} readings in {DEADLINE} s")
+    raise BedError(f"the exporter has not made {number} readings in {DEADLINE} s")
 
 
 def processor_seconds(process: subprocess.Popen) -> float:

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bed.bed import ROOT
-from tests.bed.cluster import BenchError
+from tests.bed.bed import ROOT, BedError
 from tests.bench.figure import Figure
 
 INSTANCES = 10_000
@@ -139,7 +138,7 @@ def simulated_cloud(folder: Path) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + START_SECONDS
         while not port_file.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise BenchError("the ECS simulator does not start: see its message above")
+                raise BedError("the ECS simulator does not start: see its message above")
             time.sleep(0.1)
         yield cloud_environment(f"http://127.0.0.1:{port_file.read_text(encoding='utf-8').strip()}")
     finally:
@@ -169,7 +168,7 @@ def configuration(folder: Path, cache: Path | None) -> Path:
 
 
 def parse(folder: Path, environment: dict[str, str], cache: Path | None = None) -> dict:
-    """Run PARSE in a new process. Raises BenchError with what the plugin said."""
+    """Run PARSE in a new process. Raises BedError with what the plugin said."""
     return json.loads(run([sys.executable, "-c", PARSE, str(configuration(folder, cache))], environment))
 
 
@@ -186,5 +185,5 @@ def run(command: list[str], environment: dict[str, str]) -> str:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     if done.returncode:
-        raise BenchError(f"the plugin failed: {done.stderr.strip()[-800:]}")
+        raise BedError(f"the plugin failed: {done.stderr.strip()[-800:]}")
     return done.stdout

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 
-from tests.bed.cluster import BenchError, Cluster, read
+from tests.bed.bed import BedError
+from tests.bed.cluster import Cluster, read
 from tests.bench.figure import Figure
 
 WORKER = "worker-1"
@@ -27,7 +28,7 @@ def worker_kill(cluster: Cluster, storage: str, repeat: int) -> list[Figure]:
                 read(client)
                 figure.values.append(time.monotonic() - began)
         cluster.wait_whole()
-    except BenchError as error:
+    except BedError as error:
         figure.failed = str(error)
     return [figure]
 
@@ -63,7 +64,7 @@ def head_dies(cluster: Cluster, kind: Figure, kill: str, repeat: int) -> list[Fi
             whole.values.append(time.monotonic() - began)
             actor = cluster.actor = continued(actor, answer)
             untouched(cluster, workers, nodes, after)
-    except BenchError as error:
+    except BedError as error:
         served.failed = whole.failed = str(error)
     if drivers:
         whole.note = "looked at every second or two"
@@ -77,7 +78,7 @@ def head_dies(cluster: Cluster, kind: Figure, kill: str, repeat: int) -> list[Fi
 def continued(before: dict, after: dict) -> dict:
     """The later answer. A call may have been counted whose answer was lost, so the count may go up by more than one."""
     if after["pid"] != before["pid"] or after["count"] <= before["count"]:
-        raise BenchError(f"the actor lost its counter: {before} before, {after} after")
+        raise BedError(f"the actor lost its counter: {before} before, {after} after")
     return after
 
 
@@ -85,4 +86,4 @@ def untouched(cluster: Cluster, raylets: dict[str, str], before: dict, after: di
     """The workers went on through the head's death: the same processes, the same nodes."""
     for name, pid in raylets.items():
         if cluster.raylet(name) != pid or before[name] != after[name]:
-            raise BenchError(f"the head's death restarted the raylet of {name}")
+            raise BedError(f"the head's death restarted the raylet of {name}")

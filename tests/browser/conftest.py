@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tests.bed import containers
 from tests.bed.bed import CACHE, Bed, BedError
+from tests.bed.execution import execute
 
 SCREENSHOTS = CACHE / "screenshots"
 WAIT_MILLISECONDS = 30_000
@@ -45,9 +45,8 @@ def site() -> Site:
         pytest.fail(f"{error} Make one and deploy it: make demo.")
     if not all(addresses.values()):
         pytest.fail(f"Bed {bed.name} is stopped: start it with python -m tests.bed up {bed.name}.")
-    command = ["docker", "exec", f"bed-{bed.name}-head", "cat", "/etc/ray/auth_token"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode:
+    done = execute(f"bed-{bed.name}-head", "cat", "/etc/ray/auth_token", seconds=30)
+    if done.status:
         pytest.fail(f"The head of bed {bed.name} has no token: run site.yml on it first, as make demo does.")
     return Site(
         name=bed.cluster_name,

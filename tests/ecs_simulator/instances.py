@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import uuid
 from pathlib import Path
 from typing import Any, Optional
@@ -60,12 +59,14 @@ class ContainerSource:
     """The Docker containers that run now and carry a label, such as "rayops.bed=demo"."""
 
     def __init__(self, label: str) -> None:
-        self.label = label
+        # Only here: files of instances need nothing beside the standard library.
+        import docker
+
+        self.label, self.docker = label, docker.from_env(timeout=30)
 
     def rows(self, region: str) -> list[dict[str, Any]]:
-        listed = _docker("ps", "--quiet", "--no-trunc", "--filter", f"label={self.label}").split()
-        inspected = json.loads(_docker("inspect", *listed)) if listed else []
-        return _by_region([_container(each) for each in inspected if each["State"]["Running"]]).get(region, [])
+        found = self.docker.containers.list(filters={"label": self.label}, ignore_removed=True)
+        return _by_region([_container(each.attrs) for each in found if each.status == "running"]).get(region, [])
 
 
 def server_row(short: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +163,3 @@ def _container(inspected: dict[str, Any]) -> dict[str, Any]:
         "private_ip": address,
         "tags": {key: labels[key] for key in RAY_TAGS if labels.get(key)},
     }
-
-
-def _docker(*arguments: str) -> str:
-    return subprocess.run(("docker", *arguments), check=True, capture_output=True, text=True, timeout=30).stdout

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+from docker.errors import DockerException
+
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed, BedError
-from tests.bed.cluster import PYTHON, BenchError, Cluster
+from tests.bed.cluster import PYTHON, Cluster
 from tests.faults import catalogue, table
 from tests.faults.fault import Outcome, Trial
 from tests.faults.probe import Probe
@@ -42,7 +44,7 @@ def outcomes(cluster: Cluster, names: list[str]) -> Iterator[Outcome]:
         report = workload.stop()
         say(report.summary())
         if report.broken or report.lost:
-            raise BenchError("; ".join(report.broken + report.lost))
+            raise BedError("; ".join(report.broken + report.lost))
 
 
 def arguments() -> argparse.Namespace:
@@ -70,7 +72,7 @@ def main() -> int:
         version = cluster.sh("head", f"{PYTHON} -c 'import ray; print(ray.__version__)'")
         for outcome in outcomes(cluster, options.only):
             found.append(outcome)
-    except (BedError, BenchError) as error:
+    except (BedError, DockerException) as error:
         sys.stderr.write(f"faults: {error}\n")
         broken = True
     finally:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.bed.cluster import BenchError, Cluster, Run
+from tests.bed.bed import BedError
+from tests.bed.cluster import Cluster, Run
 from tests.faults.probe import Probe
 from tests.workload import Workload
 
@@ -80,7 +81,7 @@ class Trial:
             self.probe.wait("whole", time.time(), TWIN_SECONDS)
             self.workload.wait_for_answers(time.time())
             self._inflict(fault, outcome)
-        except BenchError as error:
+        except BedError as error:
             outcome.failed.append(str(error))
         finally:
             fault.clean(self.cluster)

@@ -11,7 +11,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.bed.cluster import BenchError, Cluster
+from tests.bed.bed import BedError
+from tests.bed.cluster import Cluster
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 
@@ -64,7 +65,7 @@ def kill_at(cluster: Cluster, number: signal.Signals, tags: str, task: str, seco
             if re.match(rf"TASK \[.*{task}", line):
                 break
         else:
-            raise BenchError(f"no task matches '{task}':\n{output[-2000:]}")
+            raise BedError(f"no task matches '{task}':\n{output[-2000:]}")
         time.sleep(seconds)
         os.killpg(process.pid, number)
         process.communicate(timeout=END_SECONDS)
@@ -88,8 +89,8 @@ HANDS = [
     interrupted("ray", killed(WORKER, "", NO_LINK, "ray", "Ray is installed, version", 0.3)),
     interrupted("redis", killed("redis", "redis-server", OLD_CONFIG, "redis", "Redis runs with its conf", 0.5),
                 ("head",)),
-    interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "The head runs as declared and", 1.5), ("head",)),
-    interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "The worker runs as declared and", 1.5),
+    interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "Start the node as declared", 1.5), ("head",)),
+    interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "Start the node as declared", 1.5),
                 (WORKER,)),
     # Its exporter runs on the head, where no host is the monitor's.
     interrupted("monitor", killed("head", "ray-monitor", OLD_EXPORTER, "monitor", "The monitor runs as decl", 0.5)),

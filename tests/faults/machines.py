@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
-from tests.bed.engine import docker
+from tests.bed.engine import client
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 
@@ -34,23 +34,23 @@ RESTART = "systemctl restart ray-worker"
 
 
 def unplug(cluster: Cluster) -> None:
-    docker("network", "disconnect", cluster.bed.network, cluster.container(WORKER))
+    client().networks.get(cluster.bed.network).disconnect(cluster.container(WORKER))
 
 
 def plug(cluster: Cluster) -> None:
     """The address is the worker's own number in the bed's subnet: it must be the same as before."""
     number = next(node.number for node in cluster.bed.nodes if node.name == WORKER)
     own = f"{address(cluster.bed, 'head').rpartition('.')[0]}.{number}"
-    docker("network", "connect", "--ip", own, cluster.bed.network, cluster.container(WORKER))
+    client().networks.get(cluster.bed.network).connect(cluster.container(WORKER), ipv4_address=own)
 
 
 def power_off(host: str):
-    return lambda cluster: docker("kill", cluster.container(host)) and None
+    return lambda cluster: client().containers.get(cluster.container(host)).kill()
 
 
 def power_on(host: str):
     def boot(cluster: Cluster) -> None:
-        docker("start", cluster.container(host))
+        client().containers.get(cluster.container(host)).start()
         wait_for_systemd(cluster.container(host))
         wait_for_sshd(address(cluster.bed, host))
 

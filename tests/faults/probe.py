@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from pathlib import Path
 
-from tests.bed.cluster import PYTHON, BenchError, Cluster
+from tests.bed.bed import BedError
+from tests.bed.cluster import PYTHON, Cluster
 
 PROGRAM = (Path(__file__).parent / "probe_program.py").read_text(encoding="utf-8")
 Nodes = dict[str, list[str]]
@@ -22,11 +22,7 @@ class Probe:
 
     def __init__(self, cluster: Cluster, host: str) -> None:
         self.cluster = cluster
-        command = ["docker", "exec", "-i", "--user", "ray", cluster.container(host), PYTHON, "-c", PROGRAM]
-        self.process = subprocess.Popen(
-            [*command, f"{cluster.bed.cluster_name}-head:6379"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )
+        self.program = cluster.as_ray(host, PYTHON, "-c", PROGRAM, f"{cluster.bed.cluster_name}-head:6379")
         # (time, nodes) of each look that saw something else than the one before, and the time of the last look.
         self.seen: list[tuple[float, Nodes]] = []
         self.last = 0.0
@@ -37,14 +33,13 @@ class Probe:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        # It ends with its input.
+        self.program.end_input()
+        self.thread.join(timeout=10)
+        self.program.close()
 
     def _read(self) -> None:
-        for line in self.process.stdout:
+        while line := self.program.readline():
             moment, nodes = json.loads(line)
             nodes = nodes or {}
             if not self.seen or self.seen[-1][1] != nodes:
@@ -71,8 +66,8 @@ class Probe:
         deadline = time.monotonic() + seconds
         holds = getattr(self, condition)
         while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise BenchError("the probe ended: see whether Ray's environment is whole on its host")
+            if not self.thread.is_alive():
+                raise BedError("the probe ended: see whether Ray's environment is whole on its host")
             seen = list(self.seen)
             # What was seen before the moment and not contradicted by a look after it holds at the moment.
             before = [state for state in seen if state[0] <= since][-1:]
@@ -80,4 +75,4 @@ class Probe:
             if found and self.last > since:
                 return max(found[0], since)
             time.sleep(0.1)
-        raise BenchError(f"not '{condition}' within {seconds:.0f} s: the GCS has {self.nodes or 'not answered'}")
+        raise BedError(f"not '{condition}' within {seconds:.0f} s: the GCS has {self.nodes or 'not answered'}")

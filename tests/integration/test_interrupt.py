@@ -9,15 +9,17 @@ from __future__ import annotations
 FIRST_DAY = [
     ("Ray is installed, version", 1.5),
     ("The packages are installed, and not started", 2.0),
-    ("The head's files are as declared", 0.3),
-    ("The head runs as declared", 1.5),
-    ("The worker's files are as declared", 0.3),
-    ("The worker runs as declared", 1.5),
-    ("The cluster runs work", 0.7),
+    ("Write the node's files", 0.3),
+    # The workers' files come next, and then all of them start.
+    ("Read the cluster's token from the head", 1.0),
+    ("Start the node as declared", 1.5),
+    ("Start the node as declared", 4.0),
+    ("Run work on every CPU", 0.7),
 ]
 # A setting that every running node must be restarted for.
 SETTING = ("--extra-vars", "ray_drain_timeout=21")
-LATER_DAY = [("The head runs as declared", 1.0), ("The worker runs as declared", 2.0)]
+# The head comes last: what is before its restart shows it.
+LATER_DAY = [("Stop the backups", 1.5), ("Start the node as declared", 2.0)]
 DRAIN_SECONDS = (
     "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/environ | sed -n s/^RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=//p"
 )

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,9 +48,7 @@ class Story:
 
 def snapshots(cluster: Cluster) -> dict[str, dict]:
     def take(name: str) -> dict:
-        command = ["docker", "exec", "-i", cluster.container(name), "python3", "-"]
-        done = subprocess.run(command, input=SNAPSHOT, capture_output=True, text=True, check=True, timeout=180)
-        return json.loads(done.stdout)
+        return json.loads(cluster.sh(name, "python3 -", stdin=SNAPSHOT))
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(HOSTS, pool.map(take, HOSTS), strict=True))
@@ -119,7 +116,7 @@ def test_check_mode_names_what_would_go(story, path):
 
 
 def test_check_mode_names_the_packages_and_touches_nothing(story):
-    packages = story.check.output.split("The packages that came with the cluster are gone]")[1:]
+    packages = story.check.output.split("Remove the packages that came with the cluster]")[1:]
     assert any("changed: [monitor]" in task.split("TASK [")[0] for task in packages), story.check.output
     assert story.after_check == story.deployed
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 
@@ -38,6 +39,19 @@ module = importlib.import_module("ansible_collections.rayops.cluster.plugins.mod
 with patch_module_args(json.load(sys.stdin)):
     module.main()
 """
+
+
+def install_backup_program(directory: Path) -> Path:
+    """The head's program for backups, with all that the role puts beside it; returns it."""
+    directory.mkdir()
+    variables = yaml.safe_load((REPOSITORY / "roles" / "head" / "vars" / "main" / "backup.yml").read_text())
+    utils = REPOSITORY / "plugins" / "module_utils"
+    for entry in variables["_head_backup_files"]:
+        name = entry["path"].rpartition("/")[2]
+        if name.endswith(".py") and entry.get("state") != "absent":
+            places = (REPOSITORY / "roles" / "head" / "files", utils / "_system", utils / "_backup")
+            shutil.copy(next(place / name for place in places if (place / name).exists()), directory)
+    return directory / "ray_backup.py"
 
 
 class LocalRay:

@@ -10,8 +10,8 @@ import shlex
 import time
 from pathlib import Path
 
-from tests.bed.cluster import PYTHON, BenchError, Cluster
-from tests.bed.engine import docker
+from tests.bed.bed import BedError
+from tests.bed.cluster import PYTHON, TOKEN, Cluster
 from tests.workload.report import Line, Report
 
 PROGRAM = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
@@ -20,8 +20,7 @@ UNIT = "workload"
 FOLDER = "/var/tmp/workload"
 FILE = f"{FOLDER}/answers"
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN_PATH": "/etc/ray/auth_token",
+    **TOKEN,
     # As on the nodes: a driver, too, waits for a head that restarts.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
     "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
@@ -48,8 +47,7 @@ class Workload:
         """Start it anew, with an empty file, and wait until both kinds of work are answered."""
         self.cluster.sh(self.host, f"systemctl stop {UNIT}; systemctl reset-failed {UNIT}", check=False)
         self.cluster.sh(self.host, f"rm -rf {FOLDER}; install -d -o ray -g ray {FOLDER}")
-        container = self.cluster.container(self.host)
-        docker("exec", "-i", container, "sh", "-c", f"cat > {FOLDER}/program.py", stdin=PROGRAM)
+        self.cluster.sh(self.host, f"cat > {FOLDER}/program.py", stdin=PROGRAM)
         settings = " ".join(f"--setenv={name}={value}" for name, value in ENVIRONMENT.items())
         self.cluster.sh(self.host, (
             f"systemd-run --quiet --unit={UNIT} --uid=ray --gid=ray --working-directory={FOLDER} {settings} "
@@ -85,7 +83,7 @@ class Workload:
                 return report
             if time.monotonic() > deadline:
                 log = self.cluster.sh(self.host, f"journalctl --no-pager --output=cat -n 15 --unit={UNIT}", check=False)
-                raise BenchError(f"the workload is not answered within {seconds:.0f} s: {report.summary()}\n{log}")
+                raise BedError(f"the workload is not answered within {seconds:.0f} s: {report.summary()}\n{log}")
             time.sleep(0.5)
 
     def _command(self, verb: str) -> str:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+
+from tests.bed.execution import Execution, Finished, execute
 
 CLOSED = (
     "/etc/ray/auth_token", "/etc/ray/head-node.yaml", "/etc/ray/worker-node.yaml", "/etc/ray-monitor/auth_token",
@@ -29,9 +29,8 @@ while time.monotonic() < deadline:
 """
 
 
-def as_mallory(cluster, name: str, *words: str) -> subprocess.CompletedProcess:
-    command = ["docker", "exec", "--user", "mallory", cluster.container(name), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def as_mallory(cluster, name: str, *words: str) -> Finished:
+    return execute(cluster.container(name), *words, user="mallory", seconds=120)
 
 
 def test_what_it_made_first_was_used_by_nobody(cluster):
@@ -47,7 +46,7 @@ def test_it_reads_nothing_of_the_clusters(cluster):
         there = cluster.sh(name, f"for path in {' '.join(CLOSED)}; do test ! -f $path || echo $path; done")
         assert len(there.split()) >= 2
         for path in there.split():
-            assert as_mallory(cluster, name, "cat", path).returncode != 0, path
+            assert as_mallory(cluster, name, "cat", path).status != 0, path
         token = cluster.sh(name, "cat /etc/ray/auth_token")
         found = as_mallory(cluster, name, "grep", "-rlsF", token, "/etc", "/run", "/tmp", "/usr/local", "/var")
         assert found.stdout == "", found.stdout
@@ -57,15 +56,14 @@ def test_the_backup_that_is_put_back_is_roots_alone(cluster, play, tmp_path):
     status, output = play("rayops.cluster.backup", "-e", f"backup_dest={tmp_path}")
     assert status == 0, output
     (archive,) = tmp_path.glob("*.tar.gz")
-    command = ["docker", "exec", "--user", "mallory", cluster.container(cluster.head), "python3", "-c", THIEF]
-    with subprocess.Popen(command) as thief:
+    with Execution(cluster.container(cluster.head), "python3", "-c", THIEF, user="mallory") as thief:
         try:
             status, output = play(
                 "rayops.cluster.replace_head", "-e", f"replace_head_backup={archive}", "-e", "replace_head_force=true")
             assert status == 0, output
         finally:
             cluster.sh(cluster.head, "pkill -u mallory", check=False)
-            thief.wait(30)
+            thief.finish(30)
     assert cluster.sh(cluster.head, "ls /home/mallory") == ""
     cluster.wait_whole()
 
@@ -74,5 +72,5 @@ def test_the_backup_that_is_put_back_is_roots_alone(cluster, play, tmp_path):
 def test_it_commands_no_unit(cluster, unit):
     before = cluster.pids()
     refused = as_mallory(cluster, cluster.head, "systemctl", "restart", unit)
-    assert refused.returncode != 0 and refused.stderr, refused
+    assert refused.status != 0 and refused.stderr, refused
     assert cluster.pids() == before

@@ -11,8 +11,6 @@ import tarfile
 
 import pytest
 
-from tests.bed.engine import docker
-
 FORGED_ANSWER = """[Service]
 ExecStartPost=/bin/sh -c 'for file in $(ls -d /var/backups/ray/*latest*.json); do \\
   echo "{\\\\"archive\\\\": \\\\"/root/ansible.cfg\\\\", \\\\"bytes\\\\": 1, \\\\"pause_ms\\\\": 0}" > $file; done'
@@ -58,9 +56,7 @@ def forged(cluster):
             with tarfile.open(fileobj=data, mode="w:gz") as archive:
                 for member in members:
                     archive.addfile(member, io.BytesIO(b"x" * member.size))
-            command = ("exec", "-i", cluster.container(name), "python3", "-c")
-            code = "import base64, sys; open('/root/forged.tar.gz', 'wb').write(base64.b64decode(sys.stdin.read()))"
-            docker(*command, code, stdin=base64.b64encode(data.getvalue()).decode())
+            cluster.sh(name, "base64 -d > /root/forged.tar.gz", stdin=base64.b64encode(data.getvalue()).decode())
             cluster.sh(name, f'systemd-run --quiet --unit=forger python3 -c "{FORGER}"')
 
     yield forge
@@ -77,8 +73,8 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 
 def test_it_names_no_file_of_the_controller(cluster, play, dest):
     (dest / "ansible.cfg").write_text("[defaults]\n")
     cluster.sh(cluster.head, "mkdir -p /run/systemd/system/ray-backup.service.d; echo forged > /root/ansible.cfg")
-    docker("exec", "-i", cluster.container(cluster.head), "sh", "-c",
-           "cat > /run/systemd/system/ray-backup.service.d/taken.conf; systemctl daemon-reload", stdin=FORGED_ANSWER)
+    cluster.sh(cluster.head, "cat > /run/systemd/system/ray-backup.service.d/taken.conf", stdin=FORGED_ANSWER)
+    cluster.sh(cluster.head, "systemctl daemon-reload")
     try:
         status, output = play("rayops.cluster.backup", "-e", f"backup_dest={dest}")
     finally:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 
 import pytest
@@ -46,15 +45,15 @@ def holding(cluster):
     processes = []
 
     def hold(what: str) -> None:
-        on_head = ["docker", "exec", "--user", "ray", cluster.container(cluster.head), "timeout", "300"]
-        process = subprocess.Popen([*on_head, PYTHON, "-c", HOLD, cluster.gcs, what], stdout=subprocess.PIPE, text=True)
+        process = cluster.as_ray(cluster.head, "timeout", "300", PYTHON, "-c", HOLD, cluster.gcs, what)
         processes.append(process)
-        assert process.stdout.readline().strip() == "held"
+        assert process.readline().strip() == "held"
 
     yield hold
     cluster.sh(cluster.head, "pkill --full --signal KILL '[H]eld' || true")
     for process in processes:
-        process.wait(timeout=30)
+        process.finish(30)
+        process.close()
 
 
 def hosts(*names: str) -> tuple[str, str]:

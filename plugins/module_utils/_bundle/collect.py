@@ -22,7 +22,7 @@ import tarfile
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -47,15 +47,18 @@ def _without_web_tokens(match: re.Match[bytes]) -> bytes:
     parts, kept, here = match[0].split(b"."), [], 0
     while here < len(parts):
         found = _WEB_TOKEN.search(parts[here]) if here + 2 < len(parts) else None
-        whole = found and len(parts[here + 1]) >= 10 and parts[here + 2]
-        kept.append(parts[here][:found.start()] + REMOVED if whole else parts[here])
-        here += 3 if whole else 1
+        if found and len(parts[here + 1]) >= 10 and parts[here + 2]:
+            kept.append(parts[here][:found.start()] + REMOVED)
+            here += 3
+        else:
+            kept.append(parts[here])
+            here += 1
     return b".".join(kept)
 
 
 # Each of them takes a time that grows with the text alone: none begins with a repetition that can fail, none repeats
 # what the next part repeats too, and none looks on without bound from a place behind which it can begin again.
-_PATTERNS = [
+_PATTERNS: list[tuple[re.Pattern[bytes], bytes | Callable[[re.Match[bytes]], bytes]]] = [
     (re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REMOVED),
     (re.compile(rb"^(?:[A-Za-z0-9+/=]{1,80}\r?\n){0,60}-----END [A-Z ]*PRIVATE KEY-----", re.MULTILINE), REMOVED),
     (re.compile(rb"((?:authorization|cookie)(?:\\*[\"'])?[ \t]*[:=,][ \t]*)(?:\\*[\"'])?[^\r\n\"'\\]+", re.I),

@@ -13,10 +13,17 @@ import os
 import re
 import stat
 import tempfile
-from typing import IO
+from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, opened_parent, real
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
+    PathError,
+    opened,
+    opened_parent,
+    opened_place,
+    path_of,
+    real,
+)
 
 _SESSION = re.compile(r"session_[\w.-]+", re.ASCII)
 # Seconds that a file of Ray's user has: it may lie on a disk that hangs.
@@ -28,7 +35,7 @@ _MOST = 100000
 class Contents:
     """What was read of a file. begin, size: where it begins there, and how long the file is (0 in /proc), in bytes."""
 
-    def __init__(self, stream: IO[bytes], status: os.stat_result | dict, begin: int = 0):
+    def __init__(self, stream: IO[bytes], status: os.stat_result | dict[str, Any], begin: int = 0):
         if not isinstance(status, dict):
             status = {"size": status.st_size, "modified": status.st_mtime, "file": [status.st_dev, status.st_ino]}
         self.stream, self.begin, self.size = stream, begin, int(status["size"])
@@ -58,18 +65,11 @@ def followed(path: str) -> str:
 
     The directories on the way are opened again where it is read.
     """
-    for _link in range(40):
-        try:
-            with opened_parent(path) as (directory, name):
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                held = os.fstat(directory)
-                own = {status.st_uid, held.st_uid} <= {0, os.geteuid()} and not held.st_mode & 0o022
-                if not stat.S_ISLNK(status.st_mode) or not own:
-                    return path
-                path = os.path.join(os.path.dirname(path), os.readlink(name, dir_fd=directory))
-        except (PathError, OSError):
-            break
-    return path
+    try:
+        with opened_place(path) as (directory, name):
+            return os.path.join(path_of(directory), name)
+    except (PathError, OSError):
+        return path
 
 
 def read(path: str, limit: int = 1 << 20) -> str:
@@ -153,7 +153,7 @@ def read_as(user: str, top: str, name: str, limit: int) -> Contents:
         raise OSError(str(error)) from None
 
 
-def _copy(top: str, name: str, limit: int, output: int) -> dict:
+def _copy(top: str, name: str, limit: int, output: int) -> dict[str, Any]:
     directory, _slash, last = name.rpartition("/")
     with opened(top) as descriptor:
         below = _descend(descriptor, directory) if directory else os.dup(descriptor)

@@ -14,59 +14,16 @@ import re
 import tarfile
 import time
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
+from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import BLOCK, Bounded
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
-# Bytes that are read at once; no header of a member has more.
-BLOCK = 1 << 16
 MOST_MEMBERS = 20000
 # Characters and parts of a name.
 _LONGEST, _DEEPEST = 1000, 40
 # Notes on one host; what else is left out is counted.
 _MOST_NOTES = 100
-
-
-class Bounded:
-    """What an archive unpacks to, read forwards, in small blocks, and no more than so many bytes."""
-
-    def __init__(self, stream: IO[bytes], most: int):
-        self.stream, self.most, self.position, self.back, self.last = stream, most, 0, 0, b""
-
-    def read(self, size: int) -> bytes:
-        """The next bytes; raises tarfile.ReadError where a header lies about its own length."""
-        if not 0 <= size <= BLOCK or self.position > self.most:
-            raise tarfile.ReadError(f"it unpacks to more than {self.most} bytes, or has a header of more than {BLOCK}")
-        before, self.back = self.last[-1:] if self.back and size else b"", 0
-        data = self.stream.read(size - len(before))
-        self.position += len(data)
-        self.last = data or self.last
-        return before + data
-
-    def tell(self) -> int:
-        """Where the next byte lies."""
-        return self.position - self.back
-
-    def seek(self, offset: int, _whence: int = 0) -> None:
-        """Forwards, or to the last byte, which tarfile reads again; a size below zero leads nowhere."""
-        self.back = int(offset == self.position - 1)
-        while self.tell() < offset:
-            if not self.read(min(BLOCK, offset - self.tell())):
-                raise tarfile.ReadError("it ends within a file")
-        if self.tell() != offset:
-            raise tarfile.ReadError("it goes backwards")
-
-    def file(self, entry: tarfile.TarInfo) -> bytes:
-        """The content of the member whose header was read just now."""
-        self.seek(entry.offset_data)
-        blocks, left = [], entry.size
-        while left > 0:
-            block = self.read(min(left, BLOCK))
-            if not block:
-                raise tarfile.ReadError("it ends within a file")
-            blocks.append(block)
-            left -= len(block)
-        return b"".join(blocks)
 
 
 def safe_names(hosts: list[str]) -> list[str]:
@@ -125,10 +82,11 @@ class Merged:
         return notes
 
     def _members(self, stream: IO[bytes], notes: list[str]) -> Iterator[tuple[str, bytes, int]]:
-        files, directories = {"left-out.txt"}, set()
+        files: set[str] = {"left-out.txt"}
+        directories: set[str] = set()
         with gzip.GzipFile(fileobj=stream) as plain:
             bounded = Bounded(plain, self.total_bytes)
-            for number, entry in enumerate(tarfile.TarFile(fileobj=bounded)):
+            for number, entry in enumerate(tarfile.TarFile(fileobj=cast("IO[bytes]", bounded))):
                 if number >= MOST_MEMBERS:
                     raise tarfile.ReadError(f"it has more than {MOST_MEMBERS} members")
                 name = harmless(entry.name.partition("/")[2])
@@ -142,7 +100,7 @@ class Merged:
                     continue
                 files.add(name)
                 directories |= above
-                yield name, bounded.file(entry), int(min(max(entry.mtime, 0), 1 << 32))
+                yield name, b"".join(bounded.blocks(entry)), int(min(max(entry.mtime, 0), 1 << 32))
             while bounded.read(BLOCK):
                 pass  # To the sum at its end.
 

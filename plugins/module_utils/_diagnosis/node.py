@@ -24,10 +24,10 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     sick_unit,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
     LiveNode,
-    all_differences,
     ray_version,
     redis_password,
 )
@@ -61,7 +61,7 @@ class NodeDiagnosis(HostDiagnosis):
         # What site.yml would change of a node that works.
         self.changed = [
             item for item in found
-            if item["option"] not in _SICK + _BESIDE and not item["option"].startswith("other Ray")
+            if item["option"] not in _SICK + _BESIDE and item["kind"] != "foreign"
         ]
         self.alive = bool(live.raylet) and not self.sick
 

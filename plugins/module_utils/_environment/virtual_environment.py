@@ -8,10 +8,44 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, read_regular
+
+# One at a time on a host; systemd ends it, whoever started it. Role ray ends it, too, before it removes an environment.
+_BYTECODE_UNIT = "ray-bytecode.service"
+# Most of Ray's files, which a node itself does not import.
+_LIBRARIES = "/site-packages/ray/(rllib|data|train|tune|serve|air|llm|tests)/"
+
+
+def ray_version(environment: str) -> str | None:
+    """The version of Ray in an environment, from its package's metadata; None where there is none."""
+    found = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "ray-*.dist-info"))
+    # The metadata alone is what an interrupted installation leaves.
+    whole = found and os.path.exists(os.path.join(os.path.dirname(found[0]), "ray", "__init__.py"))
+    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if whole else None
+
+
+def compile_later(environment: str) -> list[str]:
+    """The command that starts to leave bytecode, as pip does and uv does not, and returns at once.
+
+    User ray cannot write it, and compiles at every start until it is there. Ray itself comes first, each file is moved
+    into place, and an environment without it is slower, not broken.
+    """
+    packages = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages"))
+    return [
+        "systemd-run", "--quiet", "--no-ask-password", "--collect", f"--unit={_BYTECODE_UNIT}",
+        "--description=Bytecode of Ray's environment", "--property=Nice=19", "--property=IOSchedulingClass=idle", "--",
+        os.path.join(environment, "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-x", _LIBRARIES,
+        *(os.path.join(directory, "ray") for directory in packages), *packages,
+    ]
+
+
+def compile_no_more() -> list[str]:
+    """The command that ends it; one that does not run is none to end."""
+    return ["systemctl", "stop", "--", _BYTECODE_UNIT]
 
 
 def python_version(environment: str) -> str | None:

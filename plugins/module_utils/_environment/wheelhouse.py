@@ -8,12 +8,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import zipfile
+
+
+def packed(directory: str) -> str:
+    """The tar file beside a directory, made anew where the directory is newer: the next run needs no other.
+
+    :raises OSError, tarfile.TarError: it cannot be read or written.
+    """
+    directory = os.path.normpath(directory)
+    archive = f"{directory}.tar"
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Ansible serves each host by a process of its own.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(archive).st_mtime > os.fstat(held).st_mtime:
+                return archive
+        # Moved into place, so that another run never copies half of it.
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(archive), prefix=".wheelhouse-") as scratch:
+            made = os.path.join(scratch, "wheels.tar")
+            with tarfile.open(made, "w", dereference=True) as stream:
+                stream.add(directory, ".")
+            os.rename(made, archive)
+        return archive
+    finally:
+        os.close(held)
 
 
 def unpacked(wheelhouse: str, scratch: str) -> str:

@@ -12,7 +12,12 @@ import os
 import re
 import stat
 
-from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import NodeEntries, diff_of_removal, mode_of
+from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import (
+    Entry,
+    NodeEntries,
+    diff_of_removal,
+    mode_of,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import set_attributes
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     is_trusted_link,
@@ -31,7 +36,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.removal imp
 class DirectoryEntries(NodeEntries):
     """What is done to directories, and what is removed."""
 
-    def check_own(self, entry: dict) -> None:
+    def check_own(self, entry: Entry) -> None:
         """Refuse to remove a directory that is not ours."""
         path = entry["path"]
         try:
@@ -51,7 +56,7 @@ class DirectoryEntries(NodeEntries):
             f"or, if all that is in it may go, add the line {place} to {self.own.record} on this host."
         )
 
-    def directory(self, entry: dict) -> bool:
+    def directory(self, entry: Entry) -> bool:
         path, make = entry["path"], None if self.module.check_mode else 0o755
         made = False
         try:
@@ -87,7 +92,7 @@ class DirectoryEntries(NodeEntries):
         finally:
             os.close(directory)
 
-    def absent(self, entry: dict) -> bool:
+    def absent(self, entry: Entry) -> bool:
         path = entry["path"]
         try:
             with opened_parent(path) as (parent, name):
@@ -106,7 +111,7 @@ class DirectoryEntries(NodeEntries):
             self.removed.add(path)
         return gone
 
-    def _absent_directory(self, entry: dict, parent: int, name: str) -> bool:
+    def _absent_directory(self, entry: Entry, parent: int, name: str) -> bool:
         """Remove a directory, or empty the one that a link of root's leads to."""
         path, check = entry["path"], self.module.check_mode
         with opened(path) as directory:
@@ -148,7 +153,7 @@ class DirectoryEntries(NodeEntries):
         return bool(going), left == going
 
     @staticmethod
-    def _kept_whole(entry: dict, directory: int) -> bool:
+    def _kept_whole(entry: Entry, directory: int) -> bool:
         """Whether a directory is, or lies in, what is to be kept."""
         return any(f"{path_of(directory)}/".startswith(f"{keep}/") for keep in _keep(entry))
 
@@ -157,7 +162,7 @@ class DirectoryEntries(NodeEntries):
         return {os.path.basename(path) for path in self.removed if os.path.dirname(path) == directory}
 
 
-def _keep(entry: dict) -> set[str]:
+def _keep(entry: Entry) -> set[str]:
     """What is to be kept, as declared and where it lies."""
     return {os.path.normpath(entry["keep"]), os.path.realpath(entry["keep"])} if entry["keep"] else set()
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import NodeFile, replace_file, set_attributes
 from ansible_collections.rayops.cluster.plugins.module_utils._files.own_directories import OwnDirectories
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import path_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, path_of
 
+# One of the module's option files, as its argument_spec has it.
+Entry = dict[str, Any]
 HIDDEN = "(secret)\n"
 
 
@@ -27,34 +30,39 @@ class NodeEntries:
     def __init__(self, module: AnsibleModule):
         self.module = module
         self.own = OwnDirectories(module.params["record"])
-        self.diffs: list[dict] = []
+        self.diffs: list[dict[str, str]] = []
         self.removed: set[str] = set()
 
-    def ids(self, entry: dict) -> tuple[int, int] | None:
-        """The numbers of the owner and the group; None in check mode for one that is missing."""
+    def ids(self, entry: Entry) -> tuple[int, int]:
+        """The numbers of the owner and the group.
+
+        :raises PathError: there is no such user or group.
+        """
         try:
             owner, group = entry["owner"], entry["group"]
             return (int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid,
                     int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
         except KeyError as error:
-            if self.module.check_mode:
-                return None
-            return self.module.fail_json(msg=f"{entry['path']}: {error.args[0]}.")
+            raise PathError(f"{entry['path']}: {error.args[0]}.") from None
 
-    def attributes(self, entry: dict, descriptor: int, file: NodeFile | None = None) -> bool:
+    def attributes(self, entry: Entry, descriptor: int, file: NodeFile | None = None) -> bool:
         """Owner, group and mode of what is open. A file with other names is written anew: they would follow."""
-        path, ids = entry["path"], self.ids(entry)
-        if ids is None:
+        path = entry["path"]
+        try:
+            ids = self.ids(entry)
+        except PathError:
+            if not self.module.check_mode:
+                raise
             # An earlier task would have made them.
             self.diffs.append({"before_header": path, "after_header": path, "before": "",
                                "after": f"owner: {entry['owner']}\ngroup: {entry['group']}\n"})
             return True
-        shared = bool(file and file.shared())
+        shared = file is not None and file.shared()
         before, after = set_attributes(descriptor, *ids, mode_of(entry), self.module.check_mode or shared)
         if not before:
             return False
-        if shared and not self.module.check_mode:
-            self.write(file, file.content(), *ids, mode_of(entry))
+        if file is not None and shared and not self.module.check_mode:
+            self.write(file, file.content() or b"", *ids, mode_of(entry))
         self.diffs.append({
             "before_header": path, "after_header": path,
             "before": "".join(f"{key}: {value}\n" for key, value in before.items()),
@@ -65,7 +73,7 @@ class NodeEntries:
     def write(self, file: NodeFile, content: bytes, uid: int, gid: int, mode: int) -> None:
         if file.parent is None:
             directory = os.path.dirname(file.path)
-            self.module.fail_json(msg=f"{directory} does not exist: put it before {file.path} in the list.")
+            raise PathError(f"{directory} does not exist: put it before {file.path} in the list.")
         replace_file(file.parent, file.name, content, uid, gid, mode)
         self.label(file.parent, file.name)
 
@@ -79,11 +87,11 @@ class NodeEntries:
                 selinux.lsetfilecon(f"/proc/self/fd/{parent}/{name}", ":".join(context))
 
 
-def mode_of(entry: dict) -> int:
+def mode_of(entry: Entry) -> int:
     """The declared mode, or the default for its kind."""
     return int(entry["mode"] or ("0755" if entry["state"] == "directory" else "0644"), 8)
 
 
-def diff_of_removal(path: str) -> dict:
+def diff_of_removal(path: str) -> dict[str, str]:
     """The diff of what goes."""
     return {"before_header": path, "after_header": path, "before": "present\n", "after": ""}

@@ -46,7 +46,9 @@ class NodeFile:
 
     def shared(self) -> bool:
         """Whether it has another name, which somebody may have given to a file of root's, or root's name to theirs."""
-        return self.descriptor is not None and os.fstat(self.descriptor).st_nlink > 1 and open_to_others(self.parent)
+        if self.descriptor is None or self.parent is None:
+            return False
+        return os.fstat(self.descriptor).st_nlink > 1 and open_to_others(self.parent)
 
     def remove(self) -> None:
         """Remove the name, whatever has it now."""
@@ -103,14 +105,16 @@ def replace_file(directory: int, name: str, content: bytes, uid: int, gid: int, 
             set_attributes(stream.fileno(), uid, gid, mode)
 
 
-def set_attributes(descriptor: int, uid: int, gid: int, mode: int, check: bool = False) -> tuple[dict, dict]:
+def set_attributes(
+    descriptor: int, uid: int, gid: int, mode: int, check: bool = False
+) -> tuple[dict[str, str], dict[str, str]]:
     """Give an open file or directory its owner, group and mode.
 
     :returns: what differed: as it was, and as it is.
     """
     found = os.fstat(descriptor)
-    before = {"owner": found.st_uid, "group": found.st_gid, "mode": f"0{stat.S_IMODE(found.st_mode):03o}"}
-    after = {"owner": uid, "group": gid, "mode": f"0{mode:03o}"}
+    before = {"owner": f"{found.st_uid}", "group": f"{found.st_gid}", "mode": f"0{stat.S_IMODE(found.st_mode):03o}"}
+    after = {"owner": f"{uid}", "group": f"{gid}", "mode": f"0{mode:03o}"}
     differing = [key for key in before if before[key] != after[key]]
     if differing and not check:
         if {"owner", "group"} & set(differing):

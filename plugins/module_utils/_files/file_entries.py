@@ -16,18 +16,19 @@ import tempfile
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import (
     HIDDEN,
+    Entry,
     NodeEntries,
     diff_of_removal,
     mode_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import node_file
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import opened_parent
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_parent
 
 
 class FileEntries(NodeEntries):
     """What is done to files."""
 
-    def check_content(self, entry: dict) -> None:
+    def check_content(self, entry: Entry) -> None:
         """Refuse content that the entry's own command refuses."""
         command = shlex.split(entry["validate"])
         if self.module.check_mode and not self.module.get_bin_path(command[0]):
@@ -46,22 +47,20 @@ class FileEntries(NodeEntries):
             told = told.replace(copy.name, entry["path"])
             self.module.fail_json(msg=f"{entry['path']} is not accepted by {os.path.basename(command[0])}: {told}")
 
-    def file(self, entry: dict) -> bool:
+    def file(self, entry: Entry) -> bool:
         path, wanted = entry["path"], _wanted(entry)
-        if wanted is None:
-            self.module.fail_json(msg=f"{path} is to be a file: give its content or secret.")
         with node_file(path) as file:
             found = file.content()
             if file.shared() and (entry["regexp"] or not entry["force"]):
                 # Its content may be that of a file that its readers must not read.
-                self.module.fail_json(
-                    msg=f"{path} has several names, and lies where others than root may write: remove it, and see who "
+                raise PathError(
+                    f"{path} has several names, and lies where others than root may write: remove it, and see who "
                     "put it there."
                 )
             if entry["regexp"]:
                 wanted = _with_line((found or b"").decode(errors="surrogateescape"), wanted, entry["regexp"])
             content = wanted.encode(errors="surrogateescape")
-            if found == content or (found is not None and not entry["force"]):
+            if file.descriptor is not None and (found == content or not entry["force"]):
                 return self.attributes(entry, file.descriptor, file)
             self._note(entry, found, wanted)
             if not self.module.check_mode:
@@ -69,7 +68,7 @@ class FileEntries(NodeEntries):
                 self.write(file, content, *self.ids(entry), mode_of(entry))
         return True
 
-    def _keep_original(self, entry: dict) -> None:
+    def _keep_original(self, entry: Entry) -> None:
         """Copy what is there before it is overwritten for the first time."""
         if entry["original"]:
             with opened_parent(entry["original"], make=0o700) as (parent, name):
@@ -84,7 +83,7 @@ class FileEntries(NodeEntries):
                 os.geteuid(), os.getegid(), 0o600)
             self.write(new, old.content() or b"", *owners)
 
-    def _note(self, entry: dict, found: bytes | None, wanted: str) -> None:
+    def _note(self, entry: Entry, found: bytes | None, wanted: str) -> None:
         secret = entry["secret"] is not None
         before = "" if found is None else HIDDEN if secret else found.decode(errors="replace")
         self.diffs.append({
@@ -92,7 +91,7 @@ class FileEntries(NodeEntries):
             "before": before, "after": "(another secret)\n" if secret else wanted,
         })
 
-    def restore(self, entry: dict) -> bool:
+    def restore(self, entry: Entry) -> bool:
         path, original = entry["path"], entry["original"]
         with node_file(original) as copy, node_file(path) as file:
             before, after = file.content(), copy.content() or None
@@ -105,22 +104,29 @@ class FileEntries(NodeEntries):
                 self._copy(original, path)
         return True
 
-    def without_line(self, entry: dict) -> bool:
+    def without_line(self, entry: Entry) -> bool:
         with node_file(entry["path"]) as file:
             before = (file.content() or b"").decode(errors="surrogateescape")
             after = "".join(line for line in before.splitlines(keepends=True) if not re.search(entry["regexp"], line))
-            if after == before:
+            found = file.status
+            if found is None or after == before:
                 return False
             self._note(entry, before.encode(errors="surrogateescape"), after)
             if not self.module.check_mode:
-                found = file.status
                 content = after.encode(errors="surrogateescape")
                 self.write(file, content, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
         return True
 
 
-def _wanted(entry: dict) -> str | None:
-    return entry["secret"] if entry["secret"] is not None else entry["content"]
+def _wanted(entry: Entry) -> str:
+    """What a file is to hold.
+
+    :raises PathError: nothing says it.
+    """
+    text = entry["secret"] if entry["secret"] is not None else entry["content"]
+    if text is None:
+        raise PathError(f"{entry['path']} is to be a file: give its content or secret.")
+    return str(text)
 
 
 def _with_line(text: str, line: str, regexp: str) -> str:

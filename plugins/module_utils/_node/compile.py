@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
@@ -88,25 +89,25 @@ class RayStart:
         ]
 
 
-def _given(section: dict | None) -> dict:
+def _given(section: dict[str, Any] | None) -> dict[str, Any]:
     """A map with free keys, without those that YAML leaves empty."""
     return {key: value for key, value in (section or {}).items() if value is not None}
 
 
-def _json(value) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _plain(amount) -> str:
+def _plain(amount: float) -> str:
     return str(int(amount)) if int(amount) == amount else str(amount)
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     """A value as Ray reads it from an environment variable: JSON's spelling of true and false."""
     return value if isinstance(value, str) else _json(value)
 
 
-def _compile_address(start: RayStart, config: dict, node_type: str) -> None:
+def _compile_address(start: RayStart, config: dict[str, Any], node_type: str) -> None:
     network = config.get("network") or {}
     ports = network.get("ports") or {}
     if node_type == "head":
@@ -134,7 +135,7 @@ def _compile_address(start: RayStart, config: dict, node_type: str) -> None:
     start.environment["no_proxy"] = start.environment["NO_PROXY"] = ",".join(dict.fromkeys(direct))
 
 
-def _compile_resources(start: RayStart, config: dict, node_type: str) -> None:
+def _compile_resources(start: RayStart, config: dict[str, Any], node_type: str) -> None:
     custom = {}
     for name, amount in resources_of(config, node_type).items():
         if name in _RESOURCE_OPTIONS:
@@ -156,7 +157,7 @@ def _compile_resources(start: RayStart, config: dict, node_type: str) -> None:
         start.options["--labels"] = ",".join(f"{key}={labels[key]}" for key in sorted(labels))
 
 
-def _compile_system_config(start: RayStart, config: dict, node_type: str) -> None:
+def _compile_system_config(start: RayStart, config: dict[str, Any], node_type: str) -> None:
     system = _given(config.get("system_config"))
     for key, option in _SYSTEM_CONFIG_OPTIONS.items():
         if system.get(key):
@@ -170,7 +171,7 @@ def _compile_system_config(start: RayStart, config: dict, node_type: str) -> Non
             start.environment[f"RAY_{key}"] = _text(value)
 
 
-def _compile_storage(start: RayStart, config: dict) -> None:
+def _compile_storage(start: RayStart, config: dict[str, Any]) -> None:
     storage = storage_of(config)
     redis = config.get("redis") or {}
     if storage == "rocksdb":
@@ -202,7 +203,7 @@ def _compile_storage(start: RayStart, config: dict) -> None:
             )
 
 
-def _compile_environment(start: RayStart, config: dict) -> None:
+def _compile_environment(start: RayStart, config: dict[str, Any]) -> None:
     ray = config.get("ray") or {}
     token_path = (config.get("auth") or {}).get("token_path")
     start.environment["RAY_AUTH_MODE"] = "token" if token_path else "disabled"
@@ -222,7 +223,7 @@ def _compile_environment(start: RayStart, config: dict) -> None:
         start.environment[NAMES_VARIABLE] = ",".join(sorted(own))
 
 
-def _compile_extra_options(start: RayStart, config: dict) -> None:
+def _compile_extra_options(start: RayStart, config: dict[str, Any]) -> None:
     for name, value in _given((config.get("ray") or {}).get("options")).items():
         option = "--" + str(name).lstrip("-").replace("_", "-")
         if not _OPTION.fullmatch(option):
@@ -235,7 +236,7 @@ def _compile_extra_options(start: RayStart, config: dict) -> None:
             start.options[option] = None
 
 
-def _check_authentication(start: RayStart, config: dict) -> None:
+def _check_authentication(start: RayStart, config: dict[str, Any]) -> None:
     """Ray itself takes a node without authentication, and most spellings of it, without a word (tried on 2.60)."""
     auth = config.get("auth") or {}
     for name, key in (("RAY_AUTH_TOKEN", "ray_auth_token"), ("RAY_AUTH_TOKEN_PATH", "auth.token_path")):
@@ -268,7 +269,7 @@ def _check_authentication(start: RayStart, config: dict) -> None:
     )
 
 
-def compile_start(config: dict, node_type: str, to_run: bool = True) -> RayStart:
+def compile_start(config: dict[str, Any], node_type: str, to_run: bool = True) -> RayStart:
     """Compile the declared state of a node.
 
     :arg config: the content of head-node.yaml or worker-node.yaml.

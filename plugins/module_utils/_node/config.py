@@ -14,6 +14,8 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, run
 
@@ -27,7 +29,7 @@ PORTS = (
 )
 
 # Every key that a node's file may hold. A type is a leaf, a dict is a section, None is a map with free keys.
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "cluster_name": str,
     "labels": None,
     "object_store": {"memory": int, "plasma_directory": str, "spilling_directory": str},
@@ -45,7 +47,7 @@ _COMMON = {
     "limits": {"nofile": int, "memlock": str},
     "environment": None,
 }
-_SCHEMA = {
+_SCHEMA: dict[str, dict[str, Any]] = {
     "head": dict(
         _COMMON,
         head_node={"resources": None},
@@ -55,7 +57,7 @@ _SCHEMA = {
     ),
     "worker": dict(_COMMON, resources=None),
 }
-_WORKER_TYPE = {"min_workers": int, "max_workers": int, "resources": None}
+_WORKER_TYPE: dict[str, Any] = {"min_workers": int, "max_workers": int, "resources": None}
 # Under systemd no working directory is meant.
 _PATHS = (
     "auth.token_path", "gcs.path", "object_store.plasma_directory", "object_store.spilling_directory",
@@ -75,25 +77,25 @@ class RayConfigError(Exception):
     """The declared state cannot work. The message is one sentence with the fix in it."""
 
 
-def _nearest(key: str, known) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     match = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"did you mean '{match[0]}'?" if match else f"known keys: {', '.join(sorted(known))}."
 
 
-def _quoted(path: str, value) -> str:
+def _quoted(path: str, value: object) -> str:
     """A wrong value in a message; only its type where it may hold a password."""
     return f"of type {type(value).__name__}" if not path or path.startswith("redis") else repr(value)
 
 
-def _check_leaf(path: str, value, kind: type) -> None:
+def _check_leaf(path: str, value: Any, kind: type) -> None:
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         names = {int: "an integer", str: "a string", list: "a list", bool: "true or false"}
         raise RayConfigError(f"{path} must be {names[kind]}, not {_quoted(path, value)}.")
-    if kind is int and value < 0:
+    if isinstance(value, int) and value < 0:
         raise RayConfigError(f"{path} must not be negative, but is {value}.")
 
 
-def _check_section(path: str, section, schema: dict) -> None:
+def _check_section(path: str, section: object, schema: dict[str, Any]) -> None:
     if not isinstance(section, dict):
         raise RayConfigError(f"{path or 'The file'} must be a map of keys and values, not {_quoted(path, section)}.")
     for key, value in section.items():
@@ -111,7 +113,7 @@ def _check_section(path: str, section, schema: dict) -> None:
             _check_leaf(where, value, schema[key])
 
 
-def _check_resources(path: str, resources: dict) -> None:
+def _check_resources(path: str, resources: dict[str, Any]) -> None:
     for name, amount in resources.items():
         if not isinstance(name, str):
             raise RayConfigError(f"The resource {path}.{name} must have a name: write '{name}' in quotes.")
@@ -126,7 +128,7 @@ def _check_resources(path: str, resources: dict) -> None:
             raise RayConfigError(f"Unknown resource '{path}.{name}': did you mean '{proper}'?")
 
 
-def _check_ports(ports: dict) -> None:
+def _check_ports(ports: dict[str, Any]) -> None:
     low, high = ports.get("worker_min"), ports.get("worker_max")
     if (low is None) != (high is None) or (low is not None and low >= high):
         raise RayConfigError("network.ports.worker_min and worker_max must be set together, the lower one first.")
@@ -141,7 +143,7 @@ def _check_ports(ports: dict) -> None:
         seen[port] = name
 
 
-def _check_names(config: dict) -> None:
+def _check_names(config: dict[str, Any]) -> None:
     """What stands in maps with free keys: labels, variables and paths."""
     for key, value in (config.get("labels") or {}).items():
         if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch("" if value is None else str(value)):
@@ -160,7 +162,7 @@ def _check_names(config: dict) -> None:
             raise RayConfigError(f"{path} is '{value}': give the whole path, from / on.")
 
 
-def _check_network(config: dict, node_type: str) -> None:
+def _check_network(config: dict[str, Any], node_type: str) -> None:
     network = config.get("network") or {}
     ports = {name: port for name, port in (network.get("ports") or {}).items() if port is not None}
     redis = config.get("redis") or {}
@@ -176,7 +178,7 @@ def _check_network(config: dict, node_type: str) -> None:
         _check_ip_address(network["node_ip_address"])
 
 
-def _check_storage(config: dict) -> None:
+def _check_storage(config: dict[str, Any]) -> None:
     storage, redis = storage_of(config), config.get("redis") or {}
     if storage not in STORAGES:
         raise RayConfigError(f"gcs.storage must be one of {', '.join(STORAGES)}, not '{storage}'.")
@@ -193,18 +195,18 @@ def _check_storage(config: dict) -> None:
         )
 
 
-def resources_of(config: dict, node_type: str) -> dict:
+def resources_of(config: dict[str, Any], node_type: str) -> dict[str, Any]:
     """The declared resources of this node, `{name: amount}`; memory in bytes."""
     section = (config.get("head_node") or {}) if node_type == "head" else config
     return section.get("resources") or {}
 
 
-def storage_of(config: dict) -> str:
+def storage_of(config: dict[str, Any]) -> str:
     """Where the head keeps the cluster's state: rocksdb, redis or memory."""
     return (config.get("gcs") or {}).get("storage") or "memory"
 
 
-def validate(config: dict, node_type: str) -> None:
+def validate(config: dict[str, Any], node_type: str) -> None:
     """Check the declared state of a node.
 
     :arg config: the content of head-node.yaml or worker-node.yaml.
@@ -238,7 +240,7 @@ def _check_ip_address(value: str) -> None:
         )
 
 
-def load(path: str, environments: tuple[str, ...] = (), user: str | None = None) -> dict:
+def load(path: str, environments: tuple[str, ...] = (), user: str | None = None) -> dict[str, Any]:
     """Read a node's file.
 
     :arg path: head-node.yaml or worker-node.yaml.
@@ -265,10 +267,10 @@ def load(path: str, environments: tuple[str, ...] = (), user: str | None = None)
         raise RayConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _as_map(path: str, content: object) -> dict:
+def _as_map(path: str, content: object) -> dict[str, Any]:
     if content and not isinstance(content, dict):
         raise RayConfigError(f"{path} must hold keys and values, not a {type(content).__name__}.")
-    return content or {}
+    return dict(content) if isinstance(content, dict) else {}
 
 
 def _load_by_environment(path: str, text: str, environments: tuple[str, ...], user: str) -> object:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
@@ -21,14 +22,14 @@ END_SECONDS = 10.0
 class NotEmptyError(Exception):
     """The node holds what must not be lost. The message is for the user; held: see RayCluster.held."""
 
-    def __init__(self, message: str, held: dict) -> None:
+    def __init__(self, message: str, held: dict[str, Any]) -> None:
         super().__init__(message)
         self.held = held
 
 
 def refuse_losses(cluster: RayCluster, live: LiveNode) -> None:
     """Raise NotEmptyError if something would be lost with the node."""
-    held = cluster.held(live.raylet.options.get("--node_id", ""))
+    held = cluster.held(live.raylet.options.get("--node_id", "") if live.raylet else "")
     found = losses(held)
     if found:
         raise NotEmptyError(
@@ -37,7 +38,7 @@ def refuse_losses(cluster: RayCluster, live: LiveNode) -> None:
         )
 
 
-def losses(held: dict) -> list[str]:
+def losses(held: dict[str, Any]) -> list[str]:
     """What would be lost with a node, in words. held: see RayCluster.held."""
     found = []
     gone = [actor["name"] for actor in held["actors"] if not actor["restarts"]]
@@ -51,13 +52,13 @@ def losses(held: dict) -> list[str]:
     return found
 
 
-def unfinished(held: dict) -> str:
+def unfinished(held: dict[str, Any]) -> str:
     """What a node that was not empty in time still did, in words."""
     busy = [_count(held["tasks"], "running task")] if held.get("tasks") else []
     return ", ".join(busy + (losses(held) if held else [])) or "work"
 
 
-def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> dict:
+def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> dict[str, Any]:
     """Let the node take no new work and wait for its own; then let its raylet end, so that the unit stops at once.
 
     :arg seconds: the most that its work may take.
@@ -67,11 +68,11 @@ def drain(cluster: RayCluster, live: LiveNode, seconds: float, lose: bool) -> di
     """
     raylet = live.raylet
     # Its process may name none: then the GCS knows none, and says so.
-    node_id = raylet.options.get("--node_id", "")
+    node_id = raylet.options.get("--node_id", "") if raylet else ""
     # A drained node looks dead to the health timer, which would start it again.
     live.unit.stop_timers()
     answer = cluster.drain(node_id, seconds, "drained by ray_node", lose=lose)
-    if answer["drained"]:
+    if answer["drained"] and raylet:
         end(live, raylet.pid)
     return answer
 

@@ -4,34 +4,24 @@
 
 # Private to this collection: do not import it from elsewhere.
 
-"""The node of this host: what runs, and where it differs from what is declared."""
+"""A snapshot of this host's node: what runs."""
 
 from __future__ import annotations
 
-import glob
 import http.client
 import os
 import time
+from typing import Any
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
-    NAMES_VARIABLE,
-    REDIS_PASSWORD_VARIABLE,
-    RayStart,
-    parse_argv,
-)
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import REDIS_PASSWORD_VARIABLE, RayStart
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import (
     RayProcess,
     foreign_nodes,
     ray_processes,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, own_name
-from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import (
-    environment_of,
-    has_open,
-    open_files_limit,
-    started_at,
-)
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import has_open, started_at
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
 # Ray's own port of the node's agent, where none is declared (python/ray/_private/ray_constants.py).
@@ -45,10 +35,7 @@ _HELPERS = (
     "ray-hide-processes.service", "ray-backup.service",
 )
 _BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
-_HIDDEN = "********"
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
-# Only variables of these families are Ray's business: a drop-in may set others.
-_FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
 
 
 def unit_of(node_type: str) -> Unit:
@@ -60,7 +47,7 @@ def unit_of(node_type: str) -> Unit:
 class LiveNode:
     """A snapshot of this host's node."""
 
-    def __init__(self, unit: Unit, start: RayStart, config: dict):
+    def __init__(self, unit: Unit, start: RayStart, config: dict[str, Any]):
         self.unit = unit
         self.start = start
         self.config = config
@@ -161,12 +148,13 @@ class LiveNode:
         port = ports.get("dashboard_agent_listen") or DEFAULT_AGENT_PORT
         try:
             # Any job may listen there, and answer a byte every few seconds: all of it must end in time.
-            status = as_user(self.user or own_name(), lambda: _ask_agent(port, timeout), 2 * timeout)
+            user: Any = self.user or own_name()  # None, of a process whose user has no name, is that process's own.
+            status = as_user(user, lambda: _ask_agent(port, timeout), 2 * timeout)
         except GuestError:
             return "not alive (its agent does not answer)"
         return "alive" if status == 200 else f"not alive (HTTP {status} from the node's agent)"
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """The node as the module returns it."""
         raylet, pid = self.raylet, self.unit.main_pid if self.running else None
         started = started_at(pid) if pid else None
@@ -193,63 +181,14 @@ def _ask_agent(port: int, timeout: float) -> int:
         connection.close()
 
 
-def ray_version(environment: str) -> str | None:
-    """The version of Ray in an environment, from its package's metadata; None where there is none."""
-    found = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "ray-*.dist-info"))
-    # The metadata alone is what an interrupted installation leaves.
-    whole = found and os.path.exists(os.path.join(os.path.dirname(found[0]), "ray", "__init__.py"))
-    return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if whole else None
-
-
-def redis_password(config: dict) -> str:
+def redis_password(config: dict[str, Any]) -> str:
     """The declared password of Redis, out of the unit's EnvironmentFile; compared but never shown."""
     path = (config.get("redis") or {}).get("password_file")
     if not path or not os.path.exists(path):
         return ""
     with open(path, encoding="utf-8") as stream:
         lines = [line.strip().partition("=") for line in stream]
-    return next((value for name, equals, value in lines if name == REDIS_PASSWORD_VARIABLE), "")
-
-
-def restart_differences(node: LiveNode) -> Differences:
-    """Where the running process differs from what is declared: each of them needs a restart."""
-    found = Differences()
-    start, supervisor = node.start, node.supervisor
-    argv = supervisor.argv if supervisor else []
-    if "start" in argv:
-        found.compare("executable", start.executable, argv[argv.index("start") - 1])
-    live_options = parse_argv(argv)
-    for option in sorted(set(start.options) | set(live_options)):
-        declared, live = start.options.get(option, ""), live_options.get(option, "")
-        if option == "--redis-password":
-            if (redis_password(node.config) if option in start.options else "") != live:
-                shown = _HIDDEN if option in start.options else None
-                found.add(option, shown, f"{_HIDDEN} (another)" if live else None)
-        elif declared != live:
-            found.add(option, _shown(option, start.options), _shown(option, live_options))
-    _compare_environment(found, start.environment, environment_of(node.unit.main_pid))
-    limit = (node.config.get("limits") or {}).get("nofile")
-    if limit:
-        found.compare("LimitNOFILE", limit, open_files_limit(node.unit.main_pid))
-    _compare_token(found, node)
-    if node.raylet_gone:
-        found.add("raylet", "running", "gone, although its unit is active")
-    elif not node.starting:
-        found.compare("health", "alive", node.health())
-    elif node.unit.restarts and node.health() != "alive":
-        # Each of these starts is young: without this, a node that can never start would pass for one that is starting.
-        found.add("health", "alive", f"starting, after {node.unit.restarts} restarts by systemd")
-    return found
-
-
-def _shown(option: str, options: dict) -> str | None:
-    if option not in options:
-        return None
-    return "set" if options[option] is None else options[option]
-
-
-def _shown_variable(name: str, environment: dict) -> str | None:
-    return _HIDDEN if name in environment and is_secret(name) else environment.get(name)
+    return next((value for name, _equals, value in lines if name == REDIS_PASSWORD_VARIABLE), "")
 
 
 def is_secret(variable: str) -> bool:
@@ -258,58 +197,10 @@ def is_secret(variable: str) -> bool:
     return any(word.endswith(_SECRETS) for word in words) and "PATH" not in words and "FILE" not in words
 
 
-def secrets_of(config: dict) -> set[str]:
+def secrets_of(config: dict[str, Any]) -> set[str]:
     """What of the declared state must stand in no result; the shorter words would hide others than themselves."""
     redis, environment = config.get("redis"), config.get("environment")
     found = [redis.get("password")] if isinstance(redis, dict) else []
     if isinstance(environment, dict):
         found += [value for name, value in environment.items() if is_secret(str(name))]
     return {str(value) for value in found if len(str(value)) >= 6 and value is not None}
-
-
-def _compare_environment(found: Differences, declared: dict, live: dict) -> None:
-    if not live:
-        return
-    extra = {name for name in live if name.startswith(_FAMILIES)} - {REDIS_PASSWORD_VARIABLE}
-    extra |= {name for name in live.get(NAMES_VARIABLE, "").split(",") if name in live}
-    for name in sorted((set(declared) | extra) - {NAMES_VARIABLE}):
-        if declared.get(name) != live.get(name):
-            found.add(f"environment {name}", _shown_variable(name, declared), _shown_variable(name, live))
-
-
-def _compare_token(found: Differences, node: LiveNode) -> None:
-    """Ray reads the token once: a file that is newer than the process holds another one."""
-    path = (node.config.get("auth") or {}).get("token_path")
-    started = started_at(node.unit.main_pid)
-    if path and started and os.path.exists(path) and os.path.getmtime(path) > started + 2:
-        found.add("auth token", "the file's", "an older one")
-
-
-def all_differences(node: LiveNode) -> tuple[Differences, str]:
-    """Everything that stands between the declared state and this host.
-
-    :returns: the differences, and the action that mends them: none, reload, start or restart.
-    """
-    found, action = Differences(), "none"
-    if node.running:
-        found = restart_differences(node)
-        action = "restart" if found else "none"
-    else:
-        action = "start"
-        found.add("executable", node.start.executable, None)
-        for option in node.start.options:
-            found.add(option, _HIDDEN if option == "--redis-password" else _shown(option, node.start.options), None)
-        for name in sorted(node.start.environment):
-            found.add(f"environment {name}", _shown_variable(name, node.start.environment), None)
-    for process in node.foreign:
-        where = process.options.get("--gcs-address") or "its own cluster"
-        found.add(f"other Ray on this host, {process.kind} {process.pid}", None, where)
-    before = len(found)
-    if node.unit.exists:
-        found.compare("unit file", "loaded", "changed on disk" if node.unit.stale else "loaded")
-        found.compare("enabled", True, node.unit.enabled)
-        if node.running:
-            found.compare("timers", "active", "active" if node.unit.timers_active else "inactive")
-    if len(found) > before and action == "none":
-        action = "reload"
-    return found, "reload" if action == "none" and found else action

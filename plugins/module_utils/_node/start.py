@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
@@ -46,22 +47,41 @@ def stop_others(live: LiveNode, stop_timeout: float, kill: bool = False) -> None
         )
 
 
-def wait_for_raylet(live: LiveNode, old_raylet: int, timeout: float) -> str:
+def wait_for_gcs(address: str, deadline: float) -> bool:
+    """Wait until something listens where the head's GCS is to be: `ray start` gives up where nothing does.
+
+    :arg address: host:port.
+    :arg deadline: by the monotonic clock, when it is waited for no longer.
+    :returns: whether it listens.
+    """
+    host, _colon, port = address.rpartition(":")
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+                return True
+        except OSError:
+            time.sleep(0.25)
+    return False
+
+
+def wait_for_raylet(live: LiveNode, old_raylet: int, deadline: float, timeout: float) -> str:
     """Wait for a raylet whose agent says that it is alive.
 
     :arg old_raylet: process id of one that does not count; 0 for none.
-    :arg timeout: seconds.
+    :arg deadline: by the monotonic clock, when it is waited for no longer.
+    :arg timeout: the seconds that a message names.
     :returns: the id of its node.
     :raises NodeError: the unit cannot start, or there is none in time.
     """
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+    while True:
         live.refresh()
         raylet = live.raylet
         if raylet and raylet.pid != old_raylet and live.health(timeout=2) == "alive":
             return raylet.options.get("--node_id", "")
         if live.unit.restarts >= MAX_RESTARTS or live.unit.properties.get("ActiveState") == "failed":
             raise NodeError(f"{live.unit.name} cannot start; its last lines say why.")
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.25)
     raise NodeError(
         f"The node at {live.address} was not ALIVE within {timeout} s at the GCS {live.gcs_address}; check that the "

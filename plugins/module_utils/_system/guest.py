@@ -108,7 +108,7 @@ def run(
     ) as process:
         deadline = time.monotonic() + seconds
         try:
-            output, errors = _communicate(process, text.encode(), deadline)
+            output, errors = _communicate(process, command[0], text.encode(), deadline)
             process.wait(max(0.1, deadline - time.monotonic()))
         except BaseException as error:
             # It has not been waited for: its number, and so that of its group, is still its own.
@@ -117,9 +117,12 @@ def run(
     return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-def _communicate(process: subprocess.Popen[bytes], text: bytes, deadline: float) -> tuple[bytes, bytes]:
+def _communicate(
+    process: subprocess.Popen[bytes], program: str, text: bytes, deadline: float
+) -> tuple[bytes, bytes]:
     """subprocess's own reads all that comes, until there is no memory left."""
     into, out, err = process.stdin, process.stdout, process.stderr
+    assert into and out and err  # All three are pipes.
     found: dict[Any, bytearray] = {out: bytearray(), err: bytearray()}
     os.set_blocking(into.fileno(), False)
     while reading := [stream for stream in found if not stream.closed]:
@@ -141,7 +144,7 @@ def _communicate(process: subprocess.Popen[bytes], text: bytes, deadline: float)
             if not block:
                 stream.close()
         if len(found[out]) > MOST:
-            raise GuestError(f"{process.args[0]} wrote more than {MOST} bytes.")
+            raise GuestError(f"{program} wrote more than {MOST} bytes.")
         del found[err][:-MOST_ERRORS]
     _close(into)
     return bytes(found[out]), bytes(found[err])
@@ -154,40 +157,59 @@ def _close(stream: Any) -> None:
         pass  # It read nothing more.
 
 
-def as_user(user: str, call: Callable[[], Any], seconds: float = 30) -> Any:
+def as_user(
+    user: str, call: Callable[[], Any], seconds: float = 30, who: tuple[int, int, list[int]] | None = None,
+    patience: float = 0,
+) -> Any:
     """Call a function in a child process that runs as a user, and return its answer, which must be JSON.
 
     The child has the user's rights alone: a link that leads to a file of root's is followed in vain.
 
+    :arg who: the numbers of the user, of its group and of its other groups, where the host need not know its name.
+    :arg patience: seconds that a child has to clean up after a SIGTERM, before it is killed.
     :raises GuestError: the child did not answer within the time, or what it raised: one sentence.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _answer(user, call, writing)
+        _answer(user, who, call, writing)
     os.close(writing)
     try:
         found = _read(reading, seconds)
     finally:
         os.close(reading)
-        # One that hangs is ended; one that has answered is about to.
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        _end(child, patience)
     answer = json.loads(found) if found else {"error": "it ended without an answer"}
     if "error" in answer:
         raise GuestError(f"As user {user}: {answer['error']}.")
     return answer["answer"]
 
 
-def _answer(user: str, call: Callable[[], Any], writing: int) -> None:
+def _end(child: int, patience: float) -> None:
+    """End a child that hangs; one that has answered is about to end. One that was stopped can only be killed."""
+    deadline = time.monotonic() + patience
+    if patience:
+        os.kill(child, signal.SIGTERM)
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _answer(user: str, who: tuple[int, int, list[int]] | None, call: Callable[[], Any], writing: int) -> None:
     """The child's life."""
     try:
-        entry = account(user)
+        entry = None if who else account(user)
         if entry:
-            os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
-            os.setgid(entry.pw_gid)
-            os.setuid(entry.pw_uid)
+            who = entry.pw_uid, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
+        if who and os.geteuid() == 0:
+            uid, gid, groups = who
+            os.setgroups(groups)
+            os.setgid(gid)
+            os.setuid(uid)
         # No terminal of root's is left to type into.
         os.setsid()
         os.chdir("/")

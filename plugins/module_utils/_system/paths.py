@@ -28,9 +28,9 @@ def _owner(status: os.stat_result) -> str:
         return f"user {status.st_uid}"
 
 
-def _trusted(link: os.stat_result, directory: int) -> bool:
+def _trusted(link: os.stat_result, directory: int, owners: set[int] | None = None) -> bool:
     """Whether root, or whoever runs this, made a link, and nobody else can have put it where it is."""
-    own = {0, os.geteuid()}
+    own = owners or {0, os.geteuid()}
     held = os.fstat(directory)
     closed = not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or held.st_mode & stat.S_ISVTX
     # Another name of a link of root's is nobody's word.
@@ -49,7 +49,9 @@ def _open(name: str, directory: int | None) -> int:
 
 
 @contextmanager
-def opened(path: str, make: int | None = None, each: Callable[[int], None] | None = None) -> Iterator[int]:
+def opened(
+    path: str, make: int | None = None, each: Callable[[int], None] | None = None, owners: set[int] | None = None
+) -> Iterator[int]:
     """Open a directory, step by step.
 
     A link is followed where root made it in a directory that only root can change, such as one to a data disk.
@@ -57,6 +59,7 @@ def opened(path: str, make: int | None = None, each: Callable[[int], None] | Non
     :arg path: an absolute path.
     :arg make: the mode of directories that are missing and made, as root's; without it none is made.
     :arg each: called with the descriptor of each directory on the way.
+    :arg owners: whose links are followed, by number; by default root's, and those of whoever runs this.
     :returns: the descriptor of the directory.
     :raises PathError: somebody else's link is on the way.
     :raises OSError: as os.open, such as FileNotFoundError.
@@ -81,7 +84,7 @@ def opened(path: str, make: int | None = None, each: Callable[[int], None] | Non
                 os.close(below)
             if stat.S_ISLNK(status.st_mode):
                 links += 1
-                if links > _MOST_LINKS or not _trusted(status, here):
+                if links > _MOST_LINKS or not _trusted(status, here, owners):
                     raise _refused(path, name, status)
                 target = os.readlink(name, dir_fd=here)
                 left = [part for part in target.split("/") if part and part != "."] + left

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, path_of
@@ -122,7 +123,7 @@ class Removal:
         levels.append(self._level(below, name, set()))
         return below
 
-    def _remove(self, call, name: str, directory: int) -> None:
+    def _remove(self, call: Callable[..., None], name: str, directory: int) -> None:
         if not (self.check or self.probe):
             try:
                 call(name, dir_fd=directory)

@@ -16,7 +16,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
-    "ExecStart",
+    "ExecStart", "InactiveEnterTimestampMonotonic",
 )
 # Characters of a line of a log.
 _LINE = 2000
@@ -66,6 +66,11 @@ class Unit:
         return self.properties.get("ActiveState") in ("inactive", "failed", "")
 
     @property
+    def failed(self) -> bool:
+        """Whether systemd remembers that it failed."""
+        return self.properties.get("ActiveState") == "failed"
+
+    @property
     def enabled(self) -> bool:
         """Whether it starts with the host."""
         return self.properties.get("UnitFileState") == "enabled"
@@ -84,6 +89,11 @@ class Unit:
     def drop_ins(self) -> list[str]:
         """Files that change the unit from outside."""
         return (self.properties.get("DropInPaths") or "").split()
+
+    @property
+    def stopped_at(self) -> float:
+        """When it last came to a stop, by time.monotonic; 0 for never since the host started."""
+        return int(self.properties.get("InactiveEnterTimestampMonotonic") or 0) / 1e6
 
     @property
     def user(self) -> str:
@@ -144,6 +154,11 @@ class Unit:
         # Its timers may run although it is not there: those of the host's other unit.
         self._systemctl("stop", "--", *self.timers, self.name, timeout=timeout, check=self.exists)
         self.reset_failed()
+
+    def forget(self) -> None:
+        """Let systemd forget a unit whose files are gone, and that it failed."""
+        self.reload()
+        self._reset_failed()
 
     def disable(self) -> None:
         """Do not start it with the host."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ansible.module_utils.basic import AnsibleModule
 
 
-class UnloggedModule(AnsibleModule):
+class UnloggedModule(AnsibleModule):  # type: ignore[misc]  # Ansible ships no types.
     """An AnsibleModule with secrets inside its options.
 
     AnsibleModule writes its options to the host's log and looks there for the text of each no_log option. It does not

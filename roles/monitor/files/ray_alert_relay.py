@@ -24,7 +24,7 @@ import urllib.parse
 from collections import deque
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # With -I, Python does not look beside the program, which is where root put the rest of it.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -54,7 +54,7 @@ class Relay(ThreadingHTTPServer):
         self.told_at = float("-inf")
         super().__init__(address, Handler)
 
-    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for it. Where too many have not shown the token yet, the one that waits longest goes."""
         with self.lock:
             while len(self.strangers) >= STRANGERS:
@@ -68,11 +68,11 @@ class Relay(ThreadingHTTPServer):
         with self.lock, suppress(ValueError):
             self.strangers.remove(request)
 
-    def shutdown_request(self, request: socket.socket) -> None:
+    def shutdown_request(self, request: Any) -> None:
         self.is_no_stranger(request)
         super().shutdown_request(request)
 
-    def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or was sent away, is no news."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
@@ -107,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
     """POST /<receiver>, and GET /-/healthy."""
 
     server: Relay
+    # A Head, and the body is read past it.
+    rfile: Any
     server_version = "ray-alert-relay"
     timeout = TIMEOUT
 
@@ -146,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         right = hmac.compare_digest(token.encode("utf-8", "replace"), self.server.token)
         return right and scheme.lower() == "bearer"
 
-    def _notification(self) -> dict:
+    def _notification(self) -> dict[str, Any]:
         """Alertmanager's webhook body, checked as far as it is used."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
@@ -154,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > BODY_LIMIT:
             raise RelayError(f"a notification of {length} bytes is too large: {BODY_LIMIT} is the limit", 413)
         try:
-            body = json.loads(self.body.read(int(length)))
+            body: dict[str, Any] = json.loads(self.body.read(int(length)))
             alerts = body["alerts"]
             parts = [body.get("commonLabels", {})]
             parts += [part for alert in alerts for part in (alert.get("labels", {}), alert.get("annotations", {}))]

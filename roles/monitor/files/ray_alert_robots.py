@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 TIMEOUT = 10  # seconds
 SHOWN_LIMIT = 100  # alerts of a notification that are looked at
@@ -51,19 +52,19 @@ class Robot:
     newline: str
     firing: str
     resolved: str
-    pack: Callable[[str, str, str], dict]
+    pack: Callable[[str, str, str], dict[str, Any]]
 
 
-def pack_wecom(title: str, text: str, _colour: str) -> dict:
+def pack_wecom(title: str, text: str, _colour: str) -> dict[str, Any]:
     return {"msgtype": "markdown", "markdown": {"content": f"### {title}\n{text}"}}
 
 
-def pack_dingtalk(title: str, text: str, _colour: str) -> dict:
+def pack_dingtalk(title: str, text: str, _colour: str) -> dict[str, Any]:
     # The title is what the list of chats shows, and no part of the message.
     return {"msgtype": "markdown", "markdown": {"title": title, "text": f"### {title}\n\n{text}"}}
 
 
-def pack_feishu(title: str, text: str, colour: str) -> dict:
+def pack_feishu(title: str, text: str, colour: str) -> dict[str, Any]:
     header = {"title": {"tag": "plain_text", "content": title}, "template": colour}
     elements = [{"tag": "markdown", "content": text}]
     return {"msg_type": "interactive",
@@ -95,11 +96,11 @@ def local_time(stamp: object) -> str:
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def is_firing(alert: dict) -> bool:
+def is_firing(alert: dict[str, Any]) -> bool:
     return alert.get("status") == "firing"
 
 
-def describe(alert: dict, robot: Robot) -> str:
+def describe(alert: dict[str, Any], robot: Robot) -> str:
     """The lines of one alert, at most about 3 kB, so that one always fits."""
     labels, annotations = alert.get("labels", {}), alert.get("annotations", {})
     severity = plain(labels.get("severity", ""), 40)
@@ -119,7 +120,7 @@ def describe(alert: dict, robot: Robot) -> str:
     return robot.newline.join(lines)
 
 
-def headline(notification: dict, alerts: list[dict]) -> str:
+def headline(notification: dict[str, Any], alerts: list[dict[str, Any]]) -> str:
     """Such as "Ray demo: RayNodeLost, 2 firing, 1 resolved"."""
     labels = notification.get("commonLabels", {})
     firing = sum(map(is_firing, alerts))
@@ -128,7 +129,7 @@ def headline(notification: dict, alerts: list[dict]) -> str:
     return f"{f'Ray {cluster}'.strip()}: {', '.join([name, *counts])}"
 
 
-def compose(notification: dict, robot: Robot) -> dict:
+def compose(notification: dict[str, Any], robot: Robot) -> dict[str, Any]:
     """The robot's message: as many whole alerts as fit, those that fire first."""
     alerts = sorted(notification["alerts"], key=lambda alert: not is_firing(alert))
     firing = {alert.get("labels", {}).get("severity") for alert in alerts if is_firing(alert)}
@@ -144,7 +145,7 @@ def compose(notification: dict, robot: Robot) -> dict:
         blocks.pop()
 
 
-def encode(message: dict) -> bytes:
+def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -174,7 +175,7 @@ class Receiver:
     sent: deque[float] = field(default_factory=lambda: deque(maxlen=PER_MINUTE))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def send(self, notification: dict) -> None:
+    def send(self, notification: dict[str, Any]) -> None:
         """Raises RelayError, which never has the URL or the secret in it."""
         robot = ROBOTS[self.type]
         self._count(robot)

@@ -32,11 +32,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ray_monitor_metrics import ClusterMetrics, Families, declared_metrics
 from ray_monitor_reader import Reader, ReadingError
 
-try:
-    from cryptography import x509
-except ImportError:
-    x509 = None
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CERTIFICATE_INTERVAL = 60
 CERTIFICATE_SECONDS = 5
@@ -107,7 +102,7 @@ def load(path: str) -> dict[str, Any]:
     """Read and check the config. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
-            config = yaml.safe_load(file)
+            config: dict[str, Any] = yaml.safe_load(file)
     except OSError as error:
         raise ConfigError(f"it cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -137,8 +132,10 @@ def check_token(path: str | None) -> None:
 
 def expiry(certificate: str) -> float:
     """When a PEM file, or what listens at host:port, expires, as a timestamp. Of a chain the earliest counts."""
-    if x509 is None:
-        raise ValueError("this Python has no module cryptography")
+    try:
+        from cryptography import x509
+    except ImportError:
+        raise ValueError("this Python has no module cryptography") from None
     if certificate.startswith("/"):
         with open(certificate, "rb") as file:
             chain = x509.load_pem_x509_certificates(file.read())
@@ -150,7 +147,7 @@ def expiry(certificate: str) -> float:
     context.verify_mode = ssl.CERT_NONE
     with socket.create_connection((host.strip("[]"), int(port)), timeout=CERTIFICATE_SECONDS) as plain:
         with context.wrap_socket(plain, server_hostname=host.strip("[]")) as connection:
-            found = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
+            found = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
     return found.not_valid_after_utc.timestamp()
 
 
@@ -269,7 +266,7 @@ class Monitor:
         samples = [([outcome], number) for outcome, number in self.outcomes.items()]
         families.counter("ray_monitor_readings_total", "Readings by outcome.", ["outcome"], samples)
         self.certificates.add_to(families)
-        return families.text() + self.declared + (last.text if up else b"")
+        return families.text() + self.declared + (last.text if up and last else b"")
 
 
 # The server
@@ -296,6 +293,7 @@ class Server(ThreadingTCPServer):
 class Handler(BaseHTTPRequestHandler):
     """GET /metrics and GET /-/healthy."""
 
+    server: Server
     timeout = CLIENT_SECONDS
 
     def do_GET(self) -> None:

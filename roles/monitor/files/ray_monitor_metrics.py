@@ -49,7 +49,8 @@ class Families(list[Metric]):
 
     def text(self) -> bytes:
         """The families in Prometheus's text format 0.0.4."""
-        return generate_latest(self)
+        text: bytes = generate_latest(self)
+        return text
 
 
 def declared_metrics(nodes: dict[str, dict[str, Any]]) -> Families:

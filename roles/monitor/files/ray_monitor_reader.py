@@ -76,7 +76,8 @@ class Reader:
         if process:
             process.kill()
             process.wait()
-            process.stdout.close()
+            if process.stdout:
+                process.stdout.close()
             self.errors.close()
 
     def _knock(self) -> None:
@@ -93,6 +94,7 @@ class Reader:
         if process is None or process.poll() is not None:
             self.kill()
             process = self.process = self._start()
+        assert process.stdin and process.stdout
         late = threading.Timer(max(0.0, deadline - time.monotonic()), process.kill)
         late.daemon = True
         late.start()
@@ -105,7 +107,7 @@ class Reader:
             late.cancel()
         if not line.endswith("\n"):
             raise self._died(process, time.monotonic() >= deadline)
-        answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ReadingError(self._sentence(answer), reachable=answer["error"] != "unreachable")
         return answer
@@ -126,10 +128,7 @@ class Reader:
         env = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
             env.pop(name, None)
-        env.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_COLOR_PREFIX="0", NO_COLOR="1")
-        if self.token:
-            env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=self.token)
-        return env
+        return {**env, **_ray_api.helper_variables(self.token)}
 
     def _died(self, process: subprocess.Popen[str], late: bool) -> ReadingError:
         if late:
@@ -141,9 +140,8 @@ class Reader:
         if "RAY_AUTH_TOKEN_PATH is set but" in written:
             message = f"The token file {self.token} is empty or gone, or the user of ray-monitor cannot read it."
             return ReadingError(message, reachable=False)
-        lines = [line.strip() for line in written.splitlines() if line.strip()]
-        telling = [line for line in lines if "Check failed: " in line] or lines[-1:] or ["it wrote nothing"]
-        return ReadingError(f"The reader ended with code {process.returncode}: {telling[0][:300]}", reachable=False)
+        told = _ray_api.last_words(written)
+        return ReadingError(f"The reader ended with code {process.returncode}: {told}", reachable=False)
 
     def _sentence(self, answer: dict[str, Any]) -> str:
         if answer["error"] == "unauthorized" and self.token:
@@ -152,7 +150,7 @@ class Reader:
             return f"The cluster at {self.address} wants a token: set auth_token_path."
         if answer["error"] == "version":
             return f"The Ray of {sys.executable} does not fit the cluster at {self.address}: {answer['message']}"
-        return answer["message"]
+        return str(answer["message"])
 
 
 # The child
@@ -178,7 +176,7 @@ class Connection:
         troubles has the reason under the same key: the rest of the reading is good.
         """
         began = time.monotonic()
-        reading = {"status": _ray_api.read_status(self.client), "troubles": {}}
+        reading: dict[str, Any] = {"status": _ray_api.read_status(self.client), "troubles": {}}
         parts = {"tasks": self._tasks, "storage_seconds": self._storage, "token_auth": self._token_auth}
         for name, read in parts.items():
             try:
@@ -209,7 +207,7 @@ class Connection:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         url = f"{self.dashboard_url.rstrip('/')}/api/authentication_mode"
         with opener.open(url, timeout=DASHBOARD_SECONDS) as answer:
-            return json.load(answer)["authentication_mode"] != "disabled"
+            return bool(json.load(answer)["authentication_mode"] != "disabled")
 
 
 def answer(request: dict[str, Any], connection: Connection | None) -> tuple[dict[str, Any], Connection | None]:

@@ -55,7 +55,7 @@ def test_a_play_reads_groups_and_variables_without_a_warning(bed: Bed) -> None:
 
 
 def test_the_role_keeps_its_templates(bed: Bed) -> None:
-    """The plugin reads the role's ports from a file that Ansible reads again, with trust in its templates."""
+    """Whatever the plugin reads, Ansible reads the role's files with trust in their templates."""
     play = bed.folder / "play.yml"
     tasks = [
         {"ansible.builtin.import_role": {"name": "rayops.cluster.ray_defaults"}},

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node import live as _ray_node
+from ansible_collections.rayops.cluster.plugins.module_utils._node import difference, live
 from tests.unit.module_utils.live_node import Host
 
 
@@ -25,7 +25,8 @@ def host(tmp_path):
 @pytest.fixture
 def older(monkeypatch):
     """Every process is an hour old: none is starting."""
-    monkeypatch.setattr(_ray_node, "started_at", lambda pid: time.time() - 3600 if pid else None)
+    for module in (live, difference):
+        monkeypatch.setattr(module, "started_at", lambda pid: time.time() - 3600 if pid else None)
 
 
 @pytest.fixture

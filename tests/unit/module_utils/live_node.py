@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, restart_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import restart_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
 
 RECORDED = json.loads((Path(__file__).parents[1] / "data" / "processes.json").read_text(encoding="utf-8"))

@@ -16,8 +16,8 @@ def test_only_what_differs_is_kept_in_the_order_found():
     found.add("--block", "set", None)
     assert found and len(found) == 2
     assert found.to_list() == [
-        {"option": "--num-cpus", "declared": "0", "live": "32"},
-        {"option": "--block", "declared": "set", "live": None},
+        {"kind": "option", "option": "--num-cpus", "declared": "0", "live": "32"},
+        {"kind": "option", "option": "--block", "declared": "set", "live": None},
     ]
 
 
@@ -43,7 +43,7 @@ def test_zero_and_false_are_values_and_none_is_not():
 def test_the_diff_shows_each_side():
     found = Differences()
     found.add("--num-cpus", "8", "4")
-    found.add("other Ray on this host, raylet 7", None, "10.0.0.9:6379")
+    found.add("other Ray on this host, raylet 7", None, "10.0.0.9:6379", "foreign")
     diff = found.diff("Ray worker node")
     assert diff["before"] == "--num-cpus: 4\nother Ray on this host, raylet 7: 10.0.0.9:6379\n"
     assert diff["after"] == "--num-cpus: 8\n"

@@ -46,9 +46,10 @@ def test_the_line_that_tells_most(log, line):
 
 
 def test_a_line_without_end_takes_no_time():
-    began = time.monotonic()
+    """Where each byte is looked at for each other one, it takes hours."""
+    began = time.process_time()
     assert facts.telling_line("a" * 1000000 + "\n" + "a." * 500000) == ""
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 30
 
 
 def test_only_what_says_so_is_corrupt():

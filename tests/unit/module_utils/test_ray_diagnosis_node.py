@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import http.server
 import os
@@ -35,7 +36,9 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node import hardwa
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user
 
+CLONE_NEWNS = 0x00020000
 PACKAGES = "lib/python3.11/site-packages"
 OWN, FOREIGN, LOST = "a" * 56, "b" * 56, "c" * 56
 PROGRAM = "import sys, time\nprint(1, flush=True)\ntime.sleep(120)\n"
@@ -366,10 +369,25 @@ def test_full_shared_memory(host, monkeypatch):
     assert host.findings()["store_too_large"].person == "lower it."
     monkeypatch.setattr(hardware, "file_system_of", lambda path: "nfs4")
     assert "leave plasma_directory out" in host.findings()["plasma_shared"].person
-    monkeypatch.undo()
-    host.config["object_store"] = {"memory": size - 4096}
-    monkeypatch.setattr(node_module.facts, "visible_bytes", lambda path: (8192, f"{path}/other"))
-    assert host.findings()["shm_full"].person.startswith("remove what nobody uses, /dev/shm/other first")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_shared_memory_full_of_others(host):
+    """A file system of its own, which only one process sees."""
+
+    def look() -> tuple[list[str], str]:
+        assert ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
+        for command in ("mount --make-rprivate /", "mount -t tmpfs -o size=128m tmpfs /dev/shm"):
+            subprocess.run(command.split(), check=True)
+        Path("/dev/shm/small").write_bytes(bytes(4096))
+        without = list(host.findings())
+        Path("/dev/shm/other").write_bytes(bytes(64 << 20))
+        return without, host.findings()["shm_full"].person
+
+    host.config["object_store"] = {"memory": 100 << 20}
+    without, person = as_user("root", look, 60)
+    assert "shm_full" not in without
+    assert person.startswith("remove what nobody uses, /dev/shm/other first")
 
 
 def test_stale_files(host):

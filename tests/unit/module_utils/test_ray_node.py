@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import (
     all_differences,
-    is_secret,
-    redis_password,
+    can_wait,
+    other_environment,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret, redis_password
+from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Difference, Differences
 from tests.unit.module_utils.live_node import as_dict
 
 
@@ -203,3 +205,46 @@ def test_a_unit_that_is_not_installed_is_a_start(host):
     host.unit.exists = host.unit.enabled = False
     found, action = all_differences(host.live())
     assert action == "start" and not {"unit file", "enabled", "timers"} & set(as_dict(found))
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "waits"),
+    [
+        ("option", "--num-cpus", True),
+        ("option", "--dashboard-port", True),
+        ("option", "--port", False),
+        ("option", "--num-cpus-x", False),
+        ("environment", "environment NCCL_DEBUG", True),
+        ("environment", "environment RAY_gcs_storage", False),
+        ("environment", "environment RAY_AUTH_MODE", False),
+        ("environment", "environment RAY_REDIS_ADDRESS", False),
+        ("limit", "LimitNOFILE", True),
+        ("unit", "unit file", True),
+        ("enabled", "enabled", True),
+        ("timers", "timers", True),
+        ("executable", "executable", False),
+        ("token", "auth token", False),
+        ("health", "health", False),
+        ("raylet", "raylet", False),
+        ("foreign", "other Ray on this host, raylet 7", False),
+        ("restart", "restart", False),
+    ],
+)
+def test_what_a_head_can_wait_with(kind, option, waits):
+    own = Difference("option", "--num-gpus", "1", "0")
+    found = Differences([own, Difference(kind, option, "1", "2")])
+    assert can_wait(found, "restart") is waits
+    assert not can_wait(found, "start") and not can_wait(found, "reload")
+
+
+def test_the_environment_that_runs(host, tmp_path):
+    assert other_environment(host.live()) == ""
+    host.run()
+    assert other_environment(host.live()) == ""
+    host.config["ray"]["environment"] = "/opt/ray/9.9.9"
+    node = host.live()
+    assert other_environment(node) == str(tmp_path)
+    # A process may show what it likes.
+    for shown in ("/tmp/{{ 1 }}/bin/ray", "/tmp/../etc/bin/ray", "bin/ray", "/tmp/x/bin/ray\n", "/tmp/x/bin/sh"):
+        node.supervisor.argv[:] = [shown, "start"]
+        assert other_environment(node) == ""

@@ -14,11 +14,11 @@ from contextlib import suppress
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import (
     all_differences,
-    ray_version,
     restart_differences,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess, ray_processes
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
@@ -54,7 +54,7 @@ def test_who_answers_in_the_agents_place_does_not_hold_anybody_up(host, agent, a
     def serve():
         with suppress(OSError), server.accept()[0] as connection:
             if answer == b"drip":
-                for _second in range(100):
+                for _piece in range(1000):
                     connection.sendall(b"H")
                     time.sleep(0.1)
             connection.sendall(answer % agent.server_port if b"%d" in answer else answer)
@@ -65,7 +65,8 @@ def test_who_answers_in_the_agents_place_does_not_hold_anybody_up(host, agent, a
         threading.Thread(target=serve, daemon=True).start()
         began = time.monotonic()
         assert node.health(timeout=0.5).startswith("not alive (")
-        assert time.monotonic() - began < 4
+        # What drips would go on for 100 s.
+        assert time.monotonic() - began < 50
 
 
 def test_the_program_that_runs_is_systemds_word(host):

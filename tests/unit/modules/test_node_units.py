@@ -85,7 +85,9 @@ def running(host, server, **facts):
 def test_a_stopped_unit_is_enabled_and_started(host, node_units):
     result = node_units()
     assert result["changed"] and host.calls() == ["enable", "start"]
-    assert result["differences"] == [{"option": "demo.service", "declared": "runs with its files", "live": "stopped"}]
+    assert result["differences"] == [
+        {"kind": "unit", "option": "demo.service", "declared": "runs with its files", "live": "stopped"}
+    ]
     assert result["diff"]["before"] == "demo.service: stopped\n"
 
 
@@ -174,3 +176,16 @@ def test_a_unit_that_does_not_listen_in_time_shows_its_last_words(host, node_uni
     result = node_units(timeout=1, listens=[{"address": "127.0.0.1", "port": port, "variable": "demo_port"}])
     assert result["failed"] and f"does not listen on 127.0.0.1:{port}" in result["msg"]
     assert "cannot bind: the last words" in result["msg"]
+
+
+@pytest.mark.parametrize(("facts", "forgotten"), [
+    ({"active": "failed"}, True), ({"stale": "yes"}, True), ({"load": "not-found"}, False),
+    ({"active": "active"}, False),
+])
+def test_what_is_gone_is_forgotten(host, node_units, facts, forgotten):
+    host.show(**facts)
+    assert node_units(state="absent", check_mode=True)["changed"] is forgotten
+    assert host.calls() == []
+    assert node_units(state="absent")["changed"] is forgotten
+    assert host.calls() == (["daemon-reload"] if forgotten else [])
+    assert ("reset-failed -- demo.service" in (host.directory / "calls").read_text()) is forgotten

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import packed
+
 MARKER = ".rayops-environment.json"
 
 
@@ -306,3 +308,42 @@ def test_a_second_installation_waits_for_the_first(ray_environment_module, optio
             assert not path.exists(), "it did not wait"
             fcntl.flock(lock, fcntl.LOCK_UN)
             assert second.result()["ray_version"] == "9.9.9"
+
+
+def test_bytecode_is_not_waited_for(ray_environment_module, options, tmp_path, monkeypatch):
+    """It is begun last, ended before anything changes, and comes for all but the libraries on top of Ray."""
+    calls = tmp_path / "calls"
+    for name in ("systemctl", "systemd-run"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(
+            f'#!/bin/sh\necho {name} "$@" $(cat {options["path"]}/{MARKER} 2> /dev/null | cut -c1-12) >> {calls}\n'
+            f'while test $# != 0 && test "$1" != --; do shift; done\n'
+            f'test {name} = systemctl || {{ shift; exec "$@"; }}\n'
+        )
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    wheels = Path(options["wheelhouse"])
+    make_wheel(wheels, "ray", "9.9.9", {"ray/core.py": "", "ray/data/big.py": ""})
+    make_wheel(wheels, "extra", "1.0", {"extra/data/small.py": ""})
+    ray_environment_module({**options, "packages": ["ray==9.9.9", "extra"]})
+    stopped, started = calls.read_text().splitlines()
+    assert stopped == "systemctl stop -- ray-bytecode.service"
+    assert "--property=Nice=19" in started and started.endswith('{"packages":')
+    found = {path.name.split(".")[0] for path in Path(options["path"]).rglob("*.pyc")}
+    assert found >= {"core", "small"} and "big" not in found
+    # Whether it ran decides nothing.
+    assert not ray_environment_module({**options, "packages": ["ray==9.9.9", "extra"]})["changed"]
+    assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_wheelhouse_is_packed_once(wheelhouse):
+    archive = Path(packed(f"{wheelhouse}/"))
+    first = archive.stat().st_ino
+    assert packed(str(wheelhouse)) == str(archive) and archive.stat().st_ino == first
+    with tarfile.open(archive) as stream:
+        assert {Path(name).name for name in stream.getnames()} >= {"ray-9.9.9-py3-none-any.whl"}
+        assert all(member.isreg() or member.isdir() for member in stream)
+    time.sleep(0.01)
+    make_wheel(wheelhouse, "more", "1.0")
+    assert packed(str(wheelhouse)) == str(archive) and archive.stat().st_ino != first
+    assert [path.name for path in wheelhouse.parent.iterdir() if path.name.startswith(".wheelhouse")] == []

@@ -167,7 +167,7 @@ def test_the_file_is_read_where_no_config_is_given(systemd, ray_node, tmp_path):
     path = tmp_path / "worker-node.yaml"
     path.write_text("network: {head_address: 'demo-head:6379'}\nauth: {token_path: /x}\nresources: {CPU: 3}\n")
     result = ray_node(config_file=str(path))
-    assert {"option": "--num-cpus", "declared": "3", "live": None} in result["differences"]
+    assert {"kind": "option", "option": "--num-cpus", "declared": "3", "live": None} in result["differences"]
     path.write_text("[")
     result = ray_node(config_file=str(path))
     assert result["failed"] and result["msg"].startswith(f"worker-node.yaml: {path} is not valid YAML: ")
@@ -280,7 +280,7 @@ def test_a_host_without_systemd(ray_node, config, monkeypatch, tmp_path):
 def test_another_node_on_the_host(systemd, ray_node, config, foreign):
     option = f"other Ray on this host, raylet {foreign.pid}"
     result = ray_node(config, other_nodes="stop")
-    assert {"option": option, "declared": None, "live": "10.0.0.99:6379"} in result["differences"]
+    assert {"kind": "foreign", "option": option, "declared": None, "live": "10.0.0.99:6379"} in result["differences"]
     result = ray_node(config, other_nodes="ignore")
     assert result["action"] == "start" and not [item for item in result["differences"] if "other Ray" in item["option"]]
     assert foreign.poll() is None

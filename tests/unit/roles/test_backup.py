@@ -21,9 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.conftest import free_ports
+from tests.unit.conftest import free_ports, install_backup_program
 
-PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "head" / "files" / "ray_backup.py"
 BACKUPS = 20
 
 # Counts in both databases by turns, the one never more than one ahead, and says how far it came. The other kind makes
@@ -37,7 +36,7 @@ client = GcsClient(address=address)
 jobs = gcs_service_pb2_grpc.JobInfoGcsServiceStub(grpc.insecure_channel(address))
 number = 0
 while kind == "fill":
-    client.internal_kv_put(b"%d" % (number % 500), b"%09d" % number * 20000, True, b"fill")
+    client.internal_kv_put(b"%d" % (number % 100), b"%09d" % number * 20000, True, b"fill")
     number += 1
 while True:
     client.internal_kv_put(b"%09d" % number, b"", True, b"count")
@@ -97,6 +96,7 @@ class Program:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.program = install_backup_program(directory / "libexec")
         self.token = directory / "auth_token"
         self.token.write_text("a token")
 
@@ -107,7 +107,7 @@ class Program:
         return json.loads(output)
 
     def start(self, verb: str, *arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-I", str(PROGRAM), verb, *map(str, arguments)]
+        command = [sys.executable, "-I", str(self.program), verb, *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def save(self, state: Path, keep: int = BACKUPS) -> dict:
@@ -177,11 +177,11 @@ def test_each_backup_under_load_is_one_moment_of_both_databases(gcs, program, ra
 def test_a_program_that_is_ended_lets_the_gcs_go_on(gcs, program):
     # A pause that would not end.
     source = (
-        f"import runpy, signal, sys, time; module = runpy.run_path({str(PROGRAM)!r})\n"
-        f"pid = module['lock_holder']({str(gcs.state)!r})\n"
+        f"import os, runpy, signal, sys, time; runpy.run_path({str(program.program)!r})\n"
+        f"import state; pid = state.lock_holder(os.open({str(gcs.state)!r}, os.O_RDONLY))\n"
         "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))\n"
-        f"with module['paused']({str(gcs.state)!r}, pid, ''):\n"
-        " print(module['states'](pid), flush=True); time.sleep(60)"
+        f"with state.paused({str(gcs.state)!r}, pid, ''):\n"
+        " print(state.states(pid), flush=True); time.sleep(60)"
     )
     for ending in ("term", "limit"):
         process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

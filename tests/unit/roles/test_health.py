@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The program that looks after a node, rendered as by role ray: a stand-in of systemctl, and real processes."""
+"""The program that looks after a node: a stand-in of systemctl, and real processes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -18,10 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jinja2
 import pytest
 
-TEMPLATE = Path(__file__).resolve().parents[3] / "roles" / "ray" / "templates" / "ray-health.py.j2"
+PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "ray" / "files" / "ray_health.py"
 # Like `ray start` it goes on when its raylet has ended without an error.
 RAY_START = "import subprocess, sys, time; print(subprocess.Popen([sys.argv[1], '60']).pid, flush=True); time.sleep(60)"
 # "systemctl kill" kills what is the unit's main process at that time.
@@ -48,8 +48,7 @@ class Node:
         systemctl = directory / "systemctl"
         systemctl.write_text(SYSTEMCTL.format(directory))
         systemctl.chmod(0o755)
-        variables = {"_ray_node_type": "worker", "_ray_ports": {"dashboard_agent_listen": 1}, "ray_start_timeout": 120}
-        text = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(variables)
+        text = PROGRAM.read_text(encoding="utf-8")
         assert "WATCH, LOOK = 30, 0.5" in text
         (directory / "health.py").write_text(text.replace("WATCH, LOOK = 30, 0.5", "WATCH, LOOK = 5, 0.1"))
 
@@ -69,7 +68,8 @@ class Node:
     def run(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
         return subprocess.Popen(
-            [sys.executable, "-I", self.directory / "health.py"], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-I", self.directory / "health.py", "--unit", "ray-worker.service", "--port", "1",
+             "--grace", "180"], env=environment, stdout=subprocess.PIPE, text=True
         )
 
 
@@ -155,19 +155,16 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(("agent", "alive", "seconds"), [
-    (Agent(OK, b"Content-Length: 7\r\n\r\nsuccess"), True, 1),
-    (Agent(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), False, 1),
-    (Agent(*[b"x" * 60000] * 10000), False, 1),
-    (Agent(*[b"H"] * 60, pause=0.5), False, 7),
-    (Agent(b""), False, 1),
+    (Agent(OK, b"Content-Length: 7\r\n\r\nsuccess"), True, 25),
+    (Agent(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), False, 25),
+    (Agent(*[b"x" * 60000] * 10000), False, 25),
+    (Agent(*[b"H"] * 60, pause=0.5), False, 25),
+    (Agent(b""), False, 25),
 ], ids=["well", "ill", "endless", "slow", "silent"])
 def test_what_the_agents_port_answers(tmp_path, agent, alive, seconds):
-    text = jinja2.Template(TEMPLATE.read_text(encoding="utf-8")).render(
-        {"_ray_node_type": "worker", "_ray_ports": {"dashboard_agent_listen": agent.port}, "ray_start_timeout": 120})
-    namespace: dict = {}
-    exec(text.partition("for attempt in")[0], namespace)
+    namespace = runpy.run_path(str(PROGRAM))
     began = time.monotonic()
-    assert namespace["alive"]() is alive
+    assert namespace["alive"](agent.port) is alive
     assert time.monotonic() - began < seconds
     assert agent.requests[0].startswith(b"GET /api/local_raylet_healthz HTTP/1.0\r\n")
 

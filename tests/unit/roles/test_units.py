@@ -25,13 +25,15 @@ PLAY = """
     - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
     - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: variables}
     - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: variables}
+    - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: files}
+      check_mode: true
+      diff: true
+      vars:
+        _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
     - ansible.builtin.copy:
         dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ files | selectattr('path', 'match', '/etc/systemd/system/') | to_json }}"
+        content: "{{ ray_written.diff | to_json }}"
         mode: "0600"
-      vars:
-        ray_start: "{{ _head_start if _ray_is_head else _worker_start }}"
-        files: "{{ _ray_files + (_head_files + _head_backup_files if _ray_is_head else []) }}"
 - hosts: bad
   gather_facts: false
   tasks:
@@ -66,18 +68,19 @@ def run(play: Path, inventory: dict, **variables: str) -> subprocess.CompletedPr
 @pytest.fixture(scope="module", name="hosts")
 def hosts_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """The services of each host, by name: the text of the file."""
-    # The play lies as the files of a role do: its templates are found as those of role head.
-    (tmp_path_factory.mktemp("roles", numbered=False) / "ray").symlink_to(ROLES / "ray")
-    directory = tmp_path_factory.getbasetemp() / "roles" / "head"
-    directory.mkdir()
-    (directory / "templates").symlink_to(ROLES / "head" / "templates")
+    # Templates and files beside the play are found as those of role head.
+    directory = tmp_path_factory.mktemp("head")
+    for name in ("templates", "files"):
+        (directory / name).symlink_to(ROLES / "head" / name)
     (directory / "play.yml").write_text(PLAY)
     done = run(directory / "play.yml", HOSTS, directory=str(directory))
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
     for path in directory.glob("*.json"):
-        files = [item for item in json.loads(path.read_text()) if item.get("state") != "absent"]
-        found[path.stem] = {Path(item["path"]).name: item["content"] for item in files}
+        found[path.stem] = {
+            Path(item["after_header"]).name: item["after"] for item in json.loads(path.read_text())
+            if item["after_header"].startswith("/etc/systemd/system/")
+        }
     return found
 
 

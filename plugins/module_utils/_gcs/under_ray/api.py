@@ -4,9 +4,10 @@
 
 """The part that talks to Ray: reads a cluster.
 
-Ansible's interpreter imports this file only for its source: _ray_cluster sends that to the Python of Ray's
-environment, where run() answers one request with one line of JSON. ray is therefore imported inside functions.
-GcsClient and the autoscaler's protocol are semi-private interfaces of Ray (read on 2.60): all uses of them are here.
+The files of this package run under the Python of Ray's environment: _gcs.environment sends their source there, and
+run() answers one request with one line of JSON. Ansible's interpreter imports them too: functions alone import ray.
+GcsClient, the autoscaler's protocol and the like are private interfaces of Ray: all uses of them are in this package.
+The exporter has this one file beside it, as _ray_api: it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import Any, Callable, Iterable
 
+# The versions of Ray that these files were tried with, the oldest and the newest: by tests/unit/module_utils.
+TRIED = ("2.57.0", "2.60.0")
 POLL_SECONDS = 0.2
 RPC_SECONDS = 5
 ACCELERATORS = ("GPU", "NPU")
@@ -70,7 +73,10 @@ def raise_if_final(error: Exception) -> None:
         text = " ".join(str(error).split())
         raise HelperError("version", text) from error
     if isinstance(error, (ImportError, AttributeError, TypeError)):
-        text = f"Ray {sys.modules['ray'].__version__} does not have an interface that is needed: {reason(error)}."
+        text = (
+            f"Ray {sys.modules['ray'].__version__} does not have an interface that is needed: {reason(error)}. "
+            f"Tried were Ray {TRIED[0]} to {TRIED[-1]}."
+        )
         raise HelperError("version", text) from error
 
 
@@ -82,6 +88,23 @@ def reason(error: BaseException) -> str:
     """The first line of an error, without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.strip().splitlines()[0].rstrip(".")
+
+
+# Around a process that uses these files
+
+
+def helper_variables(token_path: str | None) -> dict[str, str]:
+    """What it needs in its environment. token_path: the file with the cluster's token; None for no token."""
+    token = {"RAY_AUTH_TOKEN_PATH": token_path} if token_path else {}
+    mode = {"RAY_AUTH_MODE": "token" if token else "disabled", **token}
+    return {**mode, "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "NO_COLOR": "1"}
+
+
+def last_words(errors: str) -> str:
+    """Of what it wrote before it died, the line that tells most."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    telling = [line.partition("Check failed: ")[2] for line in lines if "Check failed: " in line]
+    return (telling or lines[-1:] or ["it wrote nothing"])[0][:300]
 
 
 # Reading the cluster
@@ -126,7 +149,7 @@ def read_nodes(client: Any) -> list[dict[str, Any]]:
 def read_draining(client: Any, nodes: Any) -> dict[str, int]:
     """The nodes that drain, by their ids, and until when, in milliseconds since the epoch; 0 where Ray does not say."""
     if hasattr(client, "get_draining_nodes"):
-        return client.get_draining_nodes(timeout=RPC_SECONDS)
+        return dict(client.get_draining_nodes(timeout=RPC_SECONDS))
     # Before Ray 2.60: gcs.proto NodeSnapshot, DRAINING = 3.
     return {node.node_id.hex(): 0 for node in nodes if node.state_snapshot.state == 3}
 
@@ -205,7 +228,7 @@ def count_tasks(service: Any, seconds: float) -> dict[str, int]:
         wanted = [filters.StateFilter(state=state, predicate=predicate) for state in states]
         request = GetTaskEventsRequest(limit=0, filters=filters(exclude_driver=True, state_filters=wanted))
         try:
-            return service.GetTaskEvents(request, timeout=max(0, deadline - time.monotonic())).num_truncated
+            return int(service.GetTaskEvents(request, timeout=max(0, deadline - time.monotonic())).num_truncated)
         except grpc.RpcError as error:
             raise HelperError("tasks", f"the GCS does not count them in {seconds:g} s: {error.details()}") from error
 
@@ -302,7 +325,7 @@ def status(request: dict[str, Any]) -> dict[str, Any]:
         lacking = missing(found["nodes"], found["resources"]["total"], wait)
         if not lacking:
             return found
-        if time.time() >= deadline:
+        if deadline is None or time.time() >= deadline:
             raise HelperError("missing", explain(found["nodes"], lacking, wait, request["timeout"]), status=found)
         time.sleep(POLL_SECONDS)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a node holds, and how it is emptied. Runs where _ray_api runs: in Ray's environment.
+"""What a node holds, and how it is emptied. Runs under the Python of Ray's environment.
 
 Ray has no public call for what a node holds: its raylet and the GCS are asked as Ray's own dashboard asks them (read on
 2.60, protobuf/node_manager.proto and gcs_service.proto).

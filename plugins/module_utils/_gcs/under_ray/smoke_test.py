@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The smoke test: work on every CPU, GPU and NPU of a cluster. Runs where _ray_api runs: in Ray's environment."""
+"""The smoke test: work on every CPU, GPU and NPU of a cluster. Runs under the Python of Ray's environment."""
 
 from __future__ import annotations
 
@@ -170,7 +170,8 @@ def check_result(ref: Any, task: dict[str, Any], size: int) -> tuple[float, floa
     problem = wrong(task, seen, data, size)
     if problem:
         raise HelperError("task", f"The {what} returned a wrong result: {problem}.")
-    return seen["span"]
+    start, end = seen["span"]
+    return start, end
 
 
 def wrong(task: dict[str, Any], seen: dict[str, Any], data: bytes, size: int) -> str:

@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_packages
+short_description: Install the distribution's packages, and take back those that came
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Installs packages with apt, and writes down which ones that brings, before it does. Their services are not started.
+  - Removes what is written down, and no other package, as far as nothing else has come to need it.
+options:
+  records:
+    description: A directory of root's, for what is written down.
+    type: path
+    required: true
+  state:
+    description: V(absent) removes all packages that are written down, whatever O(names) says.
+    type: str
+    choices: [present, absent]
+    default: present
+  names:
+    description: The packages to install.
+    type: list
+    elements: str
+    default: []
+  optional:
+    description: More of them, if the distribution has them.
+    type: list
+    elements: str
+    default: []
+  recommends:
+    description: Whether packages that these recommend are installed, too.
+    type: bool
+    default: true
+  users:
+    description: Users that the packages make and do not remove. They go with the packages, if these made them.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns the packages that come or go.
+    support: full
+  idempotent:
+    description: When run twice in a row outside check mode, the second run changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install Prometheus
+  rayops.cluster.node_packages:
+    names: [prometheus]
+    records: /var/lib/rayops
+"""
+
+RETURN = r"""
+installed:
+  description: What came, or would come.
+  type: list
+  elements: str
+  returned: success
+removed:
+  description: What went, or would go.
+  type: list
+  elements: str
+  returned: success
+kept:
+  description: What is written down and stays, since something else needs it or the host has no dpkg.
+  type: list
+  elements: str
+  returned: success
+left:
+  description: What of O(names) was only written down, on a host without apt.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+_STATUS = r"${db:Status-Status}\t${Package}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
+# A new package in a simulation, apt-get(8); of one that is upgraded the old version comes first.
+_NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
+_POLICY = "/usr/sbin/policy-rc.d"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One that dpkg knows. needs: for each of its dependencies the names that satisfy it."""
+
+    status: str
+    provides: frozenset[str]
+    needs: tuple[frozenset[str], ...]
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether its files are there."""
+        return self.status not in ("not-installed", "config-files")
+
+
+def _names(relation: str) -> Iterator[frozenset[str]]:
+    """A field such as `libc6 (>= 2.36), default-mta | mail-transport-agent`, deb-control(5), without versions."""
+    for group in relation.split(","):
+        names = frozenset(word.split()[0].partition(":")[0] for word in group.split("|") if word.strip())
+        if names:
+            yield names
+
+
+def parse(status: str) -> dict[str, Package]:
+    """The answer of dpkg-query."""
+    found = {}
+    for line in status.splitlines():
+        state, name, provides, needs = line.split("\t")
+        # The same package for another architecture needs no less.
+        if name not in found or not found[name].unpacked:
+            found[name] = Package(state, frozenset().union({name}, *_names(provides)), tuple(_names(needs)))
+    return found
+
+
+def removable(packages: dict[str, Package], noted: set[str]) -> set[str]:
+    """Those of the noted packages that nothing else needs."""
+    going = {name for name in noted if name in packages and packages[name].status != "not-installed"}
+    while True:
+        stays = {name for name, package in packages.items() if package.unpacked and name not in going}
+        there = frozenset().union(*(packages[name].provides for name in stays))
+        broken = [need for name in stays for need in packages[name].needs if not need & there]
+        needed = {name for name in going if packages[name].unpacked
+                  and any(need & packages[name].provides for need in broken)}
+        if not needed:
+            return going
+        going -= needed
+
+
+class NodePackages:
+    """The packages of this host, and what is written down of them."""
+
+    def __init__(self, module: AnsibleModule):
+        self.module = module
+        self.records = Path(module.params["records"])
+        self.noted_packages = self.records / "packages"
+        self.noted_users = self.records / "users"
+        self.answer: dict[str, list[str]] = {"installed": [], "removed": [], "kept": [], "left": []}
+
+    def install(self) -> None:
+        """Install what is missing."""
+        params = self.module.params
+        if not shutil.which("apt-get"):
+            self.answer["left"] = sorted(params["names"])
+            self._note(params["names"])
+            return
+        if not self._missing(params["names"]):
+            return
+        if not self.module.check_mode:
+            self._run("apt-get", "update", "-qq")
+        known = [name for name in params["optional"] if self._run("apt-cache", "show", name, check=False) is not None]
+        missing = self._missing([*params["names"], *known])
+        options = [] if params["recommends"] else ["--no-install-recommends"]
+        # A check cannot refresh a new host's lists, in which the packages may be missing.
+        simulated = self._run("apt-get", "install", "--simulate", *options, *missing, check=not self.module.check_mode)
+        self.answer["installed"] = _NEW.findall(simulated or "") or missing
+        if not self.module.check_mode:
+            # Before it is done: a run that dies in between has written down what it left.
+            self._note(_NEW.findall(simulated or ""))
+            with self._services_rest():
+                self._run("apt-get", "install", "--yes", "-qq", "-o", "DPkg::Lock::Timeout=60",
+                          "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
+                          *options, *missing)
+
+    def remove(self) -> None:
+        """Remove what is written down, and the users that came with it."""
+        noted = set(_words(self.noted_packages))
+        if not noted:
+            return
+        if not shutil.which("dpkg"):
+            self.answer["kept"] = sorted(noted)
+            return
+        packages = self._packages()
+        going = removable(packages, noted)
+        self.answer["removed"] = sorted(going)
+        self.answer["kept"] = sorted(name for name in noted - going if name in packages and packages[name].unpacked)
+        if self.module.check_mode:
+            return
+        if going:
+            self._run("dpkg", "--purge", *sorted(going))
+        if not self.answer["kept"]:
+            before = set(_words(self.noted_users))
+            for name in self.module.params["users"]:
+                with contextlib.suppress(KeyError):
+                    if pwd.getpwnam(name) and name not in before:
+                        self._run("userdel", name)
+
+    def _packages(self) -> dict[str, Package]:
+        return parse(self._run("dpkg-query", "--show", "--showformat", _STATUS) or "")
+
+    def _missing(self, names: list[str]) -> list[str]:
+        packages = self._packages()
+        return [name for name in names if name not in packages or packages[name].status != "installed"]
+
+    def _note(self, names: list[str]) -> None:
+        if self.module.check_mode:
+            return
+        self.records.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.noted_users.exists():
+            self.noted_users.write_text("".join(f"{user.pw_name}\n" for user in pwd.getpwall()), encoding="utf-8")
+        new = set(names).difference(_words(self.noted_packages))
+        with self.noted_packages.open("a", encoding="utf-8") as stream:
+            stream.writelines(f"{name}\n" for name in sorted(new))
+
+    @contextlib.contextmanager
+    def _services_rest(self) -> Iterator[None]:
+        """No service is started with the distribution's own settings meanwhile; a policy of the site's comes back."""
+        with contextlib.ExitStack() as stack:
+            if os.path.lexists(_POLICY):
+                os.rename(_POLICY, f"{_POLICY}.rayops")
+                stack.callback(os.rename, f"{_POLICY}.rayops", _POLICY)
+            else:
+                stack.callback(os.unlink, _POLICY)
+            with open(_POLICY, "w", encoding="utf-8") as stream:
+                stream.write("#!/bin/sh\nexit 101\n")
+            os.chmod(_POLICY, 0o755)
+            yield
+
+    def _run(self, *command: str, check: bool = True) -> str | None:
+        """What a command prints; None where it failed and that is no error."""
+        code, output, errors = self.module.run_command(
+            list(command), environ_update={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        )
+        if code and check:
+            words = " ".join((errors or output).split()[-60:])
+            self.module.fail_json(msg=f"{' '.join(command)} failed on this host: {words}", stdout=output, stderr=errors)
+        return None if code else str(output)
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "records": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "optional": {"type": "list", "elements": "str", "default": []},
+            "recommends": {"type": "bool", "default": True},
+            "users": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    packages = NodePackages(module)
+    (packages.install if module.params["state"] == "present" else packages.remove)()
+    answer = packages.answer
+    diff = {"before": "".join(f"{name}\n" for name in answer["removed"]),
+            "after": "".join(f"{name}\n" for name in answer["installed"])}
+    module.exit_json(changed=bool(answer["installed"] or answer["removed"]), diff=diff, **answer)
+
+
+if __name__ == "__main__":
+    main()

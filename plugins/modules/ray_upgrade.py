@@ -1,0 +1,224 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ray_upgrade
+short_description: Try what a Ray node is to run, keep what it runs, and go back to that
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Works on an environment, and on the files that say what a node runs, its unit, its declared state and the unit of
+    its backups. No node is started or stopped, and systemd does not read its units anew.
+options:
+  state:
+    description:
+      - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails.
+      - V(kept) copies the files of the node to O(path), unless they name O(environment) already, as after a run that
+        was interrupted, or are not there.
+      - V(present) fails unless files are kept, and Ray can be imported in the environment that they name.
+      - V(restored) puts the kept files back.
+    type: str
+    choices: [tried, kept, present, restored]
+    required: true
+  node_type:
+    description: Which node of this host it is about.
+    type: str
+    choices: [head, worker]
+  environment:
+    description: The environment that is to run.
+    type: path
+  version:
+    description: The version of Ray that it must hold.
+    type: str
+  packages:
+    description: Requirements whose packages it must hold, too, each with all modules that it brings.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: The user who runs Ray.
+    type: str
+    default: ray
+  path:
+    description: The directory of what is kept, root's alone.
+    type: path
+    default: /etc/ray/previous
+  config_dir:
+    description: Where the node's declared state lies.
+    type: path
+    default: /etc/ray
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+  idempotent:
+    description: When run twice in a row outside check mode, the second run changes nothing.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Keep what runs
+  rayops.cluster.ray_upgrade:
+    state: kept
+    node_type: worker
+    environment: /opt/ray/2.60.0
+"""
+
+RETURN = r"""
+files:
+  description: The files that were kept or put back.
+  type: list
+  elements: str
+  returned: success
+environment:
+  description: The environment that was tried, or that the kept unit names; null for none.
+  type: str
+  returned: success
+"""
+
+import filecmp
+import inspect
+import os
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._environment import import_check
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, harmless, run
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, read_regular
+
+UNITS = "/etc/systemd/system"
+PROGRAM = re.compile(r"^ExecStart=(/\S+)/bin/ray ", re.MULTILINE)
+# Seconds that Ray and a few large packages have, on a cold and slow disk.
+PATIENCE = 300
+
+
+class UpgradeError(Exception):
+    """What is to run does not work. The message is one sentence."""
+
+
+class Previous:
+    """What a node ran before, and what it runs."""
+
+    def __init__(self, module: AnsibleModule):
+        self.module, self.path = module, module.params["path"]
+        node_type = module.params["node_type"]
+        self.unit = f"{UNITS}/ray-{node_type}.service"
+        self.needed = [self.unit, f"{module.params['config_dir']}/{node_type}-node.yaml"]
+        # The last one names the version, too, on a head that makes backups.
+        self.files = [*self.needed, f"{UNITS}/ray-backup.service"]
+
+    def kept(self, file: str) -> str:
+        """Where a file is kept."""
+        return os.path.join(self.path, os.path.basename(file))
+
+    def environment(self) -> str | None:
+        """The environment that the kept unit names."""
+        return environment_of(self.kept(self.unit))
+
+    def keep(self) -> list[str]:
+        """Keep the files of a node that runs another environment; returns them."""
+        if environment_of(self.unit) in (None, self.module.params["environment"]):
+            return []
+        if not self.module.check_mode:
+            with opened(self.path, 0o750):
+                pass
+        return self._copy([(file, self.kept(file)) for file in self.files])
+
+    def restore(self) -> list[str]:
+        """Put the kept files back; returns them."""
+        return self._copy([(self.kept(file), file) for file in self.files])
+
+    def _copy(self, pairs: list[tuple[str, str]]) -> list[str]:
+        copied = []
+        for source, target in pairs:
+            if not os.path.exists(source) or os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
+                continue
+            copied.append(source)
+            if not self.module.check_mode:
+                self.module.preserved_copy(source, f"{target}.new")
+                os.replace(f"{target}.new", target)
+        return copied
+
+    def check(self) -> None:
+        """Fail unless there is something to go back to; raises UpgradeError."""
+        environment = self.environment()
+        try:
+            if not environment or not all(os.path.exists(self.kept(file)) for file in self.needed):
+                raise UpgradeError("No unit and no declared state are kept.")
+            imported_version(environment, self.module.params["user"], [])
+        except UpgradeError as error:
+            raise UpgradeError(
+                f"{self.path} names no environment that works: there was no upgrade, or it was removed. Declare the "
+                f"version that is wanted, and run rayops.cluster.upgrade without ray_rollback. ({error})"
+            ) from None
+
+
+def environment_of(unit: str) -> str | None:
+    """The environment that the file of a unit names; None for none."""
+    try:
+        found = PROGRAM.search(read_regular(unit).decode())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found.group(1) if found else None
+
+
+def imported_version(environment: str, user: str, packages: list[str]) -> str:
+    """Import Ray and packages in an environment, as a user; returns Ray's version, or raises UpgradeError."""
+    python = os.path.join(environment, "bin", "python")
+    try:
+        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check))
+    except TimeoutError:
+        raise UpgradeError(f"{environment} was not imported within {PATIENCE} s.") from None
+    except (GuestError, OSError) as error:
+        raise UpgradeError(f"{python} cannot be run: {error}") from None
+    if code:
+        words = [line.strip() for line in errors.splitlines() if line.strip()] or ["it wrote nothing"]
+        raise UpgradeError(f"{environment} does not work: {harmless(words[-1][:1000])}")
+    return str(harmless((output.splitlines() or [""])[-1][:100]))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"choices": ["tried", "kept", "present", "restored"], "required": True},
+            "node_type": {"type": "str", "choices": ["head", "worker"]},
+            "environment": {"type": "path"},
+            "version": {"type": "str"},
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "user": {"type": "str", "default": "ray"},
+            "path": {"type": "path", "default": "/etc/ray/previous"},
+            "config_dir": {"type": "path", "default": "/etc/ray"},
+        },
+        required_if=[
+            ("state", "tried", ["environment", "version"]), ("state", "kept", ["environment", "node_type"]),
+            ("state", "present", ["node_type"]), ("state", "restored", ["node_type"]),
+        ],
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        if params["state"] == "tried":
+            found = imported_version(params["environment"], params["user"], params["packages"])
+            if found != params["version"]:
+                raise UpgradeError(f"{params['environment']} holds Ray {found}, not {params['version']}: declare that.")
+            module.exit_json(changed=False, files=[], environment=params["environment"])
+        previous, files = Previous(module), []
+        if params["state"] == "present":
+            previous.check()
+        else:
+            files = previous.keep() if params["state"] == "kept" else previous.restore()
+        module.exit_json(changed=bool(files), files=files, environment=previous.environment())
+    except (UpgradeError, PathError) as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.filter.ray_problems import FilterModule
+
+DEFAULTS = {"LockPersonality": True}
+WORKS = {
+    "heads": ["head"], "redis_servers": [], "cluster_names": ["demo", "demo"], "versions": ["2.60.0", "2.60.0"],
+    "sandboxes": [{}, {"LockPersonality": False}], "ray_version": "2.60.0", "ray_gcs_storage": "rocksdb",
+    "ray_wheelhouse": "", "ray_constraints": "", "constraints_file": "/work", "ray_cluster_name": "demo",
+    "head_config": {}, "ray_redis_password": "", "ray_journal_max_use": "1G", "ray_temp_dir": "/var/lib/ray",
+}
+
+
+def problems(**variables):
+    return FilterModule().filters()["ray_problems"]({**WORKS, **variables}, DEFAULTS)
+
+
+def test_what_works(tmp_path):
+    (tmp_path / "constraints.txt").write_text("")
+    assert problems() == []
+    assert problems(
+        ray_gcs_storage="redis", redis_servers=["redis"], ray_redis_password="aB9._~+/=-", ray_journal_max_use="",
+        ray_wheelhouse=str(tmp_path), ray_constraints="c.txt", constraints_file=str(tmp_path / "constraints.txt"),
+        head_config={"cluster_name": "demo"}, ray_temp_dir="/" + "x" * 39, ray_version="2.57.0",
+    ) == []
+
+
+@pytest.mark.parametrize(("variables", "said"), [
+    ({"heads": []}, "Group ray_head has 0 hosts and must have exactly one: tag one instance with ray-node-type=head, "
+                    "or name one host in the group."),
+    ({"cluster_names": ["demo", "a_b"]}, "ray_cluster_name is a_b, which is no host name: use letters, digits and "
+                                         "hyphens, 57 at most."),
+    ({"cluster_names": ["a" * 58]}, f"ray_cluster_name is {'a' * 58}, which is no host name"),
+    ({"cluster_names": ["demo\n"]}, "ray_cluster_name is demo"),
+    ({"versions": ["2.60.0", "2.59.0", "2.60.0"]}, "The hosts declare Ray 2.60.0 and 2.59.0: a cluster runs one"),
+    ({"ray_version": "2.56.9"}, "ray_version is 2.56.9: use 2.57.0 or later, the first that drains a node"),
+    ({"ray_version": "nightly"}, "ray_version is nightly: use 2.57.0 or later"),
+    ({"ray_gcs_storage": "sqlite"}, "ray_gcs_storage is sqlite: use rocksdb, redis or memory."),
+    ({"sandboxes": [{"LockPersonalty": True}]}, "ray_sandbox has no directive LockPersonalty: did you mean"),
+    ({"ray_gcs_storage": "redis"}, "ray_gcs_storage is redis, so group ray_redis must have exactly one host"),
+    ({"ray_wheelhouse": "/none"}, "ray_wheelhouse /none is no directory on this machine: fill one with pip"),
+    ({"ray_constraints": "c", "constraints_file": "/none/c"}, "ray_constraints c is no file on this machine"),
+    ({"head_config": {"cluster_name": "other"}}, "head_config.cluster_name is other, but ray_cluster_name is demo"),
+    ({"ray_redis_password": "a b"}, "ray_redis_password has a character that systemd and Redis read differently"),
+    ({"ray_redis_password": "secret\n"}, "ray_redis_password has a character that"),
+    ({"ray_journal_max_use": "1 GB"}, "ray_journal_max_use is 1 GB: use a number with K, M, G or T, such as 1G."),
+    ({"ray_temp_dir": "/" + "x" * 40}, "is too long: Ray keeps sockets below it, whose paths may have 107 bytes"),
+])
+def test_what_does_not(variables, said):
+    found = problems(**variables)
+    assert len(found) == 1 and said in found[0] and "secret" not in found[0]

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is decided of packages; apt and dpkg are stand-ins. test_teardown has the real ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.modules.node_packages import parse, removable
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+KNOWN = """\
+installed\tbase\t\t,\x20
+installed\tlibc\t\t,\x20
+installed\tprometheus\tmetrics-server (= 2), server\t, libc (>= 2.36), libjs:any | jquery, adduser
+installed\tlibjs\t\t,\x20
+installed\tadduser\t\t, libc
+config-files\tpromtool\t\t,\x20
+not-installed\tnever\t\t,\x20
+"""
+APT = """#!/bin/sh
+echo "$0" "$@" >> "{calls}"
+test "$1" != install || test -e "{policy}" && test "$2" = --yes && touch "{calls}.policy"
+case "$*" in
+  *--simulate*) echo "Inst redis-server (7 Debian)"; echo "Inst libc [1] (2 Debian)"; echo "Inst tools (1)" ;;
+esac
+exit 0
+"""
+
+
+@pytest.mark.parametrize(("noted", "more", "going"), [
+    ({"prometheus", "libjs", "adduser"}, "", {"prometheus", "libjs", "adduser"}),
+    # What was there before, or is not there, is none of ours.
+    ({"prometheus", "never", "unknown"}, "", {"prometheus"}),
+    ({"promtool"}, "", {"promtool"}),
+    # Something needs it, by its own name, by what it provides, or by way of another that stays.
+    ({"prometheus", "libjs"}, "installed\tapp\t\t, prometheus (>= 2)\n", set()),
+    ({"prometheus", "adduser"}, "installed\tapp\t\tserver,\x20\n", set()),
+    ({"libjs", "adduser"}, "", set()),
+    # One of two will do.
+    ({"libjs"}, "installed\tjquery\t\t,\x20\n", {"libjs"}),
+    # What was removed but for its configuration needs nothing.
+    ({"prometheus", "libjs", "adduser"}, "config-files\tapp\t\t, prometheus\n", {"prometheus", "libjs", "adduser"}),
+])
+def test_what_goes(noted, more, going):
+    assert removable(parse(KNOWN + more), noted) == going
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A host whose apt and dpkg write down how they were called."""
+    for name, text in {
+        "apt-get": APT, "apt-cache": "#!/bin/sh\ntest $2 != nowhere\n",
+        "dpkg": "#!/bin/sh\necho dpkg \"$@\" >> \"{calls}\"\n", "dpkg-query": "#!/bin/sh\ncat \"{known}\"\n",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(text.replace("{calls}", f"{tmp_path}/calls").replace("{known}", f"{tmp_path}/known")
+                           .replace("{policy}", "/usr/sbin/policy-rc.d"))
+        program.chmod(0o755)
+    (tmp_path / "known").write_text(KNOWN)
+    (tmp_path / "calls").write_text("")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path
+
+
+@pytest.fixture
+def node_packages(run_module, host):
+    return lambda check_mode=False, **options: run_module(
+        "node_packages", {"records": f"{host}/records", **options}, check_mode
+    )
+
+
+def test_a_check_names_what_comes_and_writes_nothing(node_packages, host):
+    result = node_packages(True, names=["redis-server"], optional=["nowhere", "tools"])
+    assert result["changed"] and result["installed"] == ["redis-server", "tools"]
+    assert not (host / "records").exists()
+    assert [line.split()[1:3] for line in (host / "calls").read_text().splitlines()] == [["install", "--simulate"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="services are kept from starting by a file of root's")
+def test_what_comes_is_written_down_first(node_packages, host):
+    before = POLICY.read_text() if POLICY.exists() else None
+    result = node_packages(names=["redis-server"], optional=["nowhere", "tools"])
+    assert result["installed"] == ["redis-server", "tools"]
+    # An upgrade is none.
+    assert (host / "records" / "packages").read_text() == "redis-server\ntools\n"
+    assert (host / "records").stat().st_mode & 0o777 == 0o700
+    assert "root" in (host / "records" / "users").read_text().split()
+    last = (host / "calls").read_text().splitlines()[-1]
+    assert last.endswith("redis-server tools") and "install --yes" in last
+    # What the machine had before is there again.
+    assert (host / "calls.policy").exists() and (POLICY.read_text() if POLICY.exists() else None) == before
+
+
+def test_nothing_is_missing(node_packages, host):
+    assert not node_packages(names=["prometheus"])["changed"]
+    assert (host / "calls").read_text() == "" and not (host / "records").exists()
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_what_is_written_down_goes(node_packages, host, check_mode):
+    (host / "records").mkdir()
+    # An earlier version wrote names in one line, too.
+    (host / "records" / "packages").write_text("prometheus libjs\nlibc\n")
+    result = node_packages(check_mode, state="absent")
+    assert (result["changed"], result["removed"], result["kept"]) == (True, ["libjs", "prometheus"], ["libc"])
+    assert (host / "calls").read_text() == ("" if check_mode else "dpkg --purge libjs prometheus\n")
+
+
+def test_a_host_without_apt(node_packages, host, monkeypatch):
+    for program in (host / "bin").iterdir():
+        program.unlink()
+    monkeypatch.setenv("PATH", f"{host}/bin")
+    assert node_packages(names=["redis"])["left"] == ["redis"]
+    assert (host / "records" / "packages").read_text() == "redis\n"
+    assert node_packages(names=["redis"]) and (host / "records" / "packages").read_text() == "redis\n"
+    result = node_packages(state="absent")
+    assert (result["changed"], result["kept"]) == (False, ["redis"])
