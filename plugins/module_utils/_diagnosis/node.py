@@ -27,10 +27,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtua
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
-from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
-    LiveNode,
-    redis_password,
-)
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, redis_password
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
@@ -42,7 +39,8 @@ _REDIS = {
     "replica": ("takes no writes", "make it the primary again: restart its service on its host."),
 }
 _SICK = ("health", "raylet")
-_BESIDE = ("unit file", "enabled", "timers")
+# What is told as something else, or concerns no process of the node.
+_BESIDE = ("unit", "enabled", "timers", "foreign")
 
 
 class NodeDiagnosis(HostDiagnosis):
@@ -56,13 +54,10 @@ class NodeDiagnosis(HostDiagnosis):
         planned = declared.user if exists(declared.user) else "nobody"
         self.user = (live.user or own_name()) if self.unit.exists else planned
         self.environment = os.path.dirname(os.path.dirname(live.start.executable))
-        found = all_differences(live)[0].to_list() if live.running else []
-        self.sick = [item for item in found if item["option"] in _SICK]
+        found = list(all_differences(live)[0]) if live.running else []
+        self.sick = [item for item in found if item.kind in _SICK]
         # What site.yml would change of a node that works.
-        self.changed = [
-            item for item in found
-            if item["option"] not in _SICK + _BESIDE and item["kind"] != "foreign"
-        ]
+        self.changed = [item for item in found if item.kind not in _SICK + _BESIDE]
         self.alive = bool(live.raylet) and not self.sick
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
@@ -172,7 +167,7 @@ class NodeDiagnosis(HostDiagnosis):
             message = " ".join(dead[0].state_message.split()).rstrip(".")
             return [self._dead(f"the GCS has it as DEAD{f': {message}' if message else ''}")]
         if self.sick and (self.node_type == "head" or not raylet or cluster.answers):
-            return [self._dead(self.sick[0]["live"] if raylet else "its raylet is gone")]
+            return [self._dead(self.sick[0].live if raylet else "its raylet is gone")]
         if not raylet:
             return [Finding("node_starting", f"{self.unit.name} runs, and its raylet is still to come.",
                             "nothing: it is waited for.")]
@@ -278,7 +273,7 @@ class NodeDiagnosis(HostDiagnosis):
             found.append(Finding("timers_stopped", f"{' or '.join(self.unit.timers)} does not run.", "it is started.",
                                  self.again, "timers"))
         if self.alive and self.changed:
-            names = [item["option"] for item in self.changed]
+            names = [item.option for item in self.changed]
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             found.append(Finding("not_as_declared", f"the node works, with another {', '.join(names[:3])}{more}.",
                                  "nothing: site.yml changes it, with a drain."))

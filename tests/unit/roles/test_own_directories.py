@@ -25,7 +25,7 @@ LISTS = ["_ray_files", "_head_files", "_head_backup_files", "_worker_files", "_m
 def told(tmp_path: Path, *tasks: dict, **variables) -> subprocess.CompletedProcess:
     """The output of a play on localhost that knows the variables of all roles."""
     known = [
-        {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "variables"}}
+        {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "run"}, "when": False}
         for role in ("head", "worker", "monitor")
     ]
     (tmp_path / "inventory.yml").write_text(INVENTORY)
@@ -57,6 +57,7 @@ def test_every_directory_that_goes_whole_is_marked(tmp_path):
     marked = {entry["path"]: entry for entry in entries if entry.get("own")}
     assert set(marked) == {
         "/x/config", "/x/temp", "/x/root", "/x/backups", "/x/export", "/x/state", "/usr/local/libexec/ray-monitor",
+        "/usr/local/libexec/ray-backup",
         "/etc/prometheus/ray", "/var/lib/prometheus/ray", "/var/lib/prometheus/ray-alerts",
     }
     assert marked["/x/root"]["keep"] == "/x/root/mine"

@@ -23,8 +23,10 @@ PLAY = """
   gather_facts: false
   tasks:
     - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
-    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: variables}
-    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: variables}
+    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: run}
+      when: false
+    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: run}
+      when: false
     - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: files}
       check_mode: true
       diff: true
