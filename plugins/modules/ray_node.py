@@ -346,11 +346,10 @@ class RayNode:
             self._wait_alive(before)
         elif self.action == "start":
             deadline = time.monotonic() + self.params["timeout"]
-            if self.node_type == "worker":
-                # The head may be starting, too. One that does not come is told of below, and systemd goes on trying.
-                wait_for_gcs(self.live.gcs_address, deadline)
+            # The head may be starting, too. One that does not come is told of below, and systemd goes on trying.
+            answers = self.node_type == "head" or wait_for_gcs(self.live.gcs_address, deadline)
             self.unit.start()
-            self._wait_alive(before, deadline)
+            self._wait_alive(before, None if answers else deadline)
         else:
             self.unit.restart_timers()
 
