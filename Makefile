@@ -1,6 +1,7 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make bench    the figures of docs/figures.md
+# make scale    what a further host costs: site.yml over 10, 30 and 100 hosts that have nothing to do
 # make faults   what a cluster does about each of the faults of docs/faults.md, which it writes
 # make browser  the pages of a deployed bed in headless Chromium: the demo's, or that of BED_NAME
 # make clean    remove all beds and everything under .cache
@@ -23,7 +24,7 @@ export MOLECULE_COMMAND_BORDERS := false
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -7
+	@sed -n 's/^# //p' Makefile | head -8
 
 $(VENV)/.done: tests/requirements.txt
 	@echo "make: preparing .cache/venv (once)"
@@ -76,6 +77,7 @@ part-%:
 # Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds.
 ready: $(CACHE)/ray/.done $(CACHE)/sdk/.done chromium shellcheck
 	@$(BED) prepare
+	@$(BED) prepare --wheel 'ray[default]==2.59.0' --wheel cowsay==6.1
 
 lint: $(VENV)/.done
 	@echo "make: ruff"
@@ -127,6 +129,9 @@ molecule-%: $(VENV)/.done chromium
 bench: $(CACHE)/ray/.done
 	@python -m tests.bench
 
+scale: $(VENV)/.done
+	@python -m tests.bench --only scale --repeat 1 --json $(CACHE)/scale.json
+
 faults: $(VENV)/.done
 	@python -m tests.faults
 
@@ -144,4 +149,4 @@ chromium:
 	  || { echo "make: run as root once: apt-get install chromium"; exit 1; }
 
 clean:
-	@if [ -d $(CACHE) ]; then $(PYTHON) -m tests.bed down --all && rm -rf $(CACHE); fi
+	@if [ -x $(VENV)/bin/python ]; then $(BED) down --all; fi && rm -rf $(CACHE)
