@@ -45,7 +45,7 @@ $(CACHE)/ray/.done: $(VENV)/.done roles/ray_defaults/defaults/main.yml
 	@touch $@
 
 # The oldest Ray that the door to its private interfaces (_gcs) was tried with.
-OLDEST_RAY = $(shell sed -n 's/^TRIED = ("\([^"]*\)".*/\1/p' plugins/module_utils/_gcs/under_ray/api.py)
+OLDEST_RAY = $(shell sed -n 's/^TRIED = ."\([^"]*\)".*/\1/p' plugins/module_utils/_gcs/under_ray/api.py)
 $(CACHE)/ray-oldest/.done: $(VENV)/.done plugins/module_utils/_gcs/under_ray/api.py
 	@test -x $(CACHE)/ray-oldest/bin/ray || { echo "make: preparing .cache/ray-oldest (once)"; \
 	  $(VENV)/bin/python -m venv $(CACHE)/ray-oldest; }
