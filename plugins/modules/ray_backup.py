@@ -46,7 +46,6 @@ backup: {description: For P(rayops.cluster.backup_answer#filter) to vouch for., 
 """
 
 import signal
-import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -60,6 +59,10 @@ NEEDS = {
     "checked": (verbs.check, ("archive", "cluster", "version")),
     "restored": (verbs.restore, ("archive", "gcs_path", "token_path", "user")),
 }
+
+
+def ended(_number: int, _frame: object) -> None:
+    raise SystemExit(143)
 
 
 def main() -> None:
@@ -83,7 +86,7 @@ def main() -> None:
     if changes and module.check_mode:
         module.exit_json(changed=True, backup={})
     # So that a run that is ended lets the GCS go on.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, ended)
     try:
         answer = verb(**{name.removesuffix("_path"): module.params[name] for name in names})
     except (*verbs.ERRORS, OSError) as error:
