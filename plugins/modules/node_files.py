@@ -75,11 +75,6 @@ EXAMPLES = r"""
       - {path: /etc/ray, state: directory, group: ray, mode: "0750", own: true}
       - {path: /etc/ray/worker-node.yaml, group: ray, mode: "0640", template: worker-node.yaml.j2}
       - {path: /etc/hosts, regexp: ' ray-head$', content: 10.0.0.1 ray-head, when: "{{ manage_hosts }}"}
-
-- name: Remove them
-  rayops.cluster.node_files:
-    files: "{{ worker_files }}"
-    state: absent
 """
 
 RETURN = r"""
