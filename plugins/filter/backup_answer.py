@@ -15,16 +15,9 @@ description:
   - Control characters become question marks.
 positional: names, directory
 options:
-  _input:
-    description: The answer, a dictionary or JSON. An empty one has no values.
-    type: raw
-    required: true
-  names:
-    description: A regular expression that the name of an archive matches as a whole.
-    type: str
-  directory:
-    description: The directory on the host that an archive lies in, and in none below it.
-    type: str
+  _input: {description: "The answer, a dictionary or JSON. An empty one has no values.", type: raw, required: true}
+  names: {description: A regular expression that the name of an archive matches as a whole., type: str}
+  directory: {description: "The directory on the host that an archive lies in, and in none below it.", type: str}
 """
 
 EXAMPLES = r"""
@@ -36,9 +29,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: The values.
-  type: dict
+_value: {description: The values., type: dict}
 """
 
 import json

@@ -9,26 +9,15 @@ name: file_secret
 short_description: The secret in a file that was read from another host
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description:
-  - Takes what M(ansible.builtin.slurp) returned, and says what to do where there was no such file.
+description: Takes what M(ansible.builtin.slurp) returned, and says what to do where there was no such file.
 positional: missing, check
 options:
-  _input:
-    description: The result of M(ansible.builtin.slurp), which may have failed.
-    type: dict
-    required: true
-  missing:
-    description: The message where there is nothing.
-    type: str
-    required: true
-  check:
-    description: Whether an empty secret will do, as in check mode on hosts that have none yet.
-    type: bool
-    default: false
-  variable:
-    description: The variable that holds it, in a file of variables for systemd. Without it the file is the secret.
-    type: str
-    default: ""
+  _input: {description: "The result of M(ansible.builtin.slurp), which may have failed.", type: dict, required: true}
+  missing: {description: The message where there is nothing., type: str, required: true}
+  check: {description: "Whether an empty secret will do, as in check mode on hosts that have none yet.",
+      type: bool, default: false}
+  variable: {description: "The variable that holds it, in a file of variables for systemd. Without it the file is the
+      secret.", type: str, default: ""}
 """
 
 EXAMPLES = r"""
@@ -38,9 +27,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: The secret.
-  type: str
+_value: {description: The secret., type: str}
 """
 
 import base64

@@ -23,11 +23,8 @@ alerts: "{{ monitor_receivers | rayops.cluster.monitor_alerts(monitor_smtp, moni
 """
 
 RETURN = r"""
-_value:
-  description:
-    - C(problems), a list of sentences. With one, the rest is empty.
-    - C(global), C(routes) and C(receivers) of Alertmanager's configuration; C(relay), that of the relay.
-  type: dict
+_value: {description: "C(problems), a list of sentences. With one, the rest is empty. C(global), C(routes) and
+    C(receivers) of Alertmanager's configuration; C(relay), that of the relay.", type: dict}
 """
 
 import hashlib

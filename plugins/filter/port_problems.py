@@ -13,10 +13,8 @@ description: Each clash is told in one sentence.
 positional: ray_ports
 options:
   _input: {description: The ports by the names of their variables., type: dict, required: true}
-  ray_ports:
-    description: Ports in use on this host, by their names in C(ray_ports), or by variables that begin with C(ray_).
-    type: dict
-    default: {}
+  ray_ports: {description: "Ports in use on this host, by their names in C(ray_ports), or by variables that begin with
+      C(ray_).", type: dict, default: {}}
 """
 
 EXAMPLES = r"""

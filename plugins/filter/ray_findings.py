@@ -15,16 +15,12 @@ description:
 positional: hostvars, now
 options:
   _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
-  hostvars:
-    description: With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look).
-    type: dict
-    required: true
+  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look).",
+      type: dict, required: true}
   now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
-  skew:
-    description: The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the host.
-    type: float
-    default: 5
+  skew: {description: "The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the
+      host.", type: float, default: 5}
 """
 
 EXAMPLES = r"""
@@ -34,11 +30,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable) and
-    C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do instead.
-  type: list
-  elements: dict
+_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable)
+    and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do
+    instead.", type: list, elements: dict}
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,14 +12,10 @@ author: rayops.cluster contributors (@rayops)
 description: Checks the variables of role ray, on the controller and before anything is touched.
 positional: sandbox_defaults
 options:
-  _input:
-    description: The variables of the cluster, as tasks_from preflight of role ray collects them.
-    type: dict
-    required: true
-  sandbox_defaults:
-    description: Every directive that C(ray_sandbox) may set, with the collection's value.
-    type: dict
-    required: true
+  _input: {description: "The variables of the cluster, as tasks_from preflight of role ray collects them.",
+      type: dict, required: true}
+  sandbox_defaults: {description: "Every directive that C(ray_sandbox) may set, with the collection's value.",
+      type: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -30,10 +26,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: What cannot work, a sentence each with the fix in it.
-  type: list
-  elements: str
+_value: {description: "What cannot work, a sentence each with the fix in it.", type: list, elements: str}
 """
 
 import os

@@ -18,18 +18,9 @@ description:
     collection's own of these are left out.
 positional: defaults
 options:
-  _input:
-    description: What the site sets, O(ignore:ray_sandbox).
-    type: dict
-    required: true
-  defaults:
-    description: Every directive that may be set, with the collection's value.
-    type: dict
-    required: true
-  refuse:
-    description: Whether what cannot work is an error. Otherwise it is returned.
-    type: bool
-    default: true
+  _input: {description: "What the site sets, O(ignore:ray_sandbox).", type: dict, required: true}
+  defaults: {description: "Every directive that may be set, with the collection's value.", type: dict, required: true}
+  refuse: {description: Whether what cannot work is an error. Otherwise it is returned., type: bool, default: true}
 """
 
 EXAMPLES = r"""
@@ -43,14 +34,8 @@ _value:
   description: The sandbox.
   type: dict
   contains:
-    lines:
-      description: The lines of the unit's section Service.
-      type: list
-      elements: str
-    problems:
-      description: What cannot work, a sentence each.
-      type: list
-      elements: str
+    lines: {description: The lines of the unit's section Service., type: list, elements: str}
+    problems: {description: "What cannot work, a sentence each.", type: list, elements: str}
 """
 
 import difflib

@@ -41,20 +41,13 @@ _value:
       description: The command, a word an item. A Redis password is the variable C(${RAY_REDIS_PASSWORD}).
       type: list
       elements: str
-    environment:
-      description: The unit's environment variables.
-      type: dict
-    exec_start:
-      description: The command as systemd's C(ExecStart=) wants it quoted.
-      type: str
+    environment: {description: The unit's environment variables., type: dict}
+    exec_start: {description: The command as systemd's C(ExecStart=) wants it quoted., type: str}
     environment_lines:
       description: The variables as systemd's C(Environment=) wants them quoted, sorted.
       type: list
       elements: str
-    warnings:
-      description: Keys that were accepted but do nothing, a sentence each.
-      type: list
-      elements: str
+    warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
 """
 
 from ansible.errors import AnsibleFilterError

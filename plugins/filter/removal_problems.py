@@ -12,24 +12,10 @@ author: rayops.cluster contributors (@rayops)
 description: A pool would have fewer that are ALIVE than its C(min_workers), or the cluster no worker at all.
 positional: groups, alive, removed
 options:
-  _input:
-    description: The declared state of the head, C(head_config).
-    type: dict
-    required: true
-  groups:
-    description: The groups of the inventory.
-    type: dict
-    required: true
-  alive:
-    description: The names of the nodes that are ALIVE.
-    type: list
-    elements: str
-    required: true
-  removed:
-    description: The workers to remove.
-    type: list
-    elements: str
-    required: true
+  _input: {description: "The declared state of the head, C(head_config).", type: dict, required: true}
+  groups: {description: The groups of the inventory., type: dict, required: true}
+  alive: {description: The names of the nodes that are ALIVE., type: list, elements: str, required: true}
+  removed: {description: The workers to remove., type: list, elements: str, required: true}
 """
 
 EXAMPLES = r"""
@@ -39,10 +25,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: The problems, each what would be; empty for none.
-  type: list
-  elements: str
+_value: {description: "The problems, each what would be; empty for none.", type: list, elements: str}
 """
 
 from collections.abc import Mapping

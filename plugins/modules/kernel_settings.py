@@ -14,20 +14,8 @@ description:
   - The ports that the file reserves are reserved no longer, and those of others stay. What else it sets gets the
     kernel's default, or what the host's other files say.
 options:
-  path:
-    description: The file in C(/etc/sysctl.d). Without it there is nothing to do.
-    type: path
-    required: true
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns the settings that change, and the file.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
+  path: {description: The file in C(/etc/sysctl.d). Without it there is nothing to do., type: path, required: true}
+extends_documentation_fragment: [rayops.cluster.attributes]
 """
 
 EXAMPLES = r"""
@@ -36,7 +24,7 @@ EXAMPLES = r"""
     path: /etc/sysctl.d/60-ray.conf
 """
 
-RETURN = r""" # """
+RETURN = ""
 
 import contextlib
 import os

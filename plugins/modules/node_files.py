@@ -23,113 +23,47 @@ options:
     elements: dict
     required: true
     suboptions:
-      path:
-        description: Where it lies.
-        type: path
-        required: true
-      when:
-        description: Whether the entry counts. With V(false) it is left out, whatever is there.
-        type: bool
-        default: true
+      path: {description: Where it lies., type: path, required: true}
+      when: {description: Whether the entry counts. Otherwise it is left as it is., type: bool, default: true}
       state:
         description:
-          - A file, a directory, or nothing there.
-          - A directory goes with all that is in it. A mount point loses only what is in it, and what is mounted below
-            it stays. Of a link, only the link goes.
-          - On the way to it, and in its place, links are followed where root made them, such as one to a data disk. A
-            path with somebody else's link is refused.
+          - A file, a directory, or nothing there. A directory goes with all that is in it, of a mount point only what
+            is in it and on its file system, of a link the link alone.
+          - Links on the way and in its place are followed where root made them. A path with another's link is refused.
         type: str
         choices: [file, directory, absent]
         default: file
-      content:
-        description:
-          - What the file holds. Of this option, O(files[].secret), O(files[].template), O(files[].secret_template) and
-            O(files[].source), a file has one.
-        type: str
-      template:
-        description: A template on the controller, which makes what the file holds.
-        type: str
-      source:
-        description: A file on the controller, which is what the file holds.
-        type: str
-      regexp:
-        description:
-          - With it, only one line of the file is kept. Lines that match are replaced by O(files[].content), and where
-            none does, it is appended. With O(files[].state=absent), only the lines that match go.
-        type: str
-      secret:
-        description: What the file holds, if nobody may see it. It stands in no log and no diff.
-        type: str
-      secret_template:
-        description: A template on the controller, which makes what O(files[].secret) says.
-        type: str
-      force:
-        description:
-          - Whether a file with other content is replaced. With V(false) only a missing one is written.
-          - With O(files[].state=absent) and V(false), a directory goes only if nothing is in it.
-        type: bool
-        default: true
-      keep:
-        description: What stays when a directory goes, and with it the directories above it.
-        type: path
+      content: {description: "What the file holds. A file has this, its template, its source or its secret.", type: str}
+      template: {description: "A template on the controller, which makes what the file holds.", type: str}
+      source: {description: "A file on the controller, which is what the file holds.", type: str}
+      regexp: {description: "Only one line is kept, O(files[].content), in place of those that match or as the last.
+          With O(files[].state=absent), the lines that match go.", type: str}
+      secret: {description: "What the file holds, if nobody may see it. It stands in no log and no diff.", type: str}
+      secret_template: {description: "A template on the controller, which makes O(files[].secret).", type: str}
+      force: {description: "With V(false), a file that is there stays, and a directory goes only if nothing is in it.",
+          type: bool, default: true}
+      keep: {description: "What stays when a directory goes, and with it the directories above it.", type: path}
       own:
         description:
-          - The directory is made for this collection alone, and goes with it. It is noted in O(record) if it is made
-            here, or found empty.
-          - With O(files[].state=absent), a directory that holds something and is not noted, nor lies in one that is, is
-            refused before anything is touched. An empty one is left. Of one that is a mount point, or that a link of
-            root's leads to, all that is in it goes.
+          - The directory is the collection's alone, and goes with it. O(record) notes it if made here or found empty.
+          - One that is neither noted, nor in one that is, nor empty is refused before anything is removed; an empty one
+            stays. Of a mount point, and of what root's link leads to, all that is in it goes.
         type: bool
         default: false
-      only:
-        description:
-          - With O(files[].state=absent), of a directory only the files go whose whole names this regular expression
-            matches, and the directory itself if nothing is left and it is noted in O(record).
-        type: str
-      original:
-        description:
-          - Where a copy is kept of the file that was there before this module first wrote it. An empty one says that
-            there was none.
-          - With O(files[].state=absent), that file comes back; without the copy, nothing is done.
-        type: path
-      validate:
-        description:
-          - A command that fails if the file cannot be used, with V(%s) for a copy of it.
-          - It runs where the content differs. Nothing is written before all of them are content.
-          - In check mode, a command that is not installed yet checks nothing.
-        type: str
-      owner:
-        description: The user who owns it.
-        type: str
-        default: root
-      group:
-        description: The group that owns it.
-        type: str
-        default: root
-      mode:
-        description: Its permissions, an octal number as a string. The default is C(0644), for a directory C(0755).
-        type: str
-  state:
-    description: With V(absent), all of the list goes, the last first, each by what is said of it.
-    type: str
-    choices: [present, absent]
-    default: present
-  record:
-    description: The file that notes the directories that were made here (O(files[].own)).
-    type: path
-    default: /var/lib/rayops/directories
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns the difference of each file, without the content of secrets.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
-seealso:
-  - module: ansible.builtin.template
+      only: {description: "With O(files[].state=absent), only files go whose whole names match this regular
+          expression, and the directory itself if it is empty then and noted in O(record).", type: str}
+      original: {description: "Where the file is kept that was there before, an empty one for none. It comes back with
+          O(files[].state=absent); without the copy, nothing is done.", type: path}
+      validate: {description: "A command that fails on a bad file, whose copy is V(%s). It is run on what differs,
+          before anything is written, and not in check mode where it is not installed.", type: str}
+      owner: {description: The user who owns it., type: str, default: root}
+      group: {description: The group that owns it., type: str, default: root}
+      mode: {description: "An octal number as a string. The default is C(0644), for a directory C(0755).", type: str}
+  state: {description: "With V(absent), all of the list goes, the last first.", type: str, choices: [present, absent],
+      default: present}
+  record: {description: "The file that notes O(files[].own).", type: path, default: /var/lib/rayops/directories}
+extends_documentation_fragment: [rayops.cluster.attributes]
+seealso: [{module: ansible.builtin.template}]
 """
 
 EXAMPLES = r"""
@@ -141,19 +75,10 @@ EXAMPLES = r"""
       - {path: /etc/ray, state: directory, group: ray, mode: "0750", own: true}
       - {path: /etc/ray/worker-node.yaml, group: ray, mode: "0640", template: worker-node.yaml.j2}
       - {path: /etc/hosts, regexp: ' ray-head$', content: 10.0.0.1 ray-head, when: "{{ manage_hosts }}"}
-
-- name: Remove them
-  rayops.cluster.node_files:
-    files: "{{ worker_files }}"
-    state: absent
 """
 
 RETURN = r"""
-paths:
-  description: What was changed.
-  type: list
-  elements: str
-  returned: success
+paths: {description: What was changed., type: list, elements: str, returned: success}
 """
 
 import re

@@ -14,44 +14,14 @@ description:
   - Installs packages with apt, and writes down which ones that brings, before it does. Their services are not started.
   - Removes what is written down, and no other package, as far as nothing else has come to need it.
 options:
-  records:
-    description: A directory of root's, for what is written down.
-    type: path
-    required: true
-  state:
-    description: V(absent) removes all packages that are written down, whatever O(names) says.
-    type: str
-    choices: [present, absent]
-    default: present
-  names:
-    description: The packages to install.
-    type: list
-    elements: str
-    default: []
-  optional:
-    description: More of them, if the distribution has them.
-    type: list
-    elements: str
-    default: []
-  recommends:
-    description: Whether packages that these recommend are installed, too.
-    type: bool
-    default: true
-  users:
-    description: Users that the packages make and do not remove. They go with the packages, if these made them.
-    type: list
-    elements: str
-    default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns the packages that come or go.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
+  records: {description: "A directory of root's, for what is written down.", type: path, required: true}
+  state: {description: "V(absent) removes all that is written down.", type: str, choices: [present, absent],
+      default: present}
+  names: {description: The packages to install., type: list, elements: str, default: []}
+  optional: {description: "More of them, if the distribution has them.", type: list, elements: str, default: []}
+  recommends: {description: "Whether packages that these recommend are installed, too.", type: bool, default: true}
+  users: {description: "Users whom the packages make. They go with them.", type: list, elements: str, default: []}
+extends_documentation_fragment: [rayops.cluster.attributes]
 """
 
 EXAMPLES = r"""
@@ -62,26 +32,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-installed:
-  description: What came, or would come.
-  type: list
-  elements: str
-  returned: success
-removed:
-  description: What went, or would go.
-  type: list
-  elements: str
-  returned: success
-kept:
-  description: What is written down and stays, since something else needs it or the host has no dpkg.
-  type: list
-  elements: str
-  returned: success
-left:
-  description: What of O(names) was only written down, on a host without apt.
-  type: list
-  elements: str
-  returned: success
+installed: {description: "What came, or would come.", type: list, elements: str, returned: success}
+removed: {description: "What went, or would go.", type: list, elements: str, returned: success}
+kept: {description: "What is needed by others, or has no dpkg.", type: list, elements: str, returned: success}
+left: {description: "What was only written down, without apt.", type: list, elements: str, returned: success}
 """
 
 import contextlib

@@ -22,67 +22,26 @@ options:
     elements: dict
     required: true
     suboptions:
-      name:
-        description: The unit, such as V(prometheus.service).
-        type: str
-        required: true
-      state:
-        description:
-          - V(started) also enables it, V(stopped) also disables it.
-          - V(absent) lets systemd forget a unit whose files are gone, and that it failed.
-        type: str
-        choices: [absent, started, stopped]
-        default: started
-      restart_files:
-        description: Files that it reads when it starts. Those that do not exist are passed over.
-        type: list
-        elements: path
-        default: []
-      reload_files:
-        description: Files that it reads again on reload.
-        type: list
-        elements: path
-        default: []
-      owned_by:
-        description:
-          - A file that makes the unit ours. A unit that runs without that file is somebody else's.
-          - It is refused where it is to be started, and left alone where it is to be stopped.
-        type: path
+      name: {description: "The unit, such as V(prometheus.service).", type: str, required: true}
+      state: {description: "V(started) also enables, V(stopped) disables; V(absent) is for a unit whose files are
+          gone, which systemd forgets.",
+          type: str, choices: [absent, started, stopped], default: started}
+      restart_files: {description: "What it reads at its start, if there.", type: list, elements: path, default: []}
+      reload_files: {description: Files that it reads again on reload., type: list, elements: path, default: []}
+      owned_by: {description: "Without this file a unit that runs is another's: not to be started, left when stopped.",
+          type: path}
       listens:
         description: Where it listens. An address that another service has is refused.
         type: list
         elements: dict
         default: []
         suboptions:
-          address:
-            description: The address of this host.
-            type: str
-            required: true
-          port:
-            description: The port.
-            type: int
-            required: true
-          variable:
-            description: The variable that sets the port, for the message.
-            type: str
-            required: true
-  timeout:
-    description: Seconds within which each must listen.
-    type: int
-    default: 60
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns what is declared and what was found, for each service.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
-seealso:
-  - module: rayops.cluster.node_files
-  - module: ansible.builtin.systemd_service
+          address: {description: The address of this host., type: str, required: true}
+          port: {description: The port., type: int, required: true}
+          variable: {description: "The variable that sets the port, for the message.", type: str, required: true}
+  timeout: {description: Seconds within which each must listen., type: int, default: 60}
+extends_documentation_fragment: [rayops.cluster.attributes]
+seealso: [{module: rayops.cluster.node_files}, {module: ansible.builtin.systemd_service}]
 """
 
 EXAMPLES = r"""
@@ -95,17 +54,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-differences:
-  description: Where a service was not as declared.
-  type: list
-  elements: dict
-  returned: success
-  sample: [{kind: unit, option: prometheus.service, declared: runs with its files, live: stopped}]
-missing:
-  description: The services that are to run, and that systemd does not know yet.
-  type: list
-  elements: str
-  returned: success
+differences: {description: "What was not as declared (kind, option, declared, live).", type: list, elements: dict,
+  returned: success}
+missing: {description: Services that systemd does not know yet., type: list, elements: str, returned: success}
 """
 
 import os

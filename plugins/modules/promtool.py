@@ -12,15 +12,11 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description: Finds C(promtool) on the host, or unpacks it from the distribution's package, so that nothing else changes.
 options:
-  directory:
-    description: Where it is unpacked, in a directory of root's alone, which goes with it if nothing else is there.
-    type: path
-    required: true
+  directory: {description: "Where it is unpacked, root's alone. It goes if nothing else is in it.", type: path,
+      required: true}
   state: {description: Whether it is to be had or to be gone., type: str, choices: [present, absent], default: present}
-attributes:
-  check_mode: {description: It has no check mode., support: none}
-  diff_mode: {description: It shows no difference., support: none}
-  idempotent: {description: It unpacks anew., support: none}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {check_mode: {support: none}, diff_mode: {support: none}, idempotent: {support: none}}
 """
 
 EXAMPLES = r"""

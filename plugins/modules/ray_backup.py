@@ -10,8 +10,7 @@ module: ray_backup
 short_description: Back up the state of a Ray cluster, look at it, or put a backup in its place
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description:
-  - The state is what the GCS keeps in RocksDB. It is read with the rights of Ray's user alone: jobs can change it.
+description: The state is what the GCS keeps in RocksDB. Jobs can change it, so it is read as Ray's user alone.
 options:
   state:
     description:
@@ -22,42 +21,16 @@ options:
     type: str
     choices: [saved, inspected, checked, restored]
     required: true
-  gcs_path:
-    description: The directory of the state.
-    type: path
-  token_path:
-    description: The file with the cluster's token. With V(restored) it is written where it is missing.
-    type: path
-  user:
-    description: The user who runs Ray.
-    type: str
-    default: ray
-  archive:
-    description: The archive that is checked or restored.
-    type: path
-  dest:
-    description: The directory that an archive is saved to.
-    type: path
-  keep:
-    description: The number of archives that are kept there.
-    type: int
-    default: 24
-  cluster:
-    description: The name of the cluster.
-    type: str
-  version:
-    description: Its version of Ray.
-    type: str
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: none
+  gcs_path: {description: The directory of the state., type: path}
+  token_path: {description: "The file with the cluster's token; V(restored) writes it where it is missing.", type: path}
+  user: {description: The user who runs Ray., type: str, default: ray}
+  archive: {description: The archive that is checked or restored., type: path}
+  dest: {description: The directory that an archive is saved to., type: path}
+  keep: {description: The number of archives that are kept there., type: int, default: 24}
+  cluster: {description: The name of the cluster., type: str}
+  version: {description: Its version of Ray., type: str}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: none}, idempotent: {support: none}}
 """
 
 EXAMPLES = r"""
@@ -69,14 +42,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-backup:
-  description: What is known of the archive or the state. Filter P(rayops.cluster.backup_answer#filter) vouches for it.
-  type: dict
-  returned: success
+backup: {description: For P(rayops.cluster.backup_answer#filter) to vouch for., type: dict, returned: success}
 """
 
 import signal
-import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -90,6 +59,10 @@ NEEDS = {
     "checked": (verbs.check, ("archive", "cluster", "version")),
     "restored": (verbs.restore, ("archive", "gcs_path", "token_path", "user")),
 }
+
+
+def ended(_number: int, _frame: object) -> None:
+    raise SystemExit(143)
 
 
 def main() -> None:
@@ -113,7 +86,7 @@ def main() -> None:
     if changes and module.check_mode:
         module.exit_json(changed=True, backup={})
     # So that a run that is ended lets the GCS go on.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, ended)
     try:
         answer = verb(**{name.removesuffix("_path"): module.params[name] for name in names})
     except (*verbs.ERRORS, OSError) as error:

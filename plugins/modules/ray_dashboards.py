@@ -18,10 +18,8 @@ options:
   version: {description: The version of Ray., type: str, required: true}
   environment: {description: The virtual environment that has it., type: path, required: true}
   user: {description: Who runs it., type: str, default: ray}
-attributes:
-  check_mode: {description: It says whether they are missing., support: full}
-  diff_mode: {description: Dashboards are long., support: none}
-  idempotent: {description: Those of a version that are there stay., support: full}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: none}}
 """
 
 EXAMPLES = r"""

@@ -20,12 +20,8 @@ options:
   node_type: {description: "What the node is; without it the host has none.", type: str, choices: [head, worker]}
   config: {description: "The declared state, the content of the node's file.", type: dict, default: {}}
   config_file: {description: "The file of the last run. The default is that of role ray.", type: path}
-  cluster:
-    description:
-      - What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it failed.
-      - A host is sent the nodes that have its name or its address alone.
-    type: dict
-    default: {}
+  cluster: {description: "What M(rayops.cluster.ray_status) returned on the head, with the C(DEAD) nodes, also where it
+      failed. A host is sent the nodes of its own name or address alone.", type: dict, default: {}}
   head_ip_address: {description: "The head's declared address, which its name must lead to.", type: str, default: ""}
   ray_version: {description: The declared version of Ray., type: str, default: ""}
   token_digest: {description: "The SHA-256 of the head's file with the cluster's token.", type: str, default: ""}
@@ -35,21 +31,12 @@ options:
   disk_limit: {description: The part of a file system from which on it is full., type: float, default: 0.95}
   crash_restarts: {description: So many restarts by systemd make a crash loop., type: int, default: 3}
   user: {description: "Ray's user, where no unit says so. As this user Ray's files are read.", type: str, default: ray}
-  mend:
-    description:
-      - Those of the RV(steps) that are taken at once, on the host of a node. None of them ends a node.
-      - A step that fails is no failure. What it was for is left to a person, with the reason.
-    type: list
-    elements: str
-    choices: [count, enable, prune, remove, timers]
-    default: []
+  mend: {description: "Those of RV(steps) that are taken at once. None ends a node. What fails is left to a person.",
+      type: list, elements: str, choices: [count, enable, prune, remove, timers], default: []}
   clock: {description: "The time of who asks, in seconds since the epoch.", type: float, default: 0}
-attributes:
-  check_mode: {description: "Says whether anything would be mended, and mends nothing.", support: full}
-  diff_mode: {description: "What it mends is told in RV(findings).", support: N/A}
-  idempotent: {description: What was mended is not found any more., support: full}
-seealso:
-  - module: rayops.cluster.ray_status
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: N/A, details: What it mends is told in RV(findings).}}
+seealso: [{module: rayops.cluster.ray_status}]
 """
 
 EXAMPLES = r"""
@@ -88,19 +75,10 @@ steps:
   returned: always
   type: list
   elements: str
-need:
-  description:
-    - What a playbook has to do for the host, in its order. V(node), bring the node to its declared state; V(redis), the
-      same with Redis; V(head), look again when the head is back; V(person), nothing before a person has done something;
-      or V(nothing).
-  returned: always
-  type: str
+need: {description: "What a playbook has to do, in its order. C(node) and C(redis) are to be brought to their declared
+  state, C(head) looked at when that is back, C(person) is to act first, or C(nothing)", returned: always, type: str}
 stale: {description: Files of ended processes., returned: always, type: list, elements: str}
-clock:
-  description: The time that was given, and this host's when the module began.
-  returned: always
-  type: dict
-  sample: {asked: 1764000000.0, host: 1764000000.8}
+clock: {description: "The time C(asked), and the C(host)'s when the module began.", returned: always, type: dict}
 """
 
 import time

@@ -14,68 +14,22 @@ description:
   - Makes a virtual environment that holds Ray and what it needs, from a package index or from a wheelhouse.
   - An installation that was interrupted is begun anew by the next run. Of a finished one no package manager is asked.
 options:
-  path:
-    description: The virtual environment.
-    type: path
-    required: true
-  version:
-    description: The version of Ray that the environment must hold.
-    type: str
-    required: true
-  packages:
-    description: What is installed, as pip's requirements.
-    type: list
-    elements: str
-    default: []
-  managed:
-    description: With V(false) the environment was made by somebody else. It is only looked at.
-    type: bool
-    default: true
-  python:
-    description: The interpreter that the environment is made with. Ray needs Python 3.10 or later.
-    type: path
-    default: /usr/bin/python3
-  index_url:
-    description: The package index, if not pip's own default. A password in it is not shown.
-    type: str
-  ca_file:
-    description: A file of CA certificates that the index is checked against.
-    type: path
-  constraints:
-    description:
-      - The content of a file of constraints, as pip has them. Other content is another set of packages.
-      - With hashes it names every package that is installed, each with its hashes. No dependency is looked for.
-    type: str
-    default: ""
-  source_packages:
-    description:
-      - Packages that may be built from their source, which runs their code as root. All others are wheels.
-      - With O(wheelhouse), there are wheels alone.
-    type: list
-    elements: str
-    default: []
-  wheelhouse:
-    description:
-      - A directory on the controller that holds every wheel; no index is asked then.
-      - A tar file of it, which is made beside it, is copied to each host, and goes from there.
-      - With a wheel of uv among them, uv installs, several times as fast as pip.
-    type: path
-  user:
-    description: The system user that Ray runs as. It is only looked up.
-    type: str
-  link:
-    description: A symbolic link that points to the environment.
-    type: path
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns what the environment holds and what it would hold.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
+  path: {description: The virtual environment., type: path, required: true}
+  version: {description: The version of Ray that the environment must hold., type: str, required: true}
+  packages: {description: "What is installed, as pip's requirements.", type: list, elements: str, default: []}
+  managed: {description: "With V(false), somebody else made it, and it is only looked at.", type: bool, default: true}
+  python: {description: "What makes it, Python 3.10 or later.", type: path, default: /usr/bin/python3}
+  index_url: {description: "The package index, if not pip's own default. A password in it is not shown.", type: str}
+  ca_file: {description: A file of CA certificates that the index is checked against., type: path}
+  constraints: {description: "The content of pip's file of constraints. With hashes it must name every package that is
+      installed, and no dependency is looked for.", type: str, default: ""}
+  source_packages: {description: "Those that may be built from source, as root, unless there is a wheelhouse.",
+      type: list, elements: str, default: []}
+  wheelhouse: {description: "A directory on the controller with every wheel, which hosts get as a tar file; no index
+      is asked then. With uv's wheel among them, uv installs, several times as fast.", type: path}
+  user: {description: The system user that Ray runs as. It is only looked up., type: str}
+  link: {description: A symbolic link that points to the environment., type: path}
+extends_documentation_fragment: [rayops.cluster.attributes]
 """
 
 EXAMPLES = r"""
@@ -89,30 +43,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-install:
-  description: Whether packages were, or in check mode would be, installed.
-  type: bool
-  returned: success
-link:
-  description: Whether the link was, or in check mode would be, changed.
-  type: bool
-  returned: success
-venv_missing:
-  description: Whether O(python) lacks the module that makes virtual environments with pip (Debian's C(python3-venv)).
-  type: bool
-  returned: success
-user_missing:
-  description: Whether O(user) has to be made.
-  type: bool
-  returned: success
-ray_version:
-  description: The version of Ray in the environment, null for none.
-  type: str
-  returned: success
-python_version:
-  description: The version of Python in the environment, null for none.
-  type: str
-  returned: success
+install: {description: "Whether packages were, or in check mode would be, installed.", type: bool, returned: success}
+link: {description: "Whether the link was, or in check mode would be, changed.", type: bool, returned: success}
+venv_missing: {description: "Whether O(python) lacks Debian's C(python3-venv).", type: bool, returned: success}
+user_missing: {description: Whether O(user) has to be made., type: bool, returned: success}
+ray_version: {description: "The version of Ray in the environment, null for none.", type: str, returned: success}
+python_version: {description: "The version of Python in the environment, null for none.", type: str, returned: success}
 """
 
 import contextlib

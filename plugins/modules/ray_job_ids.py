@@ -14,15 +14,9 @@ description:
   - The nodes that went on running remember the drivers of jobs that began after the backup as ended, and a driver's id
     is that of its job. They would grant nothing to a new job with such an id.
   - Where the file O(marker) is, takes ids from the cluster so that no job gets them, and removes the file.
-attributes:
-  check_mode: {support: full, description: Says whether ids would be skipped.}
-  diff_mode: {support: none, description: There is nothing to compare.}
-  idempotent: {support: full, description: "Without the file O(marker), nothing is done."}
+extends_documentation_fragment: [rayops.cluster.attributes, rayops.cluster.connection]
+attributes: {diff_mode: {support: none}}
 options:
-  environment: {type: path, default: /opt/ray/current, description: The virtual environment that has Ray.}
-  address: {type: str, default: "127.0.0.1:6379", description: "Where the GCS listens, as V(host:port)."}
-  auth_token_path: {type: path, default: /etc/ray/auth_token, description: The file with the cluster's token.}
-  user: {type: str, default: ray, description: The system user that Ray runs as. Root does all of it as this user.}
   marker: {type: path, required: true, description: The file that a restored state has until its ids are skipped.}
   count: {type: int, default: 2000, description: "How many ids, more than the jobs that began after the backup."}
   timeout: {type: float, default: 60, description: Within how many seconds the GCS must give them.}

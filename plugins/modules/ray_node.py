@@ -70,21 +70,11 @@ options:
       - The other Ray nodes of this host are killed too, unless O(other_nodes=ignore). The declared state is not read.
     type: bool
     default: false
+extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns the differences between the live and the declared node.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: partial
-    details:
-      - O(state=restarted) restarts every time.
-seealso:
-  - module: rayops.cluster.ray_status
-  - module: rayops.cluster.ray_smoke_test
+  diff_mode: {description: Returns the differences between the live and the declared node.}
+  idempotent: {support: partial, details: O(state=restarted) restarts every time.}
+seealso: [{module: rayops.cluster.ray_status}, {module: rayops.cluster.ray_smoke_test}]
 """
 
 EXAMPLES = r"""
@@ -115,15 +105,9 @@ differences:
         - What it is, V(option), V(environment), V(executable), V(limit), V(token), V(raylet), V(health), V(unit),
           V(enabled), V(timers), V(foreign) (another Ray on this host), V(restart) or V(file).
       type: str
-    option:
-      description: The option of C(ray start), C(environment NAME), or what else differs.
-      type: str
-    declared:
-      description: The declared value, null for none.
-      type: raw
-    live:
-      description: The live value, null for none.
-      type: raw
+    option: {description: "The option of C(ray start), C(environment NAME), or what else differs.", type: str}
+    declared: {description: "The declared value, null for none.", type: raw}
+    live: {description: "The live value, null for none.", type: raw}
 can_wait:
   description: Whether a head that is to be restarted can wait for its workers. They see nothing of what differs.
   type: bool
@@ -137,10 +121,7 @@ missing_secrets:
   type: list
   elements: str
   returned: success
-seconds:
-  description: Seconds that all of it took.
-  type: float
-  returned: success
+seconds: {description: Seconds that all of it took., type: float, returned: success}
 stopped_seconds:
   description: Seconds from the last stop of a node that was started to ALIVE, by its own clock; null for others.
   type: float
@@ -150,27 +131,13 @@ node:
   type: dict
   returned: success
   contains:
-    id:
-      description: Ray's id of the node.
-      type: str
-    address:
-      description: Its IP address.
-      type: str
-    state:
-      description: C(ALIVE), or the unit's state where no node runs.
-      type: str
-    pid:
-      description: Process id of its C(ray start).
-      type: int
-    session:
-      description: The session it belongs to.
-      type: str
-    ray_version:
-      description: The version of Ray in its environment.
-      type: str
-    uptime:
-      description: Seconds since it was started.
-      type: float
+    id: {description: Ray's id of the node., type: str}
+    address: {description: Its IP address., type: str}
+    state: {description: "C(ALIVE), or the unit's state where no node runs.", type: str}
+    pid: {description: Process id of its C(ray start)., type: int}
+    session: {description: The session it belongs to., type: str}
+    ray_version: {description: The version of Ray in its environment., type: str}
+    uptime: {description: Seconds since it was started., type: float}
 """
 
 import os

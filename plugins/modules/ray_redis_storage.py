@@ -10,12 +10,12 @@ module: ray_redis_storage
 short_description: Remove the state of a Ray cluster from Redis
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description:
-  - Removes all keys below the namespace of one cluster. Other clusters may share the server.
+description: Removes all keys below the namespace of one cluster. Other clusters may share the server.
+extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
-  check_mode: {support: full, description: Says that it would be removed; it does not look whether it is there.}
-  diff_mode: {support: none, description: The state is not readable.}
-  idempotent: {support: none, description: Always says that something has changed.}
+  check_mode: {details: Says that it would be removed; it does not look whether it is there.}
+  diff_mode: {support: none}
+  idempotent: {support: none, details: Always says that something has changed.}
 options:
   state: {type: str, required: true, choices: [absent], description: That the state is to be removed.}
   address: {type: str, required: true, description: "Where Redis listens, as V(host:port)."}
@@ -36,9 +36,7 @@ EXAMPLES = r"""
     password_file: /etc/ray/redis.env
 """
 
-RETURN = r"""
-# Nothing but changed.
-"""
+RETURN = ""
 
 import re
 

@@ -15,37 +15,15 @@ description:
     user's own.
   - What that user may not remove stays, and is named.
 options:
-  user:
-    description: The user that runs Ray. Where the host has none of this name, there is nothing to do.
-    type: str
-    required: true
-  temp_dir:
-    description: Ray's own directory. Its sessions go, and what their nodes spilled.
-    type: path
-  spilling_directory:
-    description:
-      - Where the nodes spill, if not in O(temp_dir). Others may share it; only what nodes of this host left there goes.
-    type: str
-    default: ""
-  removes:
-    description: A file without which there never was a node, and nothing is to be removed.
-    type: path
-  last:
-    description:
-      - That the user goes too. All of its processes are ended, and what it has in C(/dev/shm), C(/tmp) and C(/var/tmp)
-        goes.
-    type: bool
-    default: false
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns what goes.
-    support: full
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
+  user: {description: "Ray's user. Where the host has none of this name, there is nothing to do.", type: str,
+      required: true}
+  temp_dir: {description: "Ray's own directory. Its sessions go, and what their nodes spilled.", type: path}
+  spilling_directory: {description: "Where the nodes spill, if not in O(temp_dir). Of it only what they left goes.",
+      type: str, default: ""}
+  removes: {description: "A file without which there never was a node, and nothing is to be removed.", type: path}
+  last: {description: "The user goes too, with its processes and files in C(/dev/shm), C(/tmp) and C(/var/tmp).",
+      type: bool, default: false}
+extends_documentation_fragment: [rayops.cluster.attributes]
 """
 
 EXAMPLES = r"""
@@ -56,16 +34,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-gone:
-  description: The processes, each with its name, and the paths that are gone.
-  type: list
-  elements: str
-  returned: success
-left:
-  description: What could not be removed, a sentence each.
-  type: list
-  elements: str
-  returned: success
+gone: {description: "Processes, with names, and paths that went.", type: list, elements: str, returned: success}
+left: {description: "What could not be removed, a sentence each.", type: list, elements: str, returned: success}
 """
 
 import contextlib

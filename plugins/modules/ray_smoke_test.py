@@ -9,40 +9,18 @@ DOCUMENTATION = r"""
 module: ray_smoke_test
 short_description: Run work on every CPU, GPU and NPU of a Ray cluster
 version_added: 1.0.0
-author:
-  - rayops.cluster contributors (@rayops)
+author: rayops.cluster contributors (@rayops)
 description:
   - Runs one task per CPU, one per GPU and one per NPU, all at the same time, and checks what each of them returns.
   - Each task is bound to the node whose CPU, GPU or NPU it is for, so a node that does no work is found and named.
   - Each result travels through the object store, and must come back as the task made it.
   - It must run on a host that has a node of the cluster, for example on the head.
+extends_documentation_fragment: [rayops.cluster.attributes, rayops.cluster.connection]
 attributes:
-  check_mode:
-    support: full
-    description: Runs no task, says how many it would run. Skipped where no cluster is yet.
-  diff_mode:
-    support: N/A
-    description: Changes nothing.
-  idempotent:
-    support: full
-    description: Leaves nothing in the cluster but a finished job in its list of jobs.
+  check_mode: {details: "Runs no task, says how many it would run. Skipped where no cluster is yet."}
+  diff_mode: {support: N/A}
+  idempotent: {details: Leaves nothing in the cluster but a finished job in its list of jobs.}
 options:
-  environment:
-    description: The virtual environment that has Ray.
-    type: path
-    default: /opt/ray/current
-  address:
-    description: Where the Global Control Store (GCS) listens, as V(host:port).
-    type: str
-    default: 127.0.0.1:6379
-  auth_token_path:
-    description: The file with the cluster's token. If it does not exist, no token is sent.
-    type: path
-    default: /etc/ray/auth_token
-  user:
-    description: The system user that Ray runs as on this host. As root the module submits the tasks as this user.
-    type: str
-    default: ray
   task_seconds:
     description: How long each task holds its CPU, GPU or NPU.
     type: float
@@ -69,8 +47,7 @@ options:
     description: How long all of it may take, in seconds.
     type: float
     default: 60
-seealso:
-  - module: rayops.cluster.ray_status
+seealso: [{module: rayops.cluster.ray_status}]
 """
 
 EXAMPLES = r"""
@@ -101,27 +78,13 @@ resources:
   returned: success
   type: dict
   contains:
-    total:
-      description: How many the nodes that are V(ALIVE) have.
-      type: int
-    in_use:
-      description: How many of them did work already when the test began.
-      type: int
-    tasks:
-      description: How many tasks ran, or would run, each with a right result.
-      type: int
-    nodes:
-      description: How many tasks each node ran, by its name.
-      type: dict
-    parallel:
-      description: How many tasks ran at the same moment, added up over the nodes.
-      type: int
-    seconds:
-      description: From the start of all tasks to the last result of these.
-      type: float
-    sum_seconds:
-      description: What the tasks would have taken one after the other.
-      type: float
+    total: {description: How many the nodes that are V(ALIVE) have., type: int}
+    in_use: {description: How many of them did work already when the test began., type: int}
+    tasks: {description: "How many tasks ran, or would run, each with a right result.", type: int}
+    nodes: {description: "How many tasks each node ran, by its name.", type: dict}
+    parallel: {description: "How many tasks ran at the same moment, added up over the nodes.", type: int}
+    seconds: {description: From the start of all tasks to the last result of these., type: float}
+    sum_seconds: {description: What the tasks would have taken one after the other., type: float}
   sample:
     CPU: {total: 4, in_use: 0, tasks: 4, nodes: {worker-1: 2, worker-2: 2}, parallel: 4, seconds: 1.6, sum_seconds: 4.0}
 """

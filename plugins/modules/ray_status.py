@@ -9,41 +9,18 @@ DOCUMENTATION = r"""
 module: ray_status
 short_description: Read a Ray cluster, or wait for its nodes
 version_added: 1.0.0
-author:
-  - rayops.cluster contributors (@rayops)
+author: rayops.cluster contributors (@rayops)
 description:
   - Returns the nodes, resources and pending demands of a Ray cluster, as its Global Control Store (GCS) has them.
   - Waits for a number of nodes, for certain nodes or for resources, when O(wait_for) says so.
   - It needs no driver, so it leaves no job in the cluster, and it takes half a second.
+extends_documentation_fragment: [rayops.cluster.attributes, rayops.cluster.connection]
 attributes:
   check_mode:
-    support: full
-    description: >-
-      Reads the cluster, but does not wait. Where no cluster is yet, or not all of O(wait_for), it is skipped
+    details: Reads the cluster, but does not wait. Where no cluster is yet, or not all of O(wait_for), it is skipped
       and says why.
-  diff_mode:
-    support: N/A
-    description: Changes nothing.
-  idempotent:
-    support: full
-    description: Changes nothing.
+  diff_mode: {support: N/A}
 options:
-  environment:
-    description: The virtual environment that has Ray.
-    type: path
-    default: /opt/ray/current
-  address:
-    description: Where the GCS listens, as V(host:port).
-    type: str
-    default: 127.0.0.1:6379
-  auth_token_path:
-    description: The file with the cluster's token. If it does not exist, no token is sent.
-    type: path
-    default: /etc/ray/auth_token
-  user:
-    description: The system user that Ray runs as on this host. As root the module asks the cluster as this user.
-    type: str
-    default: ray
   wait_for:
     description:
       - What to wait for. All of it must be there at the same time.
@@ -74,8 +51,7 @@ options:
     description: Whether RV(nodes) has the C(DEAD) nodes that the GCS remembers.
     type: bool
     default: false
-seealso:
-  - module: rayops.cluster.ray_smoke_test
+seealso: [{module: rayops.cluster.ray_smoke_test}]
 """
 
 EXAMPLES = r"""
@@ -129,50 +105,20 @@ nodes:
   type: list
   elements: dict
   contains:
-    node_id:
-      description: Ray's ID of the node. A restarted node has a new one.
-      type: str
-    node_name:
-      description: The name of the node.
-      type: str
-    ip:
-      description: The address of the node.
-      type: str
-    hostname:
-      description: The name of the host.
-      type: str
-    port:
-      description: The port of the node manager.
-      type: int
-    is_head:
-      description: Whether this is the head.
-      type: bool
-    state:
-      description: V(ALIVE), V(DRAINING) or V(DEAD).
-      type: str
-    state_message:
-      description: Why the node is V(DEAD).
-      type: str
-    labels:
-      description: The labels of the node.
-      type: dict
-    resources:
-      description: The node's resources, in total and available; memory in bytes.
-      type: dict
-    activity:
-      description: What keeps the node from being idle, in Ray's words.
-      type: list
-      elements: str
-    drain_deadline:
-      description: When the node has to be drained, if it is V(DRAINING).
-      type: str
-    start_time:
-      description: When the node started.
-      type: str
-      sample: "2026-11-23T06:13:23.927+00:00"
-    uptime:
-      description: Seconds since then, not for a node that is V(DEAD).
-      type: float
+    node_id: {description: Ray's ID of the node. A restarted node has a new one., type: str}
+    node_name: {description: The name of the node., type: str}
+    ip: {description: The address of the node., type: str}
+    hostname: {description: The name of the host., type: str}
+    port: {description: The port of the node manager., type: int}
+    is_head: {description: Whether this is the head., type: bool}
+    state: {description: "V(ALIVE), V(DRAINING) or V(DEAD).", type: str}
+    state_message: {description: Why the node is V(DEAD)., type: str}
+    labels: {description: The labels of the node., type: dict}
+    resources: {description: "The node's resources, in total and available; memory in bytes.", type: dict}
+    activity: {description: "What keeps the node from being idle, in Ray's words.", type: list, elements: str}
+    drain_deadline: {description: "When the node has to be drained, if it is V(DRAINING).", type: str}
+    start_time: {description: When the node started., type: str, sample: "2026-11-23T06:13:23.927+00:00"}
+    uptime: {description: "Seconds since then, not for a node that is V(DEAD).", type: float}
 resources:
   description: The resources of all nodes that are V(ALIVE), in total, available and used; memory in bytes.
   returned: when the cluster was read
@@ -184,15 +130,9 @@ demands:
   type: list
   elements: dict
   contains:
-    kind:
-      description: V(task_or_actor), V(placement_group) or V(request) (of the autoscaler).
-      type: str
-    resources:
-      description: What each of them needs.
-      type: dict
-    count:
-      description: How many of them wait.
-      type: int
+    kind: {description: "V(task_or_actor), V(placement_group) or V(request) (of the autoscaler).", type: str}
+    resources: {description: What each of them needs., type: dict}
+    count: {description: How many of them wait., type: int}
 """
 
 from typing import Any

@@ -24,43 +24,15 @@ options:
     type: str
     choices: [tried, kept, present, restored]
     required: true
-  node_type:
-    description: Which node of this host it is about.
-    type: str
-    choices: [head, worker]
-  environment:
-    description: The environment that is to run.
-    type: path
-  version:
-    description: The version of Ray that it must hold.
-    type: str
-  packages:
-    description: Requirements whose packages it must hold, too, each with all modules that it brings.
-    type: list
-    elements: str
-    default: []
-  user:
-    description: The user who runs Ray.
-    type: str
-    default: ray
-  path:
-    description: The directory of what is kept, root's alone.
-    type: path
-    default: /etc/ray/previous
-  config_dir:
-    description: Where the node's declared state lies.
-    type: path
-    default: /etc/ray
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: full
+  node_type: {description: Which node of this host it is about., type: str, choices: [head, worker]}
+  environment: {description: The environment that is to run., type: path}
+  version: {description: The version of Ray that it must hold., type: str}
+  packages: {description: "What it must hold, too, with all modules.", type: list, elements: str, default: []}
+  user: {description: The user who runs Ray., type: str, default: ray}
+  path: {description: "The directory of what is kept, root's alone.", type: path, default: /etc/ray/previous}
+  config_dir: {description: Where the node's declared state lies., type: path, default: /etc/ray}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: none}}
 """
 
 EXAMPLES = r"""
@@ -72,15 +44,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-files:
-  description: The files that were kept or put back.
-  type: list
-  elements: str
-  returned: success
-environment:
-  description: The environment that was tried, or that the kept unit names; null for none.
-  type: str
-  returned: success
+files: {description: The files that were kept or put back., type: list, elements: str, returned: success}
+environment: {description: "The one that was tried, or is kept; null for none.", type: str, returned: success}
 """
 
 import filecmp

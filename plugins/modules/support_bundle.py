@@ -18,70 +18,22 @@ description:
   - What cannot be read, and a command that is missing or hangs, is named in C(manifest.txt) and is no error.
   - It works where Ray is not installed, and changes nothing but that archive.
 options:
-  path:
-    description:
-      - The archive, a C(.tar.gz), readable by its owner alone. It is replaced if it exists.
-      - The directory that it lies in is made if it is missing, closed to others.
-    type: path
-    required: true
-  name:
-    description: The name of the host, and of the directory in the archive. The default is the host's own.
-    type: str
-  since:
-    description: The time from which journals are read, as C(journalctl --since) takes it, such as V(-2h).
-    type: str
-  journal_lines:
-    description: The number of lines that are read of each journal, the last ones.
-    type: int
-    default: 5000
-  max_bytes:
-    description: The bytes that are taken of each file, the last ones.
-    type: int
-    default: 1048576
-  total_bytes:
-    description: The bytes that are taken in all, before they are compressed. The newest logs come first.
-    type: int
-    default: 67108864
-  extra_paths:
-    description:
-      - Other files and directories, such as a job's own logs. What is no text is left out.
-      - No link is followed but root's.
-    type: list
-    elements: path
-    default: []
-  config_dir:
-    description: Where the node's files lie.
-    type: path
-    default: /etc/ray
-  temp_dir:
-    description: Where Ray's sessions lie.
-    type: path
-    default: /var/lib/ray
-  environment:
-    description: The virtual environment that has Ray.
-    type: path
-    default: /opt/ray/current
-  user:
-    description: The user who runs Ray. What lies in O(temp_dir) is read with the rights of this user alone.
-    type: str
-    default: ray
-  secret_files:
-    description: Files that hold nothing but a secret, beside those that the collection writes. They are left out.
-    type: list
-    elements: path
-    default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-    details: Returns what would be gathered.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: none
-    details: Each run writes the archive anew.
+  path: {description: "The archive, a C(.tar.gz) for its owner alone. Its directory is made, closed to others.",
+      type: path, required: true}
+  name: {description: "Its name in the archive. The default is the host's own.", type: str}
+  since: {description: "From when journals are read, as C(journalctl --since) takes it, such as V(-2h).", type: str}
+  journal_lines: {description: "Of each journal, the last lines.", type: int, default: 5000}
+  max_bytes: {description: "Of each file, the last bytes.", type: int, default: 1048576}
+  total_bytes: {description: "Bytes of all, before compression; the newest first.", type: int, default: 67108864}
+  extra_paths: {description: "Other text files and directories of them. No link is followed but root's.",
+      type: list, elements: path, default: []}
+  config_dir: {description: Where the node's files lie., type: path, default: /etc/ray}
+  temp_dir: {description: Where Ray's sessions lie., type: path, default: /var/lib/ray}
+  environment: {description: The virtual environment that has Ray., type: path, default: /opt/ray/current}
+  user: {description: "Ray's. O(temp_dir) is read with this user's rights alone.", type: str, default: ray}
+  secret_files: {description: "More files that are secrets; left out.", type: list, elements: path, default: []}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: none}, idempotent: {support: none, details: Each run writes the archive anew.}}
 """
 
 EXAMPLES = r"""
@@ -93,29 +45,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-archive:
-  description: The archive.
-  type: str
-  returned: success
-size:
-  description: Its bytes; 0 in check mode.
-  type: int
-  returned: success
+archive: {description: The archive., type: str, returned: success}
+size: {description: Its bytes; 0 in check mode., type: int, returned: success}
 files:
   description: What it holds, and what is missing there.
   type: list
   elements: dict
   returned: success
   contains:
-    name:
-      description: The name in the archive, below the host's.
-      type: str
-    bytes:
-      description: The bytes of it.
-      type: int
-    note:
-      description: What was cut, or why it is missing; empty for what is whole.
-      type: str
+    name: {description: "The name in the archive, below the host's.", type: str}
+    bytes: {description: The bytes of it., type: int}
+    note: {description: "What was cut, or why it is missing; empty for what is whole.", type: str}
 """
 
 import glob

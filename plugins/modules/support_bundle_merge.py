@@ -18,52 +18,18 @@ description:
     lies behind the damage.
   - Adds C(hosts.txt), which tells who was asked and who answered, and C(cluster.json).
 options:
-  path:
-    description: The archive, a C(.tar.gz), readable by its owner alone. The directory in it has the name of the file.
-    type: path
-    required: true
-  hosts:
-    description: The hosts that were asked.
-    type: list
-    elements: str
-    required: true
-  parts:
-    description: Where their archives lie, the one of the first host as C(0.tar.gz), of the second as C(1.tar.gz).
-    type: path
-    required: true
-  errors:
-    description: Lists of what went wrong, one entry for each host. The first that is not empty is shown.
-    type: list
-    elements: list
-    default: []
-  groups:
-    description: The groups of the inventory. Those of the cluster are written down.
-    type: dict
-    default: {}
-  cluster:
-    description: The cluster's state, the text of C(cluster.json).
-    type: str
-    default: ""
-  max_bytes:
-    description: The bytes that one file of a host may have.
-    type: int
-    default: 1048576
-  total_bytes:
-    description: The bytes that one host's files may have in all, before they are compressed.
-    type: int
-    default: 67108864
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-    details: Reads all of it, and returns what would be written.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-  idempotent:
-    description: When run twice in a row outside check mode, the second run changes nothing.
-    support: none
-    details: Each run writes the archive anew.
+  path: {description: "The archive, a C(.tar.gz) for its owner alone. The directory in it has its name.", type: path,
+      required: true}
+  hosts: {description: The hosts that were asked., type: list, elements: str, required: true}
+  parts: {description: "Their archives, C(0.tar.gz) of the first host and so on.", type: path, required: true}
+  errors: {description: "For each host, what went wrong, of which the first that is not empty is shown.", type: list,
+      elements: list, default: []}
+  groups: {description: The groups of the inventory. Those of the cluster are written down., type: dict, default: {}}
+  cluster: {description: "The cluster's state, the text of C(cluster.json).", type: str, default: ""}
+  max_bytes: {description: The bytes that one file of a host may have., type: int, default: 1048576}
+  total_bytes: {description: "The bytes of all files of one, before compression.", type: int, default: 67108864}
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes: {diff_mode: {support: none}, idempotent: {support: none, details: Each run writes the archive anew.}}
 """
 
 EXAMPLES = r"""
@@ -77,34 +43,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-archive:
-  description: The archive.
-  type: str
-  returned: success
-size:
-  description: Its bytes.
-  type: int
-  returned: success
-answered:
-  description: The hosts whose archive was there.
-  type: list
-  elements: str
-  returned: success
-missing:
-  description: The others, each with the reason.
-  type: list
-  elements: str
-  returned: success
-summary:
-  description: The archive, who answered and who did not, and the first of what was left out, as lines for its reader.
-  type: list
-  elements: str
-  returned: success
-left_out:
-  description: What of the archives was not taken, and why.
-  type: list
-  elements: str
-  returned: success
+archive: {description: The archive., type: str, returned: success}
+size: {description: Its bytes., type: int, returned: success}
+answered: {description: The hosts whose archive was there., type: list, elements: str, returned: success}
+missing: {description: "The others, each with the reason.", type: list, elements: str, returned: success}
+summary: {description: "All of it, as lines for its reader.", type: list, elements: str, returned: success}
+left_out: {description: "What of the archives was not taken, and why.", type: list, elements: str, returned: success}
 """
 
 import os

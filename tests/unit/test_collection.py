@@ -31,8 +31,14 @@ def defaults_of(role: str) -> dict:
 
 
 def documentation(module: str) -> dict:
-    name = f"ansible_collections.rayops.cluster.plugins.modules.{module}"
-    return yaml.safe_load(importlib.import_module(name).DOCUMENTATION)
+    """What ansible-doc shows, with the fragments that it extends."""
+    plugins = "ansible_collections.rayops.cluster.plugins"
+    found = yaml.safe_load(importlib.import_module(f"{plugins}.modules.{module}").DOCUMENTATION)
+    for name in found.get("extends_documentation_fragment", []):
+        fragment = importlib.import_module(f"{plugins}.doc_fragments.{name.rpartition('.')[2]}").ModuleDocFragment
+        for part, entries in yaml.safe_load(fragment.DOCUMENTATION).items():
+            found[part] = {**entries, **found.get(part, {})}
+    return found
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """An archive with a state, the cluster's token and a manifest: written, and read although anybody may have made it."""
 
 from __future__ import annotations

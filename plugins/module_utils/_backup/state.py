@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """The state that a GCS keeps in RocksDB, as it is at one moment.
 
 RocksDB appends to some of its files, makes others once, and changes none in place. So the GCS is paused only until all

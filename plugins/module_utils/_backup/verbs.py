@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """Back up the cluster's state, which the GCS keeps in RocksDB, and put a backup in its place.
 
 Root has the backups, and Ray's user the state, which any job can change: what reads the state and pauses the GCS is a

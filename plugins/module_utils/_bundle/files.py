@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """Files for a support bundle, which others may have changed: no link is followed that is not root's, no pipe is waited
 for, and what lies below Ray's directory is read as Ray's user."""
 

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds.
 
 Who asks for Ray's own files asks as Ray's user (_system/guest.py): any job may have put something else in their place.

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """What is wrong with the Ray node of a host, against its declared state and what the GCS says of it."""
 
 from __future__ import annotations

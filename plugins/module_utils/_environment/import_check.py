@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """Import Ray, and the packages that are named, in the environment whose Python runs this; write Ray's version.
 
 Module ray_upgrade hands this to that Python, and needs its text alone.

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """The record of the directories that this collection made, or found empty, on a host: those alone may it remove."""
 
 from __future__ import annotations

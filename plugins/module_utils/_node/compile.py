@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """How a node is started: from its declared state to the arguments and the environment of `ray start`.
 
 Each key goes where Ray 2.57 and later want it. Ray's own sources, python/ray/scripts/scripts.py and

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: do not import it from elsewhere.
-
 """What is done with Ray's files and programs, which any job may have changed: as Ray's own user, and within a time.
 
 What comes back is a guest's word: data, never a path to follow, a program to run, or a key of a result.
