@@ -1,6 +1,7 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make bench    the figures of docs/figures.md
+# make scale    what a further host costs: site.yml over 10, 30 and 100 hosts that have nothing to do
 # make faults   what a cluster does about each of the faults of docs/faults.md, which it writes
 # make browser  the pages of a deployed bed in headless Chromium: the demo's, or that of BED_NAME
 # make clean    remove all beds and everything under .cache
@@ -19,11 +20,11 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test ready lint sanity unit unit-nodes unit-inventory integration molecule bench scale faults browser shellcheck chromium clean
+.PHONY: help demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule bench scale faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -7
+	@sed -n 's/^# //p' Makefile | head -8
 
 $(VENV)/.done: tests/requirements.txt
 	@echo "make: preparing .cache/venv (once)"
@@ -43,6 +44,14 @@ $(CACHE)/ray/.done: $(VENV)/.done roles/ray_defaults/defaults/main.yml
 	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray_defaults/defaults/main.yml)"
 	@touch $@
 
+# The oldest Ray that the door to its private interfaces (_gcs) was tried with.
+OLDEST_RAY = $(shell sed -n 's/^TRIED = ."\([^"]*\)".*/\1/p' plugins/module_utils/_gcs/under_ray/api.py)
+$(CACHE)/ray-oldest/.done: $(VENV)/.done plugins/module_utils/_gcs/under_ray/api.py
+	@test -x $(CACHE)/ray-oldest/bin/ray || { echo "make: preparing .cache/ray-oldest (once)"; \
+	  $(VENV)/bin/python -m venv $(CACHE)/ray-oldest; }
+	@uv pip install --quiet --python $(CACHE)/ray-oldest/bin/python "ray[default]==$(OLDEST_RAY)"
+	@touch $@
+
 # The oldest SDK that the inventory plugin supports. The newest one is in .cache/venv.
 OLDEST_SDK = $(shell sed -n 's/^huaweicloudsdkecs>=//p' meta/ee-requirements.txt)
 $(CACHE)/sdk/.done: $(VENV)/.done meta/ee-requirements.txt
@@ -58,7 +67,7 @@ demo: $(VENV)/.done
 
 # What must pass, the longest first. Most of it waits most of the time, so JOBS of them run at once; each says how long it took.
 PARTS := $(addprefix molecule-,lifecycle full hostile) unit-nodes integration $(filter-out %-lifecycle %-full %-hostile,\
-  $(addprefix molecule-,$(SCENARIOS))) unit-inventory sanity lint
+  $(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray unit-inventory sanity lint
 JOBS ?= 3
 LOGS := $(CACHE)/logs
 
@@ -74,8 +83,9 @@ part-%:
 	  if [ $$status = 0 ]; then echo "make: $* passed"; else cat $(LOGS)/$*.log; echo "make: $* failed"; fi; exit $$status
 
 # Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds.
-ready: $(CACHE)/ray/.done $(CACHE)/sdk/.done chromium shellcheck
+ready: $(CACHE)/ray/.done $(CACHE)/ray-oldest/.done $(CACHE)/sdk/.done chromium shellcheck
 	@$(BED) prepare
+	@$(BED) prepare --wheel 'ray[default]==2.59.0' --wheel cowsay==6.1
 
 lint: $(VENV)/.done
 	@echo "make: ruff"
@@ -100,12 +110,17 @@ sanity: $(VENV)/.done shellcheck
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 
 INVENTORY_TESTS := tests/unit/inventory tests/unit/plugin_utils
-unit: unit-nodes unit-inventory
+unit: unit-nodes unit-oldest-ray unit-inventory
 
 unit-nodes: $(CACHE)/ray/.done
 	@echo "make: unit tests"
 	@RAYOPS_TEST_RAY_ENVIRONMENT=$(CURDIR)/$(CACHE)/ray \
 	  python -m pytest -q tests/unit $(addprefix --ignore=,$(INVENTORY_TESTS))
+
+unit-oldest-ray: $(CACHE)/ray-oldest/.done
+	@echo "make: unit tests of what asks Ray, with $(OLDEST_RAY)"
+	@RAYOPS_TEST_RAY_ENVIRONMENT=$(CURDIR)/$(CACHE)/ray-oldest python -m pytest -q \
+	  tests/unit/module_utils/test_ray_cluster.py tests/unit/module_utils/test_ray_environment.py
 
 unit-inventory: $(CACHE)/sdk/.done
 	@echo "make: unit tests of the inventory plugin, with the newest SDK and with $(OLDEST_SDK)"
@@ -127,6 +142,9 @@ molecule-%: $(VENV)/.done chromium
 bench: $(CACHE)/ray/.done
 	@python -m tests.bench
 
+scale: $(VENV)/.done
+	@python -m tests.bench --only scale --repeat 1 --json $(CACHE)/scale.json
+
 faults: $(VENV)/.done
 	@python -m tests.faults
 
@@ -144,4 +162,4 @@ chromium:
 	  || { echo "make: run as root once: apt-get install chromium"; exit 1; }
 
 clean:
-	@if [ -d $(CACHE) ]; then $(PYTHON) -m tests.bed down --all && rm -rf $(CACHE); fi
+	@if [ -x $(VENV)/bin/python ]; then $(BED) down --all; fi && rm -rf $(CACHE)

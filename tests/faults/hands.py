@@ -86,12 +86,12 @@ HANDS = [
           "it is a cluster of its own, and takes the worker's memory; `site.yml` names it and ends it", SITE_SECONDS,
           command(WORKER, OWN_HEAD), hold=3, heals=False,
           says=("other Ray on this host, gcs_server", "other Ray on this host, raylet")),
-    interrupted("ray", killed(WORKER, "", NO_LINK, "ray", "Ray is installed, version", 0.3)),
-    interrupted("redis", killed("redis", "redis-server", OLD_CONFIG, "redis", "Redis runs with its conf", 0.5),
+    interrupted("ray", killed(WORKER, "", NO_LINK, "ray", "Install Ray, version", 0.3)),
+    interrupted("redis", killed("redis", "redis-server", OLD_CONFIG, "redis", "Run Redis with its conf", 0.5),
                 ("head",)),
     interrupted("head", killed("head", "ray-head", OLD_TOKEN, "head", "Start the node as declared", 1.5), ("head",)),
     interrupted("worker", killed(WORKER, "ray-worker", OLD_TOKEN, "workers", "Start the node as declared", 1.5),
                 (WORKER,)),
     # Its exporter runs on the head, where no host is the monitor's.
-    interrupted("monitor", killed("head", "ray-monitor", OLD_EXPORTER, "monitor", "The monitor runs as decl", 0.5)),
+    interrupted("monitor", killed("head", "ray-monitor", OLD_EXPORTER, "monitor", "Run the monitor.s services", 0.5)),
 ]

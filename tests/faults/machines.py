@@ -65,7 +65,7 @@ MACHINES = [
     Fault("redis-gone", "Redis stopped and disabled",
           "tasks go on on the workers, and nothing else; `site.yml` starts Redis, and the head follows",
           SITE_SECONDS, command("redis", f"systemctl disable --quiet --now {REDIS}"), hold=10, renewed=("head",),
-          heals=False, says=(r"TASK \[.*Redis runs with its configuration\] \*+\nchanged: \[redis\]",)),
+          heals=False, says=(r"TASK \[.*Run Redis with its configuration\] \*+\nchanged: \[redis\]",)),
     Fault("network", "worker cut off the network for 90 s, and back",
           "the GCS gives the node up after 15 to 30 s and starts its work elsewhere; back on the network, the node "
           "starts anew", NETWORK_SECONDS, unplug, plug, hold=90, renewed=(WORKER,)),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 # A task, and the seconds after its beginning. Each comes later than the one before, on the same hosts.
 FIRST_DAY = [
-    ("Ray is installed, version", 1.5),
-    ("The packages are installed, and not started", 2.0),
+    ("Install Ray, version", 1.5),
+    ("Install packages and note what they bring", 2.0),
     ("Write the node's files", 0.3),
     # The workers' files come next, and then all of them start.
     ("Read the cluster's token from the head", 1.0),
