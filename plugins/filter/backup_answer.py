@@ -33,35 +33,22 @@ _value: {description: The values., type: dict}
 """
 
 import json
-import math
 import os
 import re
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.rayops.cluster.plugins.module_utils._backup.archive import KINDS, is_sound
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
 # Characters of an answer.
 _MOST = 1 << 20
 _SUM = r"([0-9a-f]{64})?"
-_TEXTS = {
-    "state_id": _SUM, "restored": _SUM, "storage": r"[a-z]+", "cluster_name": r"[\w.-]{1,200}",
-    "session": r"[\w.-]{0,200}", "ray_version": r"[\w.+-]{1,200}",
+_KINDS = {
+    **KINDS, "state_id": _SUM, "restored": _SUM, "state": bool, "token": bool, "bytes": 1 << 62,
     "archive": r"/.{1,4000}", "aside": r"(/.{1,4000})?", "error": r".{1,4000}",
 }
-_TRUTHS = ("state", "token")
-# The greatest ones; times are seconds, of which strftime takes so many.
-_NUMBERS = {"bytes": 1 << 62, "pause_ms": 1 << 40, "time": 1 << 33, "written": 1 << 33}
-
-
-def _sound(name: str, value: object) -> bool:
-    if name in _TEXTS:
-        return isinstance(value, str) and bool(re.fullmatch(_TEXTS[name], value, re.ASCII | re.DOTALL))
-    if name in _TRUTHS:
-        return isinstance(value, bool)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= _NUMBERS[name]
 
 
 def backup_answer(answer: str | dict[str, Any], names: str = "", directory: str = "") -> dict[str, Any]:
@@ -75,8 +62,8 @@ def backup_answer(answer: str | dict[str, Any], names: str = "", directory: str 
         read = json.loads(answer or "{}") if isinstance(answer, str) else answer
         if not isinstance(read, dict):
             raise ValueError("it is no dictionary")
-        found = {name: value for name, value in read.items() if name in {*_TEXTS, *_TRUTHS, *_NUMBERS}}
-        wrong = sorted(name for name, value in found.items() if not _sound(name, value))
+        found = {name: value for name, value in read.items() if name in _KINDS}
+        wrong = sorted(name for name, value in found.items() if not is_sound(value, _KINDS[name]))
         if wrong:
             raise ValueError(f"it has no true {', '.join(wrong)}")
         folder, name = os.path.split(found.get("archive", ""))

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import IO, Any, cast
+from typing import Any, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._backup.state import (
     MOST_BYTES,
@@ -27,21 +26,27 @@ from ansible_collections.rayops.cluster.plugins.module_utils._backup.state impor
     snapshot,
     state_id,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import BLOCK, Bounded
+from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import add_file, is_file, members
 
 MANIFEST = "manifest.json"
 TOKEN = "auth_token"
 MOST_TEXT = 16 << 20  # bytes of a manifest
-# What a manifest says, as anybody may have written it.
-TEXTS = {"cluster_name": r"[\w.-]{1,200}", "ray_version": r"[\w.+-]{1,200}", "storage": r"rocksdb",
-         "session": r"[\w.-]{0,200}", "state_id": SUM.pattern, "token_sum": SUM.pattern}
-NUMBERS = {"time": 1 << 33, "written": 1 << 33, "pause_ms": 1 << 33}
+Kind = Union[str, int, type[bool]]
+# What a manifest says, as anybody may have written it: patterns of texts, and the greatest numbers.
+KINDS: dict[str, Kind] = {
+    "cluster_name": r"[\w.-]{1,200}", "ray_version": r"[\w.+-]{1,200}", "storage": r"rocksdb",
+    "session": r"[\w.-]{0,200}", "state_id": SUM.pattern,
+    "time": 1 << 33, "written": 1 << 33, "pause_ms": 1 << 33,
+}
 
 
-def _add(archive: tarfile.TarFile, name: str, size: int, stream: Any) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
-    archive.addfile(entry, stream)
+def is_sound(value: Any, kind: Kind) -> bool:
+    """Whether a value is of its kind: a text that matches a pattern, a number from 0 to the greatest, or a bool."""
+    if isinstance(kind, str):
+        return isinstance(value, str) and bool(re.fullmatch(kind, value, re.ASCII | re.DOTALL))
+    if isinstance(kind, int):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= kind
+    return isinstance(value, bool)
 
 
 def write(top: int, path: str, descriptor: int, token: bytes, cluster: str, version: str, unit: str) -> bool:
@@ -57,17 +62,17 @@ def write(top: int, path: str, descriptor: int, token: bytes, cluster: str, vers
     with os.fdopen(descriptor, "wb", closefd=False) as stream, \
             tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6) as archive:
         for file in files:
-            _add(archive, f"gcs/{file.name}", file.size, file)
+            add_file(archive, f"gcs/{file.name}", file.size, file)
             file.stream.close()
-        _add(archive, TOKEN, len(token), BytesIO(token))
+        add_file(archive, TOKEN, len(token), BytesIO(token))
         sums = {file.name: file.sum.hexdigest() for file in files}
         manifest = json.dumps({
             "cluster_name": cluster, "ray_version": version, "storage": "rocksdb",
-            "session": session if re.fullmatch(TEXTS["session"], session, re.ASCII) else "", "time": time.time(),
+            "session": session if is_sound(session, KINDS["session"]) else "", "time": time.time(),
             "pause_ms": round(pause * 1000, 1), "written": max(file.written for file in files),
             "state_id": state_id(sums), "token_sum": hashlib.sha256(token).hexdigest(), "files": sums,
         }, indent=1).encode()
-        _add(archive, MANIFEST, len(manifest), BytesIO(manifest))
+        add_file(archive, MANIFEST, len(manifest), BytesIO(manifest))
     return True
 
 
@@ -79,20 +84,14 @@ def unpack(source: int, path: str, into: str = "") -> dict[str, Any]:
     sums: dict[str, str] = {}
     manifest: dict[str, Any] = {}
     try:
-        with os.fdopen(source, "rb", closefd=False) as packed, gzip.GzipFile(fileobj=packed) as plain:
-            bounded = Bounded(plain, MOST_BYTES)
-            with tarfile.TarFile(fileobj=cast("IO[bytes]", bounded)) as archive:
-                for entry in archive:
-                    whole = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse()
-                    if not whole or not NAME.fullmatch(entry.name) or entry.name in sums or len(sums) > MOST_FILES:
-                        raise BackupError(f"{path} is no backup: it holds {entry.name[:200]}.")
-                    if entry.name == MANIFEST:
-                        manifest = _manifest(bounded.blocks(entry))
-                    else:
-                        where = os.path.join(into, entry.name) if into else os.devnull
-                        sums[entry.name] = _copied(bounded.blocks(entry), where)
-            while bounded.read(BLOCK):
-                pass  # To the sum at its end.
+        with os.fdopen(source, "rb", closefd=False) as packed:
+            for entry, blocks in members(packed, MOST_BYTES):
+                if not is_file(entry) or not NAME.fullmatch(entry.name) or entry.name in sums or len(sums) > MOST_FILES:
+                    raise BackupError(f"{path} is no backup: it holds {entry.name[:200]}.")
+                if entry.name == MANIFEST:
+                    manifest = _manifest(blocks)
+                else:
+                    sums[entry.name] = _copied(blocks, os.path.join(into, entry.name) if into else os.devnull)
         wanted = {f"gcs/{name}": found for name, found in manifest["files"].items()} | {TOKEN: manifest["token_sum"]}
     except (tarfile.TarError, OSError, EOFError, ValueError, TypeError, KeyError, RecursionError,
             zlib.error) as error:
@@ -110,12 +109,9 @@ def _manifest(blocks: Iterator[bytes]) -> dict[str, Any]:
         if len(data) > MOST_TEXT:
             raise ValueError("its manifest is too long")
     read = json.loads(data)
-    found = {name: read[name] for name in (*TEXTS, *NUMBERS)} | {"files": dict(read["files"])}
-    wrong = [name for name, pattern in TEXTS.items()
-             if not isinstance(found[name], str) or not re.fullmatch(pattern, found[name], re.ASCII)]
-    wrong += [name for name, most in NUMBERS.items()
-              if type(found[name]) not in (int, float) or not 0 <= found[name] <= most]
-    if wrong or not all(SUM.fullmatch(str(value)) for value in found["files"].values()):
+    found = {name: read[name] for name in (*KINDS, "token_sum")} | {"files": dict(read["files"])}
+    wrong = [name for name, kind in KINDS.items() if not is_sound(found[name], kind)]
+    if wrong or not all(SUM.fullmatch(str(value)) for value in (found["token_sum"], *found["files"].values())):
         raise ValueError(f"its manifest has no {', '.join(wrong) or 'sums'}")
     return found
 

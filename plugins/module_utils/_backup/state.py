@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import open_directory
+
 DATABASES = ("kv", "tables")
 # Of the state that is there: which backup it was.
 RESTORED = ".restored"
@@ -43,11 +45,6 @@ SUM = re.compile(r"[0-9a-f]{64}")
 
 class BackupError(Exception):
     """A sentence: what does not work, and what helps."""
-
-
-def open_directory(name: str, directory: int | None = None) -> int:
-    """Open a directory. No link is followed."""
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
 
 def open_file(name: str, directory: int | None = None) -> int:

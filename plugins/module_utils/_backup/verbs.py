@@ -15,7 +15,6 @@ import json
 import os
 import pwd
 import re
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,11 +27,16 @@ from ansible_collections.rayops.cluster.plugins.module_utils._backup.state impor
     BackupError,
     lock_holder,
     look,
-    open_directory,
     open_file,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, path_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
+    PathError,
+    holds_fast,
+    open_directory,
+    opened,
+    real,
+)
 
 # What keeps a verb from its work, besides OSError. The message is a sentence.
 ERRORS = (BackupError, GuestError, PathError)
@@ -116,10 +120,8 @@ def save(
             if not as_owner(user, gcs, lambda top: write(top, gcs, descriptor, secret, cluster, version, unit)):
                 raise BackupError(f"{gcs} holds no state.")
             os.lseek(descriptor, 0, os.SEEK_SET)
-            manifest = unpack(descriptor, path)
-            _compare(manifest, path, cluster, version)
+            answer = _checked(descriptor, path, cluster, version)
             os.fsync(descriptor)
-            size = os.fstat(descriptor).st_size
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -128,37 +130,31 @@ def save(
         finally:
             os.close(descriptor)
         # What no GCS worked with may be broken: it takes no other one's place.
-        if manifest["pause_ms"]:
+        if answer["pause_ms"]:
             for old in sorted(found for found in os.listdir(directory) if ours.fullmatch(found))[:-keep]:
                 os.unlink(old, dir_fd=directory)
-        answer = _told({**manifest, "archive": path, "bytes": size})
         # What is known of the last one.
         _written(f"{prefix}latest.json", json.dumps(answer).encode(), directory)
     return answer
 
 
-def _compare(manifest: dict[str, Any], path: str, cluster: str, version: str) -> None:
-    """Refuse a backup that is not of this cluster."""
+def _checked(descriptor: int, path: str, cluster: str, version: str) -> dict[str, Any]:
+    """What is shown of a backup that is whole; refuses one that is not of this cluster."""
+    manifest = unpack(descriptor, path)
     for key, wanted in (("cluster_name", cluster), ("ray_version", version)):
         if manifest[key] != wanted:
             raise BackupError(
                 f"{path} is a backup of {key} {manifest[key]}, and this cluster's is {wanted}: "
                 + ("take one of this cluster." if key == "cluster_name" else
                    f"set ray_version to {manifest[key]}, restore it, and upgrade then."))
+    shown = {key: value for key, value in manifest.items() if key not in ("files", "token_sum")}
+    return {**shown, "archive": path, "bytes": os.fstat(descriptor).st_size}
 
 
 def check(*, archive: str, cluster: str, version: str) -> dict[str, Any]:
     """Read a backup to its end, and refuse one that is not of this cluster."""
     with open(archive, "rb") as stream:
-        manifest = unpack(stream.fileno(), archive)
-        size = os.fstat(stream.fileno()).st_size
-    _compare(manifest, archive, cluster, version)
-    return _told({**manifest, "archive": archive, "bytes": size})
-
-
-def _told(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What of a manifest is shown."""
-    return {key: value for key, value in manifest.items() if key not in ("files", "token_sum")}
+        return _checked(stream.fileno(), archive, cluster, version)
 
 
 def inspect(*, gcs: str, token: str, user: str) -> dict[str, Any]:
@@ -167,31 +163,13 @@ def inspect(*, gcs: str, token: str, user: str) -> dict[str, Any]:
     return {**(as_owner(user, gcs, look) or nothing), "token": os.path.exists(token)}
 
 
-def _real(path: str) -> str:
-    """Where a directory lies once root's links are followed."""
-    try:
-        with opened(path) as directory:
-            return path_of(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-
-
 def _emptied(directory: int) -> None:
     """Remove all that is in a directory that only root can enter."""
-    for name in os.listdir(directory):
-        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            below = open_directory(name, directory)
-            _emptied(below)
-            os.close(below)
-            os.rmdir(name, dir_fd=directory)
-        else:
-            os.unlink(name, dir_fd=directory)
-
-
-def _closed(directory: int) -> bool:
-    """Whether nobody else can put anything in the place of what is there."""
-    held = os.fstat(directory)
-    return held.st_uid in {0, os.geteuid()} and (not held.st_mode & 0o022 or bool(held.st_mode & stat.S_ISVTX))
+    for _path, directories, names, here in os.fwalk(".", topdown=False, dir_fd=directory):
+        for name in names:
+            os.unlink(name, dir_fd=here)
+        for name in directories:
+            os.rmdir(name, dir_fd=here)
 
 
 @contextmanager
@@ -200,7 +178,7 @@ def _private_directory(name: str, parent: int) -> Iterator[int]:
     with contextlib.suppress(FileNotFoundError):
         left = open_directory(name, parent)  # By a run that was killed.
         status = os.fstat(left)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not _closed(parent):
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not holds_fast(parent):
             raise BackupError(f"{name} beside the state is in the way: see what it is, and move it away.")
         _emptied(left)
         os.close(left)
@@ -227,7 +205,9 @@ def restore(*, archive: str, gcs: str, token: str, user: str) -> dict[str, Any]:
         raise BackupError(f"A GCS runs with {gcs}: stop it first.")
     if os.path.ismount(gcs):
         raise BackupError(f"{gcs} is a mount point, which cannot be moved: let head_gcs_path lie below.")
-    place, aside = _real(gcs), ""
+    place, aside = gcs, ""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        place = real(gcs)
     name = os.path.basename(place)
     with open(archive, "rb") as stream, opened(os.path.dirname(place), 0o755) as parent, \
             _private_directory(f".{name}.new", parent) as new:

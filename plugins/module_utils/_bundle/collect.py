@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import Contents, open_path, read_as
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret
+from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import add_file
 
 REMOVED = b"[removed]"
 COMMAND_TIMEOUT = 10.0
@@ -355,9 +356,7 @@ class Bundle:
         return self.redactor.clean(text.encode(errors="surrogateescape")).decode(errors="replace")
 
     def _write(self, name: str, data: bytes, modified: float) -> None:
-        member = tarfile.TarInfo(f"{self.top}/{self._cleaned(name)}")
-        member.size, member.mode, member.mtime = len(data), 0o600, int(modified)
-        self.archive.addfile(member, io.BytesIO(data))
+        add_file(self.archive, f"{self.top}/{self._cleaned(name)}", len(data), io.BytesIO(data), modified)
 
     def close(self) -> None:
         """Write the manifest, and end the archive."""

@@ -16,6 +16,7 @@ from typing import IO, Any
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
+    open_directory,
     opened,
     opened_parent,
     opened_place,
@@ -81,13 +82,12 @@ def read(path: str, limit: int = 1 << 20) -> str:
 
 def files_below(path: str) -> list[str]:
     """A file, or those in a directory; links are not followed but root's on the way."""
-    if os.path.isdir(path):
-        try:
-            path = real(path)
-        except (PathError, OSError):
-            return [path]
     if not os.path.isdir(path):
         return [path] if os.path.lexists(path) else []
+    try:
+        path = real(path)
+    except (PathError, OSError):
+        return [path]
     return sorted(os.path.join(directory, name) for directory, _names, names in os.walk(path) for name in names)
 
 
@@ -128,7 +128,7 @@ def _descend(top: int, name: str) -> int:
     """A directory below another, through no link at all."""
     here = os.dup(top)
     for part in name.split("/"):
-        below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+        below = open_directory(part, here)
         os.close(here)
         here = below
     return here

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import tarfile
-import time
 from collections.abc import Iterator
-from typing import IO, cast
+from typing import IO
 
-from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import BLOCK, Bounded
+from ansible_collections.rayops.cluster.plugins.module_utils._system.bounded import add_file, is_file, members
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
 MOST_MEMBERS = 20000
@@ -49,10 +47,7 @@ class Merged:
 
     def write(self, name: str, data: bytes, modified: int | None = None) -> None:
         """Add a regular file that its owner alone can read."""
-        member = tarfile.TarInfo(f"{self.top}/{name}")
-        member.size, member.mode = len(data), 0o600
-        member.mtime = int(time.time() if modified is None else modified)
-        self.archive.addfile(member, io.BytesIO(data))
+        add_file(self.archive, f"{self.top}/{name}", len(data), io.BytesIO(data), modified)
 
     def add(self, directory: str, stream: IO[bytes]) -> list[str]:
         """Add the regular files of another archive below a directory.
@@ -60,10 +55,10 @@ class Merged:
         :returns: what is left out, and why; damage costs what comes behind it.
         """
         notes: list[str] = []
-        members = self._members(stream, notes)
+        found = self._members(stream, notes)
         while True:
             try:
-                member = next(members, None)
+                member = next(found, None)
             # Its bytes are another's: whatever they break in tarfile or zlib, the bundle goes on.
             except Exception as error:  # pylint: disable=broad-exception-caught
                 notes.append(f"the rest: {' '.join(str(error).split()) or type(error).__name__}")
@@ -82,29 +77,25 @@ class Merged:
     def _members(self, stream: IO[bytes], notes: list[str]) -> Iterator[tuple[str, bytes, int]]:
         files: set[str] = {"left-out.txt"}
         directories: set[str] = set()
-        with gzip.GzipFile(fileobj=stream) as plain:
-            bounded = Bounded(plain, self.total_bytes)
-            for number, entry in enumerate(tarfile.TarFile(fileobj=cast("IO[bytes]", bounded))):
-                if number >= MOST_MEMBERS:
-                    raise tarfile.ReadError(f"it has more than {MOST_MEMBERS} members")
-                name = harmless(entry.name.partition("/")[2])
-                parts = name.split("/")
-                above = {"/".join(parts[:depth]) for depth in range(1, min(len(parts), _DEEPEST))}
-                problem = self._problem(entry, parts)
-                if not problem and (name in files | directories or above & files):
-                    problem = "its name is another's"
-                if problem:
-                    notes.append(f"{entry.name[:_LONGEST]}: {problem}")
-                    continue
-                files.add(name)
-                directories |= above
-                yield name, b"".join(bounded.blocks(entry)), int(min(max(entry.mtime, 0), 1 << 32))
-            while bounded.read(BLOCK):
-                pass  # To the sum at its end.
+        for number, (entry, blocks) in enumerate(members(stream, self.total_bytes)):
+            if number >= MOST_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {MOST_MEMBERS} members")
+            name = harmless(entry.name.partition("/")[2])
+            parts = name.split("/")
+            above = {"/".join(parts[:depth]) for depth in range(1, min(len(parts), _DEEPEST))}
+            problem = self._problem(entry, parts)
+            if not problem and (name in files | directories or above & files):
+                problem = "its name is another's"
+            if problem:
+                notes.append(f"{entry.name[:_LONGEST]}: {problem}")
+                continue
+            files.add(name)
+            directories |= above
+            yield name, b"".join(blocks), int(min(max(entry.mtime, 0), 1 << 32))
 
     def _problem(self, entry: tarfile.TarInfo, parts: list[str]) -> str:
         """Why a member is left out; empty for none."""
-        if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+        if not is_file(entry):
             return "no regular file"
         if len(entry.name) > _LONGEST or len(parts) > _DEEPEST or {"", ".", ".."} & {*parts, entry.name.split("/")[0]}:
             return "no name below its host's"

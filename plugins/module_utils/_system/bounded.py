@@ -2,13 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An archive that somebody may have made to do harm, as tarfile can read it."""
+"""Archives: written with files alone, and read as if somebody had made them to do harm."""
 
 from __future__ import annotations
 
 import gzip
 import tarfile
+import time
 from collections.abc import Iterator
+from typing import IO, Any, cast
 
 # Bytes that are read at once; no header of a member has more.
 BLOCK = 1 << 16
@@ -53,3 +55,29 @@ class Bounded:
                 raise tarfile.ReadError("it ends within a file")
             left -= len(data)
             yield data
+
+
+def members(packed: IO[bytes], most: int) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
+    """The members of an archive, packed by gzip, and what each holds; read to the sum at its end.
+
+    :arg most: bytes that it may unpack to.
+    :raises tarfile.TarError, OSError, EOFError, ValueError, zlib.error: it is damaged, or made to do harm.
+    """
+    with gzip.GzipFile(fileobj=packed) as plain:
+        bounded = Bounded(plain, most)
+        for entry in tarfile.TarFile(fileobj=cast("IO[bytes]", bounded)):
+            yield entry, bounded.blocks(entry)
+        while bounded.read(BLOCK):
+            pass
+
+
+def is_file(entry: tarfile.TarInfo) -> bool:
+    """Whether a member is a regular file with all its bytes."""
+    return entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse()
+
+
+def add_file(archive: tarfile.TarFile, name: str, size: int, stream: Any, modified: float | None = None) -> None:
+    """Add a file that its owner alone can read; it was modified at a time, or now."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time() if modified is None else modified)
+    archive.addfile(entry, stream)

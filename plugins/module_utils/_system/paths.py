@@ -28,11 +28,15 @@ def _owner(status: os.stat_result) -> str:
 
 def _trusted(link: os.stat_result, directory: int, owners: set[int] | None = None) -> bool:
     """Whether root, or whoever runs this, made a link, and nobody else can have put it where it is."""
-    own = owners or {0, os.geteuid()}
+    # Another name of a link of root's is nobody's word.
+    return link.st_uid in (owners or {0, os.geteuid()}) and link.st_nlink == 1 and holds_fast(directory, owners)
+
+
+def holds_fast(directory: int, owners: set[int] | None = None) -> bool:
+    """Whether only root, or whoever runs this, can put anything in the place of what is in an open directory."""
     held = os.fstat(directory)
     closed = not held.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or held.st_mode & stat.S_ISVTX
-    # Another name of a link of root's is nobody's word.
-    return link.st_uid in own and link.st_nlink == 1 and held.st_uid in own and bool(closed)
+    return held.st_uid in (owners or {0, os.geteuid()}) and bool(closed)
 
 
 def _refused(path: str, name: str, link: os.stat_result) -> PathError:
@@ -42,7 +46,8 @@ def _refused(path: str, name: str, link: os.stat_result) -> PathError:
     )
 
 
-def _open(name: str, directory: int | None) -> int:
+def open_directory(name: str, directory: int | None = None) -> int:
+    """Open a directory, which is no link."""
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
 
@@ -63,7 +68,7 @@ def opened(
     :raises OSError: as os.open, such as FileNotFoundError.
     """
     left = [part for part in os.path.normpath(path).split("/") if part]
-    here, links = _open("/", None), 0
+    here, links = open_directory("/"), 0
     try:
         while left:
             if each:
@@ -76,7 +81,7 @@ def opened(
                     raise FileNotFoundError(error.errno, error.strerror, path) from None
                 os.mkdir(name, 0o700, dir_fd=here)
                 status = os.stat(name, dir_fd=here, follow_symlinks=False)
-                below = _open(name, here)
+                below = open_directory(name, here)
                 # Whatever mask the login brings.
                 os.fchmod(below, make)
                 os.close(below)
@@ -88,10 +93,10 @@ def opened(
                 left = [part for part in target.split("/") if part and part != "."] + left
                 if target.startswith("/"):
                     os.close(here)
-                    here = _open("/", None)
+                    here = open_directory("/")
                 continue
             try:
-                below = _open(name, here)
+                below = open_directory(name, here)
             except NotADirectoryError as error:
                 raise NotADirectoryError(error.errno, error.strerror, path) from None
             os.close(here)

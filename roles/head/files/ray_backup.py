@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import os
 import signal
@@ -22,24 +23,16 @@ for full_name in MODULES:
     sys.modules[f"{COLLECTION}.{full_name}"] = importlib.import_module(full_name.partition(".")[2])
 verbs = sys.modules["verbs"]
 
-VERBS = {
-    verbs.save: ("gcs", "token", "dest", "keep", "cluster", "version", "user"),
-    verbs.check: ("archive", "cluster", "version"),
-    verbs.inspect: ("gcs", "token", "user"),
-    verbs.restore: ("archive", "gcs", "token", "user"),
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Back up the cluster's state, or put a backup in its place.")
     commands = parser.add_subparsers(required=True)
-    for verb, names in VERBS.items():
+    for verb in (verbs.save, verbs.check, verbs.inspect, verbs.restore):
         words = commands.add_parser(verb.__name__, help=(verb.__doc__ or "").partition("\n")[0])
         words.set_defaults(verb=verb)
-        for word in names:
-            words.add_argument(f"--{word}", required=True, type=int if word == "keep" else str)
-        if verb is verbs.save:
-            words.add_argument("--unit", default="ray-head.service", help="the unit that runs the GCS; empty for any")
+        for word in inspect.signature(verb).parameters.values():
+            words.add_argument(f"--{word.name}", required=word.default is word.empty, default=word.default,
+                               type=int if word.name == "keep" else str)
     options = vars(parser.parse_args())
     # So that a stop of the service ends a pause too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))

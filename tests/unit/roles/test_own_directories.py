@@ -25,7 +25,7 @@ LISTS = ["_ray_files", "_head_files", "_head_backup_files", "_worker_files", "_m
 def told(tmp_path: Path, *tasks: dict, **variables) -> subprocess.CompletedProcess:
     """The output of a play on localhost that knows the variables of all roles."""
     known = [
-        {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "run"}, "when": False}
+        {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "configure"}, "when": False}
         for role in ("head", "worker", "monitor")
     ]
     (tmp_path / "inventory.yml").write_text(INVENTORY)

@@ -23,9 +23,9 @@ PLAY = """
   gather_facts: false
   tasks:
     - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
-    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: run}
+    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: configure}
       when: false
-    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: run}
+    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: configure}
       when: false
     - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: files}
       check_mode: true
