@@ -65,15 +65,16 @@ demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
 
-# What must pass, the longest first. Most of it waits most of the time, so JOBS of them run at once; each says how long it took.
-PARTS := $(addprefix molecule-,lifecycle full hostile) unit-nodes integration $(filter-out %-lifecycle %-full %-hostile,\
-  $(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray unit-inventory sanity lint
+# What must pass, the longest first, and so that not all clusters start at the same time. Most of it waits most of the time:
+# JOBS of them run at once, and each says how long it took.
+FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-full integration molecule-hostile
+PARTS := $(FIRST) $(filter-out $(FIRST),$(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray sanity lint
 JOBS ?= 3
 LOGS := $(CACHE)/logs
 
 test: ready
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
-	@$(MAKE) --no-print-directory --jobs $(JOBS) $(addprefix part-,$(PARTS)); status=$$?; \
+	@$(MAKE) --no-print-directory --keep-going --jobs $(JOBS) $(addprefix part-,$(PARTS)); status=$$?; \
 	  echo "make: minutes of each part"; sort -rn $(LOGS)/times; exit $$status
 	@echo "make: all of it passed"
 
