@@ -13,7 +13,7 @@ import subprocess
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, read_regular
 
 # One at a time on a host; systemd ends it, whoever started it. Role ray ends it, too, before it removes an environment.
-_BYTECODE_UNIT = "ray-bytecode.service"
+_BYTECODE_UNIT = "ray-bytecode"
 # Most of Ray's files, which a node itself does not import.
 _LIBRARIES = "/site-packages/ray/(rllib|data|train|tune|serve|air|llm|tests)/"
 
@@ -27,14 +27,16 @@ def ray_version(environment: str) -> str | None:
 
 
 def compile_later(environment: str) -> list[str]:
-    """The command that starts to leave bytecode, as pip does and uv does not, and returns at once.
+    """The command that lets bytecode be left, as pip does and uv does not, and returns at once.
+
+    In a minute: until then, the nodes that start on a fresh host need its processors.
 
     User ray cannot write it, and compiles at every start until it is there. Ray itself comes first, each file is moved
     into place, and an environment without it is slower, not broken.
     """
     packages = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages"))
     return [
-        "systemd-run", "--quiet", "--no-ask-password", "--collect", f"--unit={_BYTECODE_UNIT}",
+        "systemd-run", "--quiet", "--no-ask-password", "--collect", f"--unit={_BYTECODE_UNIT}", "--on-active=60",
         "--description=Bytecode of Ray's environment", "--property=Nice=19", "--property=IOSchedulingClass=idle", "--",
         os.path.join(environment, "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-x", _LIBRARIES,
         *(os.path.join(directory, "ray") for directory in packages), *packages,
@@ -43,7 +45,7 @@ def compile_later(environment: str) -> list[str]:
 
 def compile_no_more() -> list[str]:
     """The command that ends it; one that does not run is none to end."""
-    return ["systemctl", "stop", "--", _BYTECODE_UNIT]
+    return ["systemctl", "stop", "--", f"{_BYTECODE_UNIT}.timer", f"{_BYTECODE_UNIT}.service"]
 
 
 def python_version(environment: str) -> str | None:

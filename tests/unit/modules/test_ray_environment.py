@@ -327,8 +327,8 @@ def test_bytecode_is_not_waited_for(ray_environment_module, options, tmp_path, m
     make_wheel(wheels, "extra", "1.0", {"extra/data/small.py": ""})
     ray_environment_module({**options, "packages": ["ray==9.9.9", "extra"]})
     stopped, started = calls.read_text().splitlines()
-    assert stopped == "systemctl stop -- ray-bytecode.service"
-    assert "--property=Nice=19" in started and started.endswith('{"packages":')
+    assert stopped == "systemctl stop -- ray-bytecode.timer ray-bytecode.service"
+    assert "--on-active=60" in started and "--property=Nice=19" in started and started.endswith('{"packages":')
     found = {path.name.split(".")[0] for path in Path(options["path"]).rglob("*.pyc")}
     assert found >= {"core", "small"} and "big" not in found
     # Whether it ran decides nothing.
