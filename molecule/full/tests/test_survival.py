@@ -28,6 +28,8 @@ QUIET = "worker-2"
 def trial() -> Iterator[Trial]:
     """The cluster, with work on it from the first fault to the last."""
     cluster = Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-full")))
+    # As declared, whatever the tests before have declared.
+    cluster.site().must_succeed()
     with Workload(cluster, QUIET) as workload, Probe(cluster, QUIET) as probe:
         yield Trial(cluster, workload, probe)
 
