@@ -31,7 +31,6 @@ RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s", re.MULTILINE)
 RUN_SECONDS = 3600
 
 
-
 @dataclass(frozen=True)
 class Run:
     """A finished ansible-playbook. ``cpu`` is its user and system time in seconds, with all its forks and ssh."""

@@ -121,7 +121,7 @@ def ensure_network(bed: Bed) -> str:
         found.remove()
         network = networks.create(
             bed.network, labels={BED: bed.name}, ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]))
-    return subnet_of(network).split("/")[0].rpartition(".")[0]
+    return subnet_of(network).split("/", maxsplit=1)[0].rpartition(".")[0]
 
 
 def subnet_of(network: Network) -> str:

@@ -73,7 +73,6 @@ class NodeDiagnosis(HostDiagnosis):
         """What a person looks at where recover mended in vain."""
         return f"see `journalctl -u {self.unit.name}` on the host for why it does not stay up."
 
-
     def declaration(self) -> list[Finding]:
         """What the declared state asks of this host and it has not: no start would get past that."""
         return [

@@ -40,7 +40,7 @@ def main() -> None:
             for module in modules(requirement):
                 importlib.import_module(module)
         except Exception as error:
-            sys.exit(f"{requirement} cannot be imported: {type(error).__name__}: {error}")
+            raise SystemExit(f"{requirement} cannot be imported: {type(error).__name__}: {error}") from None
     sys.stdout.write(f"{sys.modules['ray'].__version__}\n")
 
 

@@ -120,7 +120,8 @@ def _communicate(
 ) -> tuple[bytes, bytes]:
     """subprocess's own reads all that comes, until there is no memory left."""
     into, out, err = process.stdin, process.stdout, process.stderr
-    assert into and out and err  # All three are pipes.
+    if not (into and out and err):
+        raise ValueError(f"{program} was started without its three pipes")
     found: dict[Any, bytearray] = {out: bytearray(), err: bytearray()}
     os.set_blocking(into.fileno(), False)
     while reading := [stream for stream in found if not stream.closed]:
