@@ -69,7 +69,7 @@ demo: $(VENV)/.done
 # JOBS of them run at once, and each says how long it took.
 FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-full integration molecule-hostile
 PARTS := $(FIRST) $(filter-out $(FIRST),$(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray sanity lint
-JOBS ?= 3
+JOBS ?= 2
 LOGS := $(CACHE)/logs
 
 test: ready
