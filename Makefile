@@ -86,7 +86,6 @@ part-%:
 # Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds.
 ready: $(CACHE)/ray/.done $(CACHE)/ray-oldest/.done $(CACHE)/sdk/.done chromium shellcheck
 	@$(BED) prepare
-	@$(BED) prepare --wheel 'ray[default]==2.59.0' --wheel cowsay==6.1
 
 lint: $(VENV)/.done
 	@echo "make: ruff"
