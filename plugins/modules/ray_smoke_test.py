@@ -21,8 +21,14 @@ attributes:
   diff_mode: {support: N/A}
   idempotent: {details: Leaves nothing in the cluster but a finished job in its list of jobs.}
 options:
-  task_seconds: {description: "How long each task holds its CPU, GPU or NPU.", type: float, default: 1.0}
-  payload_bytes: {description: How much data each task returns., type: int, default: 8000000}
+  task_seconds:
+    description: How long each task holds its CPU, GPU or NPU.
+    type: float
+    default: 1.0
+  payload_bytes:
+    description: How much data each task returns.
+    type: int
+    default: 8000000
   max_tasks:
     description:
       - The most tasks for each of CPU, GPU and NPU, spread evenly over the nodes. V(0) sets no limit.
@@ -37,7 +43,10 @@ options:
     type: str
     choices: [skip, wait]
     default: skip
-  timeout: {description: "How long all of it may take, in seconds.", type: float, default: 60}
+  timeout:
+    description: How long all of it may take, in seconds.
+    type: float
+    default: 60
 seealso: [{module: rayops.cluster.ray_status}]
 """
 
@@ -85,8 +94,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
+    RayCluster,
     RayClusterError,
-    connected,
     connection_arguments,
 )
 
@@ -128,9 +137,16 @@ def main() -> None:
     for option in ("task_seconds", "payload_bytes", "max_tasks"):
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative, but is {params[option]}.")
+    cluster = RayCluster(
+        environment=params["environment"],
+        address=params["address"],
+        auth_token_path=params["auth_token_path"],
+        user=params["user"],
+        timeout=params["timeout"],
+    )
     options = {name: params[name] for name in ("task_seconds", "payload_bytes", "max_tasks", "in_use")}
     try:
-        result = connected(params).smoke_test(**options, dry_run=module.check_mode)
+        result = cluster.smoke_test(**options, dry_run=module.check_mode)
     except RayClusterError as error:
         if module.check_mode and error.kind in ("no_ray", "unreachable", "no_cpu", "user"):
             module.exit_json(changed=False, skipped=True, msg=f"Check mode runs no task. {error}")
