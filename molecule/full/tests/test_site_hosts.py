@@ -56,7 +56,7 @@ def test_the_heads_state_is_opened_where_an_earlier_run_had_closed_it(cluster):
     cluster.sh("head", "rm -rf /var/lib/ray/gcs; mkdir -m 0700 /var/lib/ray/gcs")
     try:
         run = cluster.site("--diff", "--extra-vars", "ray_gcs_storage=rocksdb").must_succeed()
-        assert "/var/lib/ray/gcs\n" in run.output and "-mode: 0700" in run.output
+        assert "/data/ray/gcs\n" in run.output and "-mode: 0700" in run.output
         owners = cluster.sh("head", "stat -c '%U %a' /var/lib/ray/gcs /var/lib/ray/gcs/2.60.0").splitlines()
         assert owners == ["root 755", "ray 700"]
     finally:

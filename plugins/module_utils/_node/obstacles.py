@@ -25,7 +25,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.paths impor
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 # What Ray 2.60 binds to one address only; all else it binds to every one.
-_OWN_ADDRESS = ("client_server", "dashboard_agent_grpc", "dashboard_agent_listen", "runtime_env_agent")
+_OWN_ADDRESS = ("client_server", "dashboard_agent_listen", "runtime_env_agent")
 _ANY = "0.0.0.0"
 
 
