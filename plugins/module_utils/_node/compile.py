@@ -296,6 +296,14 @@ def compile_start(config: dict[str, Any], node_type: str, to_run: bool = True) -
     return start
 
 
+def ports_of(start: RayStart) -> dict[str, int]:
+    """The ports that a node listens on, by their names in ``ray_ports``; without those that Ray chooses itself."""
+    found = {name: start.options.get(option) for name, option in {**_HEAD_PORTS, **_NODE_PORTS}.items()}
+    found.update((name, start.environment.get(variable)) for name, variable in _HEAD_PORT_VARIABLES.items())
+    own = {name: port for name, port in found.items() if name not in ("worker_min", "worker_max")}
+    return {name: int(port) for name, port in own.items() if port and port.isdigit()}
+
+
 def parse_argv(argv: list[str]) -> dict[str, str | None]:
     """Read the options of a live `ray start`, whichever way they were written.
 
