@@ -20,6 +20,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._files.entries impo
     mode_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import node_file
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import with_interface
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_parent
 
 
@@ -124,7 +125,7 @@ def _wanted(entry: Entry) -> str:
     text = entry["secret"] if entry["secret"] is not None else entry["content"]
     if text is None:
         raise PathError(f"{entry['path']} is to be a file: give its content or secret.")
-    return str(text)
+    return with_interface(str(text), entry["interface_of"]) if entry["interface_of"] else str(text)
 
 
 def _with_line(text: str, line: str, regexp: str) -> str:

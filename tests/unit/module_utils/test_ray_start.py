@@ -294,6 +294,52 @@ def test_the_environment():
     assert zero["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
 
 
+def test_the_interface_of_the_nodes_address_is_given_to_all_that_would_choose_one():
+    config = {**HEAD_ADDRESS, "network": {**HEAD_ADDRESS["network"], "node_ip_address": "10.0.0.5"}}
+    environment = _ray_start.compile_start({**COMMON, **config}, "worker", interface="eth1").environment
+    found = {name: value for name, value in environment.items() if name.endswith(("IFNAME", "IF_IP", "FAMILY"))}
+    assert found == {"GLOO_SOCKET_IFNAME": "eth1", "TP_SOCKET_IFNAME": "eth1", "NCCL_SOCKET_IFNAME": "=eth1"}
+    # The users' own win.
+    own = {"NCCL_SOCKET_IFNAME": "ib0,ib1", "GLOO_SOCKET_IFNAME": "bond0"}
+    config["environment"] = own
+    environment = _ray_start.compile_start({**COMMON, **config}, "worker", interface="e").environment
+    assert environment["NCCL_SOCKET_IFNAME"] == "ib0,ib1" and environment["GLOO_SOCKET_IFNAME"] == "bond0"
+    assert environment["TP_SOCKET_IFNAME"] == "e"
+    # Read on this host, which has no such address; and none is known without one.
+    del config["environment"]
+    assert "GLOO_SOCKET_IFNAME" not in _ray_start.compile_start({**COMMON, **config}, "worker").environment
+    assert "GLOO_SOCKET_IFNAME" not in _ray_start.compile_start(COMMON, "head", interface="eth1").environment
+    network = {"network": {"head_address": "demo-head:6379", "node_ip_address": "127.0.0.1"}}
+    assert _ray_start.compile_start({**COMMON, **network}, "worker").environment["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+@pytest.mark.parametrize("npu", [{"resources": {"NPU": 8}}, {"environment": {"ASCEND_HOME_PATH": "/a"}}])
+def test_a_host_with_npus_gets_hccls_too(npu):
+    for address, family in (("10.0.0.5", None), ("fd00::5", "AF_INET6")):
+        config = {**COMMON, **npu, "network": {"head_address": "demo-head:6379", "node_ip_address": address}}
+        environment = _ray_start.compile_start(config, "worker", interface="eth1").environment
+        assert environment["HCCL_SOCKET_IFNAME"] == "=eth1" and environment["HCCL_IF_IP"] == address
+        assert environment.get("HCCL_SOCKET_FAMILY") == family
+
+
+def test_what_people_on_the_host_share_with_the_node():
+    network = {**NETWORK, "node_ip_address": "fd00::5"}
+    config = {**HEAD, "network": network, "environment": {"HF_HOME": "/data", "RAYOPS_SANDBOX": "1"}}
+    start = _ray_start.compile_start(config, "head", interface="eth1")
+    shared = start.user_environment(config)
+    assert shared["RAY_ADDRESS"] == f"[fd00::5]:{NETWORK['ports']['gcs']}"
+    assert shared["RAY_AUTH_TOKEN_PATH"] == COMMON["auth"]["token_path"] and shared["HF_HOME"] == "/data"
+    assert shared["VLLM_HOST_IP"] == "fd00::5" and shared["GLOO_SOCKET_IFNAME"] == "eth1"
+    # With these a program of a user's would open the state of the cluster, or take the ports of the head.
+    assert {name for name in start.environment if name not in shared} == {
+        "RAY_REDIS_ADDRESS", "RAY_external_storage_namespace", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S",
+        "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT", "RAYOPS_SANDBOX", "RAYOPS_VARIABLES",
+    }
+    assert "RAY_ADDRESS" not in start.environment
+    worker = compile_start(WORKER, "worker")
+    assert worker.user_environment(WORKER)["RAY_ADDRESS"] == "demo-head:6379"
+
+
 @pytest.mark.parametrize("name", ["block", "--block", "node_ip_address", "--node-ip-address"])
 def test_an_extra_option_does_not_override_the_collections(name):
     with pytest.raises(RayConfigError, match=f"^ray.options.{name} is set by the collection already"):
