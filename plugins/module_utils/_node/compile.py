@@ -17,6 +17,8 @@ from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
+    redis_namespace,
+    redis_of,
     resources_of,
     storage_of,
     validate,
@@ -205,12 +207,16 @@ def _compile_storage(start: RayStart, config: dict[str, Any]) -> None:
     if storage == "rocksdb":
         start.environment["RAY_gcs_storage"] = "rocksdb"
         start.environment["RAY_gcs_storage_path"] = config["gcs"]["path"]
-    if storage == "redis":
-        start.environment["RAY_REDIS_ADDRESS"] = f"{redis['host']}:{redis.get('port') or 6379}"
-        namespace = redis.get("namespace") or config.get("cluster_name") or "ray"
-        start.environment["RAY_external_storage_namespace"] = namespace
-        if redis.get("username"):
-            start.options["--redis-username"] = redis["username"]
+    server = redis_of(config)
+    if server:
+        start.environment["RAY_REDIS_ADDRESS"] = ("rediss://" if server.tls else "") + server.address
+        start.environment["RAY_external_storage_namespace"] = redis_namespace(config)
+        if server.tls:
+            start.environment["RAY_REDIS_CA_CERT"] = server.ca_file
+        if server.tls and server.name:
+            start.environment["RAY_REDIS_SERVER_NAME"] = server.name
+        if server.username:
+            start.options["--redis-username"] = server.username
         if redis.get("password_file"):
             start.options["--redis-password"] = "${%s}" % REDIS_PASSWORD_VARIABLE
         if redis.get("password"):

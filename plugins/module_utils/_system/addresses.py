@@ -28,7 +28,8 @@ def interfaces(proc: str = "/proc") -> dict[str, str]:
     found = {}
     for at in range(0, size, _ENTRY):
         entry = buffer[at:at + _ENTRY].tobytes()
-        found[socket.inet_ntoa(entry[20:24])] = entry[:16].partition(b"\0")[0].decode(errors="replace").partition(":")[0]
+        label = entry[:16].partition(b"\0")[0].decode(errors="replace")
+        found[socket.inet_ntoa(entry[20:24])] = label.partition(":")[0]
     for words in map(str.split, read_file(f"{proc}/net/if_inet6").splitlines()):
         address = ipaddress.IPv6Address(int(words[0], 16))
         if not address.is_link_local:

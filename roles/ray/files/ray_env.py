@@ -79,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ray-env", description="Run a command that finds this host's Ray cluster.")
     parser.add_argument("--file", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--user", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="as in: ray-env ray status; none prints the variables")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="such as: ray status; none prints the variables")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     try:
