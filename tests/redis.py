@@ -101,7 +101,7 @@ class Redis:
                 "sentinel down-after-milliseconds theirs 1000", "sentinel failover-timeout theirs 5000",
             ]
         else:
-            lines += [f"masterauth {admin}", "appendonly no"]
+            lines += [f"masterauth {admin}", "appendonly yes", "appendfsync always"]
         self.config, self.sentinel = directory / "redis.conf", bool(sentinel_of)
         self.config.write_text("".join(f"{line}\n" for line in lines))
         self.config.chmod(0o600)

@@ -188,7 +188,7 @@ def _check_storage(config: dict[str, Any]) -> None:
         raise RayConfigError("gcs.path is missing: RocksDB needs a directory on a local disk, say /var/lib/ray/gcs.")
     if storage == "redis" and not redis.get("host") and not redis.get("url"):
         raise RayConfigError(
-            "gcs.storage is redis, and no Redis server is named: give group ray_redis a host, or set ray_redis_url "
+            "redis.host is missing: gcs.storage is redis, so give group ray_redis a host, or set ray_redis_url "
             "(redis.url) to the address of your own."
         )
     for key in ("host", "url"):

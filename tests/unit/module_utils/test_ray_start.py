@@ -267,6 +267,25 @@ def test_storages():
     assert "--redis-password" not in default.options and "--port" not in default.options
 
 
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("redis://r", {"RAY_REDIS_ADDRESS": "r:6379"}),
+        ("redis://ann@[fd00::9]:6390/0", {"RAY_REDIS_ADDRESS": "[fd00::9]:6390"}),
+        ("rediss://ann@10.0.0.9", {"RAY_REDIS_ADDRESS": "rediss://10.0.0.9:6379", "RAY_REDIS_CA_CERT": "/ca.pem"}),
+        ("rediss://dcs.example:6390", {
+            "RAY_REDIS_ADDRESS": "rediss://dcs.example:6390", "RAY_REDIS_CA_CERT": "/ca.pem",
+            "RAY_REDIS_SERVER_NAME": "dcs.example"}),
+    ],
+)
+def test_a_redis_of_somebody_else(url, environment):
+    redis = {"url": url, "ca_file": "/ca.pem", "password_file": "/etc/ray/redis.env"}
+    start = compile_start({"gcs": {"storage": "redis"}, "redis": redis}, "head")
+    assert {name: value for name, value in start.environment.items() if name.startswith("RAY_REDIS")} == environment
+    assert start.options.get("--redis-username") == ("ann" if "ann@" in url else None)
+    assert start.options["--redis-password"] == "${RAY_REDIS_PASSWORD}"
+
+
 def test_a_password_that_is_not_used_is_named_but_not_shown():
     for config in ({"redis": {"password": "hunter2"}}, {**HEAD, "redis": {**HEAD["redis"], "password": "hunter2"}}):
         start = compile_start(config, "head")
