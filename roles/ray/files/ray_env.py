@@ -44,10 +44,12 @@ def read(path: str, user: str) -> dict[str, str]:
 
 
 def not_allowed(user: str) -> RefusedError:
-    return RefusedError(
-        f"the cluster's token is for root and members of group {user}: let root run 'usermod -aG {user} "
-        f"{pwd.getpwuid(os.getuid()).pw_name}', then log in again"
-    )
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    fix = f"let root run 'usermod -aG {user} {name}', then log in again"
+    return RefusedError(f"the cluster's token is for root and members of group {user}: {fix}")
 
 
 def run(command: list[str], variables: dict[str, str], user: str) -> int:
