@@ -40,6 +40,8 @@ options:
           With O(files[].state=absent), the lines that match go.", type: str}
       secret: {description: "What the file holds, if nobody may see it. It stands in no log and no diff.", type: str}
       secret_template: {description: "A template on the controller, which makes O(files[].secret).", type: str}
+      interface_of: {description: "An address of the host. The name of the interface that carries it stands where
+          C(@interface@) is written; without one, these lines are left out.", type: str}
       force: {description: "With V(false), a file that is there stays, and a directory goes only if nothing is in it.",
           type: bool, default: true}
       keep: {description: "What stays when a directory goes, and with it the directories above it.", type: path}
@@ -149,6 +151,7 @@ def main() -> None:
                     "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
                     "secret_template": {"type": "str", "no_log": False},
+                    "interface_of": {"type": "str"},
                     "force": {"type": "bool", "default": True},
                     "keep": {"type": "path"},
                     "own": {"type": "bool", "default": False},

@@ -14,6 +14,7 @@ import tempfile
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import HIDDEN, Entry, NodeEntries, mode_of
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import node_file
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import with_interface
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
 
 
@@ -89,7 +90,7 @@ def _wanted(entry: Entry) -> str:
     text = entry["secret"] if entry["secret"] is not None else entry["content"]
     if text is None:
         raise PathError(f"{entry['path']} is to be a file: give its content or secret.")
-    return str(text)
+    return with_interface(str(text), entry["interface_of"]) if entry["interface_of"] else str(text)
 
 
 def _with_line(text: str, line: str, regexp: str) -> str:

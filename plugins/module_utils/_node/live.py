@@ -12,7 +12,11 @@ import time
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import REDIS_PASSWORD_VARIABLE, RayStart
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
+    REDIS_PASSWORD_VARIABLE,
+    RayStart,
+    gcs_address,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import (
     RayProcess,
     foreign_nodes,
@@ -127,9 +131,7 @@ class LiveNode:
     @property
     def gcs_address(self) -> str:
         """Where the cluster's GCS listens, host:port."""
-        network = self.config.get("network") or {}
-        port = self.start.options.get("--port") or "6379"
-        return network.get("head_address") or f"{network.get('node_ip_address') or '127.0.0.1'}:{port}"
+        return gcs_address(self.config, self.start)
 
     @property
     def missing_secrets(self) -> list[str]:

@@ -206,6 +206,19 @@ def test_one_line_of_a_file(node_files, tmp_path):
     assert path.read_bytes() == b"10.0.0.9 demo-head\n"
 
 
+def test_the_interface_of_an_address(node_files, tmp_path):
+    file = tmp_path / "file"
+    entry = {"path": str(file), "content": "a=@interface@\nb==@interface@\nc\n"}
+    assert node_files({**entry, "interface_of": "127.0.0.1"}, check_mode=True)["diff"][0]["after"] == "a=lo\nb==lo\nc\n"
+    assert node_files({**entry, "interface_of": "127.0.0.1"})["changed"] and file.read_text() == "a=lo\nb==lo\nc\n"
+    assert not node_files({**entry, "interface_of": "127.0.0.1"})["changed"]
+    # One that this host does not have leaves nothing half written.
+    node_files({**entry, "interface_of": "198.51.100.7"})
+    assert file.read_text() == "c\n"
+    node_files(entry)
+    assert file.read_text() == entry["content"]
+
+
 def test_absent(node_files, tmp_path):
     (tmp_path / "tree" / "leaf").mkdir(parents=True)
     (tmp_path / "kept").mkdir()
