@@ -47,6 +47,7 @@ _value:
       description: The variables as systemd's C(Environment=) wants them quoted, sorted.
       type: list
       elements: str
+    mesh_ports: {description: "The pinned ports that other nodes connect to, the workers' as a range.", type: list, elements: str}
     warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
 """
 
@@ -71,6 +72,7 @@ def ray_start(config: dict, node_type: str) -> dict:
         "environment_lines": [
             systemd_quote(f"{name}={value}") for name, value in sorted(start.environment.items())
         ],
+        "mesh_ports": start.mesh_ports,
         "warnings": start.warnings,
     }
 

@@ -46,6 +46,8 @@ _HEAD_PORTS = {
     "client_server": "--ray-client-server-port",
     "dashboard": "--dashboard-port",
 }
+# What the nodes of a cluster connect to on each other: the others are for their own host, for users and for Prometheus.
+_MESH_PORTS = ("--node-manager-port", "--object-manager-port", "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port")
 _HEAD_PORT_VARIABLES = {
     "autoscaler_metrics": "AUTOSCALER_METRIC_PORT",
     "dashboard_metrics": "DASHBOARD_METRIC_PORT",
@@ -85,6 +87,14 @@ class RayStart:
         return [self.executable, "start"] + [
             name if value is None else f"{name}={value}" for name, value in self.options.items()
         ]
+
+    @property
+    def mesh_ports(self) -> list[str]:
+        """The pinned ports that other nodes connect to, the workers' as a range: ``10002-19999``."""
+        # A worker's --port is not set.
+        found = [self.options[name] for name in ("--port", *_MESH_PORTS) if self.options.get(name)]
+        low, high = map(self.options.get, ("--min-worker-port", "--max-worker-port"))
+        return [str(port) for port in found] + ([f"{low}-{high}"] if low and high else [])
 
 
 def _given(section: dict[str, Any] | None) -> dict[str, Any]:
