@@ -54,7 +54,7 @@ def peers_of(name: str, nodes: list[str]) -> list[str]:
     if name == head:
         return ring
     at = ring.index(name)
-    return list(dict.fromkeys([head, ring[at - 1], ring[(at + 1) % len(ring)]]) - {name: None}.keys()) if ring else []
+    return [other for other in dict.fromkeys([head, ring[at - 1], ring[(at + 1) % len(ring)]]) if other != name]
 
 
 def problems_of(peer: Peer, answers: Mapping[int, str]) -> list[Problem]:
