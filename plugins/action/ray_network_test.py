@@ -61,7 +61,8 @@ class ActionModule(ActionBase):
         targets = [{"address": peer.address, "ports": list(peer.tried())} for peer in peers]
         found = self._execute_module(module_args={**options, "targets": targets}, task_vars=task_vars)
         if found.get("failed") or found.get("unreachable"):
-            return found
+            # What is wrong with the network is the controller's to say.
+            return {key: value for key, value in found.items() if key != "problems"}
         problems = [problem for peer, answers in zip(peers, answers_of(found, targets))
                     for problem in problems_of(peer, answers)]
         return {

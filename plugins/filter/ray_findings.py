@@ -15,8 +15,8 @@ description:
 positional: hostvars, now
 options:
   _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
-  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look), and
-      what M(rayops.cluster.ray_network_test) did, as C(network_test).", type: dict, required: true}
+  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look),
+      and M(rayops.cluster.ray_network_test), as C(network_test).", type: dict, required: true}
   now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew: {description: "The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the
@@ -30,9 +30,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable),
-    C(clock_skew) and C(network) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do
-    instead.", type: list, elements: dict}
+_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(network),
+    C(unreachable) and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a
+    person must do instead.", type: list, elements: dict}
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def of_network(variables: Mapping) -> list[dict]:
     """Whom the host cannot reach, in the words of the controller."""
     tested = variables.get("network_test")
     problems = tested.get("problems") if isinstance(tested, Mapping) else None
-    return [finding_of("network", problem["detail"], problem["person"]) for problem in problems or []]
+    return [known({**problem, "problem": "network"}) for problem in problems or []]
 
 
 def of_clock(looks: Mapping[str, list[Mapping]], host: str, now: float, head: str, skew: float) -> list[dict]:

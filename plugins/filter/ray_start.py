@@ -47,7 +47,10 @@ _value:
       description: The variables as systemd's C(Environment=) wants them quoted, sorted.
       type: list
       elements: str
-    mesh_ports: {description: "The pinned ports that other nodes connect to, the workers' as a range.", type: list, elements: str}
+    mesh_ports:
+      description: The pinned ports that other nodes connect to, the workers' as a range.
+      type: list
+      elements: str
     warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
 """
 

@@ -12,11 +12,11 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Run it twice on the hosts of all nodes, first with O(state=listening), then with O(state=tested). It needs no Ray.
-  - The head connects to every worker, a worker to the head and to its neighbours in a ring. So the cost of the test is in
-    proportion to the nodes.
-  - Each node is tried on O(ports) and on one port of 32768-60999, which torch, gloo, NCCL and ZMQ use between the nodes
-    of a model, all at the same time. Nothing is sent.
-  - A port that is refused counts only where something listens on it, so that a node that is down is no firewall's fault.
+  - The head connects to every worker, a worker to the head and to its neighbours in a ring. So the cost of the test is
+    in proportion to the nodes.
+  - Each node is tried on O(ports) and on one port of 32768-60999, which torch, gloo, NCCL and ZMQ use between the
+    nodes of a model, all at the same time. Nothing is sent.
+  - A port that is refused counts only where something listens on it: that a node is down is no firewall's fault.
 extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
   check_mode: {details: "It changes nothing, so a check tests the network too."}

@@ -18,8 +18,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd imp
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
 STEADY = 300.0
-# A node that was given up this often within these seconds, the last time not longer ago than these, flaps: the GCS gives it up
-# after half a minute at most.
+# A node that was given up this often within these seconds, the last time not longer ago than these, flaps: it takes the
+# GCS half a minute at most.
 FLAPS, FLAP_WINDOW, FLAP_PAUSE = 3, 600.0, 60.0
 # For what is read as Ray's user.
 GUEST_SECONDS = 20.0

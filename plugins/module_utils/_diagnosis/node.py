@@ -193,10 +193,10 @@ class NodeDiagnosis(HostDiagnosis):
         last = max(node.dead_for or 0.0 for node in lost)
         why = " ".join(lost[0].state_message.split()).rstrip(".")
         return Finding(
-            "node_flapping", f"the GCS gave its node up {len(lost)} times within {last / 60 + 1:.0f} minutes, and it came back "
-            f"each time: {why}.", blocks="start",
-            person="let the head open connections to this host on all ports of the cluster (see problem network), or find what "
-            "keeps it from answering for half a minute: memory, disk, processor.",
+            "node_flapping", f"the GCS gave its node up {len(lost)} times within {last / 60 + 1:.0f} minutes, and it "
+            f"came back each time: {why}.", blocks="start",
+            person="let the head open connections to this host on all ports of the cluster (see problem network), or "
+            "find what keeps it from answering for half a minute: memory, disk, processor.",
         )
 
     def _loops(self) -> bool:

@@ -47,7 +47,9 @@ _HEAD_PORTS = {
     "dashboard": "--dashboard-port",
 }
 # What the nodes of a cluster connect to on each other: the others are for their own host, for users and for Prometheus.
-_MESH_PORTS = ("--node-manager-port", "--object-manager-port", "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port")
+_MESH_PORTS = (
+    "--node-manager-port", "--object-manager-port", "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port",
+)
 _HEAD_PORT_VARIABLES = {
     "autoscaler_metrics": "AUTOSCALER_METRIC_PORT",
     "dashboard_metrics": "DASHBOARD_METRIC_PORT",

@@ -73,7 +73,7 @@ def declared_metrics(nodes: dict[str, dict[str, Any]]) -> Families:
 
 
 class ClusterMetrics:
-    """Turns readings into metrics, and remembers what the GCS forgets: restarts, losses, and the addresses of lost nodes.
+    """Turns readings into metrics, and remembers what the GCS forgets: restarts, losses, addresses of lost nodes.
 
     config: the exporter's (/etc/ray/monitor.yaml).
     """

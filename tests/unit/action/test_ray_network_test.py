@@ -35,7 +35,9 @@ PLAY = """
       register: network_test
       ignore_errors: true
       when: not (outside | default(false))
-    - copy: {content: "{{ [network_listener, network_test] | to_json }}", dest: "{{ answers }}/{{ inventory_hostname }}"}
+    - copy:
+        content: "{{ [network_listener, network_test] | to_json }}"
+        dest: "{{ answers }}/{{ inventory_hostname }}"
 """
 
 

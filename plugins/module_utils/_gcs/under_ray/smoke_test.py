@@ -144,7 +144,8 @@ def move(nodes: list[dict[str, Any]], request: dict[str, Any]) -> list[dict[str,
         try:
             length, seconds = fetch(ref, left) if target is own else ray.get(ref, timeout=left)
         except ray.exceptions.GetTimeoutError:
-            raise HelperError("task", f"Moving {what} took more than {limit:g} s: see how they are connected.") from None
+            message = f"Moving {what} took more than {limit:g} s: see how they are connected."
+            raise HelperError("task", message) from None
         except Exception as error:
             raise HelperError("task", f"Moving {what} failed: {type(error).__name__}: {reason(error)}.") from error
         if length != size:
