@@ -24,9 +24,19 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables i
 CHECKS = ("two_heads", "no_head", "not_active", "security_groups")
 # As role ray pins them, by the names of its variable ray_ports: a test compares the two.
 DEFAULT_PORTS = {
-    "gcs": 6379, "client_server": 10001, "dashboard": 8265, "node_manager": 6381, "object_manager": 6382,
-    "dashboard_agent_grpc": 6383, "runtime_env_agent": 6384, "metrics_export": 6385, "dashboard_agent_listen": 52365,
-    "autoscaler_metrics": 44217, "dashboard_metrics": 44227, "worker_min": 10002, "worker_max": 19999,
+    "gcs": 6379,
+    "client_server": 10001,
+    "dashboard": 8265,
+    "node_manager": 6381,
+    "object_manager": 6382,
+    "dashboard_agent_grpc": 6383,
+    "runtime_env_agent": 6384,
+    "metrics_export": 6385,
+    "dashboard_agent_listen": 52365,
+    "autoscaler_metrics": 44217,
+    "dashboard_metrics": 44227,
+    "worker_min": 10002,
+    "worker_max": 19999,
 }
 # What other nodes reach on every node, and on the head alone.
 NODE_PORTS = ("node_manager", "object_manager", "dashboard_agent_grpc", "runtime_env_agent", "metrics_export")
@@ -126,9 +136,7 @@ class Checks:
                 )
         return closed_nodes, unknown
 
-    def _closed(
-        self, target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]]
-    ) -> list[str]:
+    def _closed(self, target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]]) -> list[str]:
         """The ports of the target that another node of the cluster cannot reach."""
         names = NODE_PORTS + (HEAD_PORTS if _role(target) == "head" else ())
         wanted = [(self.ports[name], self.ports[name]) for name in names]

@@ -117,7 +117,7 @@ class _Lister:
             servers.update(found)
             result.unusable += unusable
         # An id that was asked for and is none comes back as a row that says only why.
-        result.missing = {each: _fault(row) for each, row in servers.items() if "status" not in row and _fault(row)}
+        result.missing = {each: _fault(row) for each, row in servers.items() if not _is_server(row)}
         result.servers = [row for each, row in servers.items() if each not in result.missing]
         if servers and self.query.flavor_details:
             self.client.service = "ECS (flavors)"
@@ -158,6 +158,11 @@ class _Lister:
 
     def _pages(self, path: str, key: str, page_size: int, parameters: dict[str, Any]) -> Pages:
         return all_pages(functools.partial(self.client.ask, path), key, page_size, parameters)
+
+
+def _is_server(row: dict[str, Any]) -> bool:
+    """Whether a row says anything beside its id and a fault."""
+    return not _fault(row) or any(value for key, value in row.items() if key not in ("id", "fault"))
 
 
 def _fault(row: dict[str, Any]) -> str:

@@ -49,6 +49,7 @@ class _Walk:
         self.parameters = {**parameters, "limit": page_size}
         self.found: dict[str, dict[str, Any]] = {}
         self.unusable = 0
+        self.is_first = True
         # What the last page had, and how many rows the list has by its own account.
         self.rows: list[Any] = []
         self.count: Optional[int] = None
@@ -88,11 +89,11 @@ class _Walk:
         if not isinstance(rows, list):
             raise ValueError(f"no list of {self.key}")
         usable = [row for row in rows if isinstance(row, dict) and _is_id(row.get("id"))]
-        known = len(self.found)
-        self.rows = rows
+        known, self.rows = len(self.found), rows
         self.found.update((row["id"], row) for row in usable)
-        if len(self.found) > known or len(usable) < len(rows) and not known:
+        if self.is_first or len(self.found) > known:
             self.unusable += len(rows) - len(usable)
+        self.is_first = False
         return len(self.found) - known
 
     def _is_end(self) -> bool:

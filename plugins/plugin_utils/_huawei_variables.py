@@ -99,8 +99,8 @@ def host_variables(
         **_network(server, text(metadata.get("vpc_id"))),
     )
     # Rows of bare metal have it only there.
-    variables["ecs_enterprise_project_id"] = (
-        variables["ecs_enterprise_project_id"] or system_tags.get(TAG_ENTERPRISE_PROJECT, "")
+    variables["ecs_enterprise_project_id"] = variables["ecs_enterprise_project_id"] or system_tags.get(
+        TAG_ENTERPRISE_PROJECT, ""
     )
     if expires:
         variables["ecs_expires"] = expires

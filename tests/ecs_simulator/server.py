@@ -166,9 +166,7 @@ class Simulator(ThreadingHTTPServer):
 
     def all_tenants(self) -> list[Tenant]:
         """The simulator's own account, with the keys that it has at the moment, and the others."""
-        own = Tenant(
-            self.source, self.access_key, self.secret_key, self.security_token, DOMAIN, self.projects
-        )
+        own = Tenant(self.source, self.access_key, self.secret_key, self.security_token, DOMAIN, self.projects)
         return [own, *self.tenants]
 
     def add_failure(self, command: dict[str, Any]) -> None:
@@ -325,8 +323,16 @@ class Handler(BaseHTTPRequestHandler):
         name = self.query.get("name")
         known = {**{project_id(each): each for each in SERVICE_PROJECTS}, **self.tenant.projects}
         projects = [
-            {"id": project, "name": own, "enabled": True, "is_domain": False, "domain_id": self.tenant.domain_id,
-             "parent_id": self.tenant.domain_id, "description": "", "links": {}}
+            {
+                "id": project,
+                "name": own,
+                "enabled": True,
+                "is_domain": False,
+                "domain_id": self.tenant.domain_id,
+                "parent_id": self.tenant.domain_id,
+                "description": "",
+                "links": {},
+            }
             for project, own in known.items()
             if name in (None, own)
         ]
@@ -387,17 +393,19 @@ class Handler(BaseHTTPRequestHandler):
         if ids:
             return row["id"] in ids.split(",")
         status, project = query.get("status"), query.get("enterprise_project_id")
-        return all((
-            not status or row["status"] in WIDENED.get(status, (status,)),
-            "tags" not in query or any(query["tags"] in each for each in row["tags"]),
-            "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
-            query.get("name", "") in row["name"],
-            query.get("flavor") in (None, row["flavor"].get("id")),
-            any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
-            query.get("ip_eq") in (None, *fixed),
-            query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),
-            project in (None, "all_granted_eps", *_enterprise_projects(row)),
-        ))
+        return all(
+            (
+                not status or row["status"] in WIDENED.get(status, (status,)),
+                "tags" not in query or any(query["tags"] in each for each in row["tags"]),
+                "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
+                query.get("name", "") in row["name"],
+                query.get("flavor") in (None, row["flavor"].get("id")),
+                any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
+                query.get("ip_eq") in (None, *fixed),
+                query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),
+                project in (None, "all_granted_eps", *_enterprise_projects(row)),
+            )
+        )
 
     def _error(self, status: int, code: str, message: str, retry_after: Optional[int] = None) -> None:
         body = {"error_code": code, "error_msg": message, "request_id": "5f0d9d5cbb7b4c0f"}
