@@ -113,8 +113,9 @@ differences:
   contains:
     kind:
       description:
-        - What it is, V(option), V(environment), V(executable), V(limit), V(token), V(raylet), V(health), V(unit),
-          V(enabled), V(timers), V(foreign) (another Ray on this host), V(restart) or V(file).
+        - What it is, V(option), V(environment), V(shared_environment) (a variable of which workers see something),
+          V(executable), V(limit), V(token), V(raylet), V(health), V(unit), V(enabled), V(timers), V(foreign) (another
+          Ray on this host), V(restart) or V(file).
       type: str
     option: {description: "The option of C(ray start), C(environment NAME), or what else differs.", type: str}
     declared: {description: "The declared value, null for none.", type: raw}

@@ -253,30 +253,6 @@ def test_a_line_goes(node_files, tmp_path):
     assert not node_files(entry)["changed"]
 
 
-@pytest.mark.parametrize("before", ["theirs\n", None])
-def test_what_was_there_before_comes_back(node_files, tmp_path, before):
-    path, original = tmp_path / "conf", tmp_path / "kept" / "conf"
-    if before:
-        path.write_text(before)
-        path.chmod(0o604)
-    ours = {"path": str(path), "original": str(original)}
-    node_files({**ours, "content": "ours\n"}, check_mode=True)
-    assert not original.exists()
-    for content in ("ours\n", "ours, later\n"):
-        assert node_files({**ours, "secret": content, "mode": "0640"})["changed"]
-    assert original.read_text() == (before or "")
-    gone = {**ours, "state": "absent"}
-    assert node_files(gone, check_mode=True)["changed"] and path.read_text() == "ours, later\n"
-    done = node_files(gone)
-    assert done["changed"] and "ours" not in json.dumps(done["diff"])
-    assert (path.read_text(), mode_of(path)) == (before, 0o604) if before else not path.exists()
-    assert not node_files(gone)["changed"]
-    # Without a copy, the file is not ours.
-    original.unlink()
-    path.write_text("theirs, later")
-    assert not node_files(gone)["changed"] and path.read_text() == "theirs, later"
-
-
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [

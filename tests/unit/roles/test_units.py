@@ -34,7 +34,7 @@ PLAY = """
         _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
     - ansible.builtin.copy:
         dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ ray_written.diff | to_json }}"
+        content: "{{ ray_files.diff | to_json }}"
         mode: "0600"
 - hosts: bad
   gather_facts: false
