@@ -127,7 +127,8 @@ unit-inventory: $(CACHE)/sdk/.done
 	@python -m pytest -q $(INVENTORY_TESTS)
 	@PYTHONPATH=$(CURDIR)/$(CACHE)/sdk RAYOPS_TEST_SDK=$(OLDEST_SDK) python -m pytest -q \
 	  tests/unit/plugin_utils/test_huawei_ecs.py \
-	  tests/unit/inventory/test_huawei_ecs_kinds.py tests/unit/inventory/test_huawei_ecs_accounts.py
+	  tests/unit/inventory/test_huawei_ecs_kinds.py tests/unit/inventory/test_huawei_ecs_accounts.py \
+	  tests/unit/inventory/test_huawei_ecs_regions.py
 
 integration: $(VENV)/.done
 	@echo "make: integration tests"
