@@ -54,8 +54,6 @@ options:
         default: false
       only: {description: "With O(files[].state=absent), only files go whose whole names match this regular
           expression, and the directory itself if it is empty then and noted in O(record).", type: str}
-      original: {description: "Where the file is kept that was there before, an empty one for none. It comes back with
-          O(files[].state=absent); without the copy, nothing is done.", type: path}
       validate: {description: "A command that fails on a bad file, whose copy is V(%s). It is run on what differs,
           before anything is written, and not in check mode where it is not installed.", type: str}
       owner: {description: The user who owns it., type: str, default: root}
@@ -130,9 +128,7 @@ class NodeFiles(FileEntries, DirectoryEntries):
     def ensure(self, entry: Entry) -> None:
         """Bring one entry about."""
         step = {"file": self.file, "directory": self.directory, "absent": self.absent}[entry["state"]]
-        if entry["state"] == "absent" and entry["original"]:
-            step = self.restore
-        elif entry["state"] == "absent" and entry["regexp"]:
+        if entry["state"] == "absent" and entry["regexp"]:
             step = self.without_line
         if step(entry):
             self.changed_paths.append(entry["path"])
@@ -160,7 +156,6 @@ def main() -> None:
                     "keep": {"type": "path"},
                     "own": {"type": "bool", "default": False},
                     "only": {"type": "str"},
-                    "original": {"type": "path"},
                     "validate": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},

@@ -113,6 +113,9 @@ nodes:
     is_head: {description: Whether this is the head., type: bool}
     state: {description: "V(ALIVE), V(DRAINING) or V(DEAD).", type: str}
     state_message: {description: Why the node is V(DEAD)., type: str}
+    death: {description: "Of a node that is V(DEAD), whether it was asked to end, V(expected), V(unexpected) or
+        V(unspecified).", type: str}
+    dead_for: {description: "Seconds since then, by the clock of the host that asked.", type: float}
     labels: {description: The labels of the node., type: dict}
     resources: {description: "The node's resources, in total and available; memory in bytes.", type: dict}
     activity: {description: "What keeps the node from being idle, in Ray's words.", type: list, elements: str}
@@ -140,8 +143,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
-    RayCluster,
     RayClusterError,
+    connected,
     connection_arguments,
 )
 
@@ -185,13 +188,7 @@ def shown(module: AnsibleModule, status: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = define_module()
-    cluster = RayCluster(
-        environment=module.params["environment"],
-        address=module.params["address"],
-        auth_token_path=module.params["auth_token_path"],
-        user=module.params["user"],
-        timeout=0 if module.check_mode else module.params["timeout"],
-    )
+    cluster = connected({**module.params, "timeout": 0 if module.check_mode else module.params["timeout"]})
     try:
         status = cluster.status(wanted(module))
     except RayClusterError as error:

@@ -17,7 +17,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment im
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
-__all__ = ["RayCluster", "RayClusterError", "connection_arguments"]
+__all__ = ["RayCluster", "RayClusterError", "connected", "connection_arguments"]
 
 
 def connection_arguments() -> dict[str, dict[str, Any]]:
@@ -28,6 +28,11 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
         "auth_token_path": {"type": "path", "default": "/etc/ray/auth_token", "no_log": False},
         "user": {"type": "str", "default": "ray"},
     }
+
+
+def connected(options: dict[str, Any]) -> RayCluster:
+    """The cluster that the options of a module name, with its timeout."""
+    return RayCluster(*(options[name] for name in connection_arguments()), timeout=options["timeout"])
 
 
 class RayCluster(RayEnvironment):
@@ -83,10 +88,12 @@ class RayCluster(RayEnvironment):
         payload_bytes: int = 8000000,
         max_tasks: int = 0,
         in_use: str = "skip",
+        transfer_bytes: int = 32000000,
+        transfer_seconds: float = 10.0,
         dry_run: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Run one task per CPU, GPU and NPU (options: ray_smoke_test), and return {resources, seconds}."""
+        """Run one task per CPU, GPU and NPU (options: ray_smoke_test); returns {resources, transfers, seconds}."""
         return self._call(
             "smoke_test",
             timeout,
@@ -94,6 +101,8 @@ class RayCluster(RayEnvironment):
             payload_bytes=payload_bytes,
             max_tasks=max_tasks,
             in_use=in_use,
+            transfer_bytes=transfer_bytes,
+            transfer_seconds=transfer_seconds,
             dry_run=dry_run,
         )
 

@@ -49,6 +49,10 @@ _HEAD_PORTS = {
     "client_server": "--ray-client-server-port",
     "dashboard": "--dashboard-port",
 }
+# What the nodes of a cluster connect to on each other: the others are for their own host, for users and for Prometheus.
+_MESH_PORTS = (
+    "--node-manager-port", "--object-manager-port", "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port",
+)
 _HEAD_PORT_VARIABLES = {
     "autoscaler_metrics": "AUTOSCALER_METRIC_PORT",
     "dashboard_metrics": "DASHBOARD_METRIC_PORT",
@@ -106,6 +110,14 @@ class RayStart:
         """What people and programs on the host share with the node, and how they find the cluster."""
         shared = {name: value for name, value in self.environment.items() if not name.startswith(_OF_THE_NODE)}
         return {"RAY_ADDRESS": gcs_address(config, self), **shared}
+
+    @property
+    def mesh_ports(self) -> list[str]:
+        """The pinned ports that other nodes connect to, the workers' as a range: ``10002-19999``."""
+        # A worker's --port is not set.
+        found = [self.options[name] for name in ("--port", *_MESH_PORTS) if self.options.get(name)]
+        low, high = map(self.options.get, ("--min-worker-port", "--max-worker-port"))
+        return [str(port) for port in found] + ([f"{low}-{high}"] if low and high else [])
 
 
 def gcs_address(config: dict[str, Any], start: RayStart) -> str:
@@ -348,6 +360,14 @@ def compile_start(
     if to_run:
         _check_authentication(start, config)
     return start
+
+
+def ports_of(start: RayStart) -> dict[str, int]:
+    """The ports that a node listens on, by their names in ``ray_ports``; without those that Ray chooses itself."""
+    found = {name: start.options.get(option) for name, option in {**_HEAD_PORTS, **_NODE_PORTS}.items()}
+    found.update((name, start.environment.get(variable)) for name, variable in _HEAD_PORT_VARIABLES.items())
+    own = {name: port for name, port in found.items() if name not in ("worker_min", "worker_max")}
+    return {name: int(port) for name, port in own.items() if port and port.isdigit()}
 
 
 def parse_argv(argv: list[str]) -> dict[str, str | None]:

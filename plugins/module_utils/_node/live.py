@@ -34,16 +34,17 @@ _TIMERS = ("ray-health.timer", "ray-prune.timer")
 # What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
 _HELPERS = (
     "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service", "ray-gpu.service",
-    "ray-hide-processes.service", "ray-backup.service",
+    "ray-hide-processes.service", "ray-backup.service", "ray-hosts.service",
 )
-_BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
+# Of a head that makes backups, and of a host whose /etc/hosts has the head's name.
+_OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.path"), "worker": ("ray-hosts.path",)}
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
 
 
 def unit_of(node_type: str) -> Unit:
-    """The unit of a node, ``head`` or ``worker``, with its timers."""
-    backup = node_type == "head" and os.path.exists(f"/etc/systemd/system/{_BACKUP_TIMER}")
-    return Unit(f"ray-{node_type}.service", _TIMERS + ((_BACKUP_TIMER,) if backup else ()), _HELPERS)
+    """The unit of a node, ``head`` or ``worker``, with its timers and what watches beside them."""
+    more = tuple(name for name in _OPTIONAL_TIMERS[node_type] if os.path.exists(f"/etc/systemd/system/{name}"))
+    return Unit(f"ray-{node_type}.service", _TIMERS + more, _HELPERS)
 
 
 class LiveNode:
