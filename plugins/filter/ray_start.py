@@ -51,8 +51,8 @@ _value:
       elements: str
     user_environment_lines:
       description: What people and programs on the host share with the node, as a shell reads it, sorted.
-        type: list
-        elements: str
+      type: list
+      elements: str
     mesh_ports:
       description: The pinned ports that other nodes connect to, the workers' as a range.
       type: list
