@@ -36,8 +36,9 @@ def healthy(cluster):
 
 
 def blames(run) -> set[str]:
-    """The sentences of a run."""
-    return set(re.findall(r"\S+ cannot reach .*?\.(?=$|\\n|\")", run.output, re.MULTILINE))
+    """The sentences of a run, without the results' own lists, where a host is "it"."""
+    text = run.output.replace("\\n", "\n")
+    return set(re.findall(r"(?<![\w-])(?!it )[\w-]+ cannot reach [^\n]*?firewall\.(?=$|\")", text, re.MULTILINE))
 
 
 def sentence(source: str, target: str, ports: str = ALL) -> str:
