@@ -121,8 +121,9 @@ def test_a_firewall_that_answers_is_told_from_one_that_does_not(cluster):
     assert run.status != 0
     (said,) = blames(run)
     # Where nobody listens any host refuses: the first of the workers' ports, and the agent's own.
-    assert re.fullmatch(r"worker-1 cannot reach worker-2 on 6381-638\d, 32768-60999(, 52365)? \(refused\): open them in "
-                        r"worker-2's firewall\.", said), said
+    wanted = (r"worker-1 cannot reach worker-2 on 6381-638\d, 32768-60999(, 52365)? \(refused\): "
+              r"open them in worker-2's firewall\.")
+    assert re.fullmatch(wanted, said), said
     cluster.play(VERIFY).must_succeed()
 
 
