@@ -25,7 +25,7 @@ def blocks(text: str) -> list[str]:
 
 def names(text: str) -> list[str]:
     """What stands in backticks, outside the blocks."""
-    return re.findall(r"`([^`\n]+)`", _without_blocks(text))
+    return [" ".join(name.split()) for name in re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", _without_blocks(text))]
 
 
 def uncommented(line: str) -> str:

@@ -45,7 +45,7 @@ COMMANDS = {
     "pip install huaweicloudsdkecs": Typed("Requirement already satisfied|Successfully installed"),
     "make demo": Typed("tests.bed up demo", instead="make --dry-run demo", because="it deploys a cluster of its own"),
     "make clean": Typed("tests.bed down", instead="make --dry-run clean", because="it removes the beds of all"),
-    "make test": Typed("part-", instead="make --dry-run ready", because="this test is a part of it"),
+    "make test": Typed("tests.bed prepare", instead="make --dry-run ready", because="this test is a part of it"),
     "make matrix": Typed("matrix", instead="make --dry-run matrix", because="this test is a part of it"),
     "ansible-galaxy collection build": Typed("Created collection for rayops.cluster"),
     # The three lines of the installation are typed where the newcomer is: in the checkout.
