@@ -38,6 +38,7 @@ from ansible.module_utils.compat.version import LooseVersion
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import ray_sandbox
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import STORAGES
+from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import read_url
 
 OLDEST = "2.57.0"
 # What each of these variables may be, and what to write instead.
@@ -79,12 +80,41 @@ def _of_hosts(variables: dict[str, Any]) -> Iterator[str]:
     version = str(variables["ray_version"])
     if not version[:1].isdigit() or LooseVersion(version) < LooseVersion(OLDEST):
         yield f"ray_version is {version}: use {OLDEST} or later, the first that drains a node when it is stopped."
-    if variables["ray_gcs_storage"] == "redis" and len(variables["redis_servers"]) != 1:
-        yield ("ray_gcs_storage is redis, so group ray_redis must have exactly one host: tag an instance with "
-               "ray-node-type=redis, or use rocksdb.")
+    yield from _of_redis(variables)
     if isinstance(declared, dict) and declared.get("cluster_name", name) != name:
         yield (f"head_config.cluster_name is {declared['cluster_name']}, but ray_cluster_name is {name}: set "
                "ray_cluster_name to the name that every host shall use.")
+
+
+def _of_redis(variables: dict[str, Any]) -> Iterator[str]:
+    url, ca_file, servers = variables["ray_redis_url"], variables["ray_redis_ca_file"], variables["redis_servers"]
+    storage = variables["ray_gcs_storage"]
+    if not url and storage == "redis" and len(servers) != 1:
+        yield ("ray_gcs_storage is redis, so group ray_redis must have exactly one host: tag an instance with "
+               "ray-node-type=redis, set ray_redis_url to a Redis of your own, or use rocksdb.")
+    if url and servers:
+        yield (f"Group ray_redis has {servers[0]}, and ray_redis_url names a Redis of your own: one of them keeps the "
+               "state, so take the host out of the group or leave out ray_redis_url.")
+    if url and storage != "redis":
+        yield f"ray_redis_url is set, and ray_gcs_storage is {storage}: leave one of them out."
+    if not url and ca_file:
+        yield "ray_redis_ca_file is set without ray_redis_url: set both, or none."
+    if ca_file and not os.path.isfile(variables["redis_ca_source"]):
+        yield f"ray_redis_ca_file {ca_file} is no file on this machine: name the CA's certificate, in PEM."
+    if not url:
+        return
+    try:
+        server = read_url(str(url), ca_file)
+    except ValueError as error:
+        yield f"ray_redis_url {error}."
+        return
+    if server.tls and not ca_file:
+        yield ("ray_redis_url begins with rediss://, and the CA of its certificate is not known: name its file on this "
+               "machine in ray_redis_ca_file.")
+    if not server.tls and ca_file:
+        yield "ray_redis_ca_file is set, and ray_redis_url begins with redis://: write rediss:// for TLS."
+    if server.username and not variables["ray_redis_password"]:
+        yield f"ray_redis_url names the user {server.username}: set ray_redis_password to its password."
 
 
 def _of_files(variables: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,8 @@ description:
   - Turns the content of C(head-node.yaml) or C(worker-node.yaml) into the arguments and the environment of
     C(ray start).
   - Each key goes where today's Ray wants it. An unknown key is refused by name, with the nearest known one.
+  - Only the node knows the interface that carries its address. C(@interface@) stands for it, which
+    M(rayops.cluster.node_files) puts in (O(rayops.cluster.node_files#module:files[].interface_of)).
 positional: node_type
 options:
   _input:
@@ -47,13 +49,20 @@ _value:
       description: The variables as systemd's C(Environment=) wants them quoted, sorted.
       type: list
       elements: str
+    user_environment_lines:
+      description: What people and programs on the host share with the node, as a shell reads it, sorted.
+      type: list
+      elements: str
     warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
 """
+
+import shlex
 
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start, systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import NODE_TYPES, RayConfigError
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import INTERFACE
 
 
 def ray_start(config: dict, node_type: str) -> dict:
@@ -61,7 +70,7 @@ def ray_start(config: dict, node_type: str) -> dict:
     if node_type not in NODE_TYPES:
         raise AnsibleFilterError(f"ray_start: the node type must be one of {', '.join(NODE_TYPES)}, not '{node_type}'.")
     try:
-        start = compile_start(config, node_type)
+        start = compile_start(config, node_type, interface=INTERFACE)
     except RayConfigError as error:
         raise AnsibleFilterError(f"{node_type}-node.yaml: {error}") from None
     return {
@@ -70,6 +79,9 @@ def ray_start(config: dict, node_type: str) -> dict:
         "exec_start": " ".join(systemd_quote(word, expand=True) for word in start.argv),
         "environment_lines": [
             systemd_quote(f"{name}={value}") for name, value in sorted(start.environment.items())
+        ],
+        "user_environment_lines": [
+            f"{name}={shlex.quote(value)}" for name, value in sorted(start.user_environment(config).items())
         ],
         "warnings": start.warnings,
     }

@@ -40,6 +40,8 @@ options:
           With O(files[].state=absent), the lines that match go.", type: str}
       secret: {description: "What the file holds, if nobody may see it. It stands in no log and no diff.", type: str}
       secret_template: {description: "A template on the controller, which makes O(files[].secret).", type: str}
+      interface_of: {description: "An address of the host. The name of the interface that carries it stands where
+          C(@interface@) is written; without one, these lines are left out.", type: str}
       force: {description: "With V(false), a file that is there stays, and a directory goes only if nothing is in it.",
           type: bool, default: true}
       keep: {description: "What stays when a directory goes, and with it the directories above it.", type: path}
@@ -52,8 +54,6 @@ options:
         default: false
       only: {description: "With O(files[].state=absent), only files go whose whole names match this regular
           expression, and the directory itself if it is empty then and noted in O(record).", type: str}
-      original: {description: "Where the file is kept that was there before, an empty one for none. It comes back with
-          O(files[].state=absent); without the copy, nothing is done.", type: path}
       validate: {description: "A command that fails on a bad file, whose copy is V(%s). It is run on what differs,
           before anything is written, and not in check mode where it is not installed.", type: str}
       owner: {description: The user who owns it., type: str, default: root}
@@ -128,9 +128,7 @@ class NodeFiles(FileEntries, DirectoryEntries):
     def ensure(self, entry: Entry) -> None:
         """Bring one entry about."""
         step = {"file": self.file, "directory": self.directory, "absent": self.absent}[entry["state"]]
-        if entry["state"] == "absent" and entry["original"]:
-            step = self.restore
-        elif entry["state"] == "absent" and entry["regexp"]:
+        if entry["state"] == "absent" and entry["regexp"]:
             step = self.without_line
         if step(entry):
             self.changed_paths.append(entry["path"])
@@ -153,11 +151,11 @@ def main() -> None:
                     "regexp": {"type": "str"},
                     "secret": {"type": "str", "no_log": True},
                     "secret_template": {"type": "str", "no_log": False},
+                    "interface_of": {"type": "str"},
                     "force": {"type": "bool", "default": True},
                     "keep": {"type": "path"},
                     "own": {"type": "bool", "default": False},
                     "only": {"type": "str"},
-                    "original": {"type": "path"},
                     "validate": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},

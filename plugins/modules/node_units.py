@@ -162,7 +162,7 @@ class NodeUnit:
             self.unit.start()
         elif mend is Mend.RESTART:
             self.unit.restart(self.module.params["timeout"])
-        os.makedirs(_LOADED, exist_ok=True)
+        os.makedirs(_LOADED, 0o755, exist_ok=True)
         with open(self._stamp, "w", encoding="utf-8"):
             os.utime(self._stamp, (before, before))
 

@@ -23,6 +23,8 @@ options:
   ca_file: {description: A file of CA certificates that the index is checked against., type: path}
   constraints: {description: "The content of pip's file of constraints. With hashes it must name every package that is
       installed, and no dependency is looked for.", type: str, default: ""}
+  size: {description: "Bytes that the environment takes, to refuse a disk that is too small; V(0) goes by O(packages).",
+      type: int, default: 0}
   source_packages: {description: "Those that may be built from source, as root, unless there is a wheelhouse.",
       type: list, elements: str, default: []}
   wheelhouse: {description: "A directory on the controller with every wheel, which hosts get as a tar file; no index
@@ -62,6 +64,11 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.needs import (
+    python_problem,
+    room_for_environment,
+    room_problems,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.requirements import (
     Constraints,
     RequirementsError,
@@ -141,6 +148,14 @@ class RayEnvironment:
             except FileNotFoundError:
                 continue
 
+    def check_host(self) -> None:
+        """Refuse a host without a Python that fits, or without room."""
+        params = self.module.params
+        room = room_for_environment(self.path, params["packages"], params["size"])
+        for problem in (python_problem(params["python"]), *room_problems([room])):
+            if problem:
+                self.module.fail_json(msg=str(problem))
+
     def ensure_installed(self) -> None:
         """Install, unless another installation has just done so.
 
@@ -172,13 +187,13 @@ class RayEnvironment:
     def install(self) -> None:
         """Make the environment and install everything into it."""
         self._quietly(compile_no_more())
-        # Not in /tmp, which may be small, and where programs may not run.
+        # All that is unpacked: /tmp may be small, and programs may not run there.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path), prefix=".install-") as scratch:
             wheels = self._wheels(scratch)
             uv = uv_of(wheels, scratch) if wheels else None
             if not os.path.exists(self.python) or self.marker() == {}:
                 self._run([self.module.params["python"], "-I", "-m", "venv", "--clear"]
-                          + (["--without-pip"] if uv else []) + [self.path], {})
+                          + (["--without-pip"] if uv else []) + [self.path], {"TMPDIR": scratch})
             else:
                 # An interrupted change is unfinished, but no reason to clear an environment that Ray runs from.
                 self._mark([])
@@ -232,7 +247,7 @@ class RayEnvironment:
         how = ["--offline", "--no-cache"] if uv else ["--disable-pip-version-check", "--no-input", "--quiet"]
         # The build of any other package would run its code as root.
         how += ["--only-binary", ":all:"]
-        environment = {"HOME": scratch}
+        environment = {"HOME": scratch, "TMPDIR": scratch}
         if wheels:
             how += ["--no-index", "--find-links", wheels]
         else:
@@ -288,6 +303,7 @@ def main() -> None:
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "index_url": {"type": "str"},
             "constraints": {"type": "str", "default": ""},
+            "size": {"type": "int", "default": 0},
             "source_packages": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "wheelhouse": {"type": "path"},
@@ -317,11 +333,10 @@ def run(module: AnsibleModule) -> None:
     install = module.params["managed"] and not environment.finished()
     link = not environment.linked()
     before = environment.describe()
-    if install and not module.check_mode:
-        if not os.path.exists(module.params["python"]):
-            python = module.params["python"]
-            module.fail_json(msg=f"{python} does not exist on this host: set ray_python to its Python.")
-        environment.ensure_installed()
+    if install:
+        environment.check_host()
+        if not module.check_mode:
+            environment.ensure_installed()
     if link and not module.check_mode:
         environment.link()
     module.exit_json(

@@ -36,8 +36,8 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
-    RayCluster,
     RayClusterError,
+    connected,
     connection_arguments,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, exists
@@ -57,15 +57,12 @@ def main() -> None:
     if options["count"] < 1:
         module.fail_json(msg=f"count is {options['count']}: use 1 or more.")
     user, marker = options["user"], options["marker"]
-    cluster = RayCluster(
-        options["environment"], options["address"], options["auth_token_path"], user, options["timeout"]
-    )
     try:
         # The directory of the state is the user's own, and so is what lies in it. A bare host has neither.
         due = exists(user) and as_user(user, lambda: os.path.lexists(marker))
         if not due or module.check_mode:
             module.exit_json(changed=due)
-        next_id = cluster.skip_job_ids(options["count"])
+        next_id = connected(options).skip_job_ids(options["count"])
         as_user(user, lambda: os.unlink(marker))
     except (RayClusterError, GuestError) as error:
         module.fail_json(msg=str(error))

@@ -49,6 +49,17 @@ options:
     type: str
     choices: [stop, ignore]
     default: stop
+  install:
+    description:
+      - What is to be installed where the node's environment is missing. Nothing is installed here, only refused where
+        it could not be.
+      - Before a node starts, its ports, its directories and its disks are looked at, too.
+    type: dict
+    suboptions:
+      user: {description: The system user that is to run Ray., type: str, required: true}
+      python: {description: "What makes the environment. Without it, none is to be made.", type: path}
+      packages: {description: "What is installed, as pip's requirements.", type: list, elements: str, default: []}
+      size: {description: "Bytes that the environment takes; V(0) goes by O(install.packages).", type: int, default: 0}
   drain_timeout:
     description: Seconds that O(state=drained) waits for running work.
     type: int
@@ -102,8 +113,9 @@ differences:
   contains:
     kind:
       description:
-        - What it is, V(option), V(environment), V(executable), V(limit), V(token), V(raylet), V(health), V(unit),
-          V(enabled), V(timers), V(foreign) (another Ray on this host), V(restart) or V(file).
+        - What it is, V(option), V(environment), V(shared_environment) (a variable of which workers see something),
+          V(executable), V(limit), V(token), V(raylet), V(health), V(unit), V(enabled), V(timers), V(foreign) (another
+          Ray on this host), V(restart) or V(file).
       type: str
     option: {description: "The option of C(ray start), C(environment NAME), or what else differs.", type: str}
     declared: {description: "The declared value, null for none.", type: raw}
@@ -163,6 +175,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import 
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, secrets_of, unit_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles
 from ansible_collections.rayops.cluster.plugins.module_utils._node.start import (
     NodeError,
     stop_others,
@@ -171,6 +184,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.start import 
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
 
@@ -212,13 +226,16 @@ class RayNode:
 
     def ensure_started(self, restart: bool = False) -> None:
         """Run the node as declared."""
-        found = list(map(str, problems(self.config, self.node_type, self.params["check_accelerators"])))
-        if found:
-            self.module.fail_json(msg=" ".join(found), problems=found)
         self.differences, self.action = self._compare()
         if restart and self.action != "start":
             self.differences.add("restart", "asked for", None, "restart")
             self.action = "restart"
+        found = problems(self.config, self.node_type, self.params["check_accelerators"])
+        if self.action in ("start", "restart"):
+            found += obstacles(self.live, self.params["install"], self.params["other_nodes"] == "stop")
+        if found:
+            told = list(map(str, found))
+            self.module.fail_json(msg=harmless(" ".join(told)), problems=harmless(told))
         if self.action == "none" or self.module.check_mode:
             return
         if not self.unit.exists:
@@ -377,6 +394,15 @@ def main() -> None:
             "config_file": {"type": "path"},
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
+            "install": {
+                "type": "dict",
+                "options": {
+                    "user": {"type": "str", "required": True},
+                    "python": {"type": "path"},
+                    "packages": {"type": "list", "elements": "str", "default": []},
+                    "size": {"type": "int", "default": 0},
+                },
+            },
             "drain_timeout": {"type": "int", "default": 300},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 120},
@@ -401,7 +427,7 @@ def main() -> None:
         module.fail_json(msg=harmless(str(error)), held=error.held)
     except NodeError as error:
         module.fail_json(msg=harmless("\n".join(filter(None, (str(error), node.unit.journal())))))
-    except (SystemdError, RayClusterError) as error:
+    except (SystemdError, RayClusterError, PathError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -140,8 +140,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
-    RayCluster,
     RayClusterError,
+    connected,
     connection_arguments,
 )
 
@@ -185,13 +185,7 @@ def shown(module: AnsibleModule, status: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = define_module()
-    cluster = RayCluster(
-        environment=module.params["environment"],
-        address=module.params["address"],
-        auth_token_path=module.params["auth_token_path"],
-        user=module.params["user"],
-        timeout=0 if module.check_mode else module.params["timeout"],
-    )
+    cluster = connected({**module.params, "timeout": 0 if module.check_mode else module.params["timeout"]})
     try:
         status = cluster.status(wanted(module))
     except RayClusterError as error:

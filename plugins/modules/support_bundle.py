@@ -63,7 +63,6 @@ import os
 import platform
 import pwd
 import re
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -78,6 +77,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect imp
 from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import (
     files_below,
     followed,
+    new_archive,
     read,
     session_logs,
 )
@@ -214,7 +214,7 @@ class Host:
     def units(self) -> list[Source]:
         """The units of the cluster: their files, their state and their journals."""
         query = ["systemctl", "list-unit-files", "--plain", "--no-legend", "--no-pager"]
-        output, _note = command_output([*query, *UNIT_PATTERNS])
+        output, _note, _code = command_output([*query, *UNIT_PATTERNS])
         with output:
             output.seek(0)
             lines = output.read().decode(errors="replace").splitlines()
@@ -267,37 +267,26 @@ def check(module: AnsibleModule) -> None:
     if not os.path.isdir(os.path.dirname(directory)):
         module.fail_json(msg=f"{directory} cannot be made: choose a path in a directory that exists, such as /root.")
     if params["since"]:
-        output, note = command_output(["journalctl", "--quiet", "--lines=0", f"--since={params['since']}"])
+        output, _note, code = command_output(["journalctl", "--quiet", "--lines=0", f"--since={params['since']}"])
         output.close()
-        if note.startswith("ended"):
+        if code:
             module.fail_json(msg=f"since is {params['since']!r}, unknown to journalctl: use -2h or 2026-01-31 08:00.")
 
 
 def write(module: AnsibleModule, host: Host, name: str) -> dict:
-    """Make the archive beside its place and move it there, so that nobody ever sees a half."""
+    """Make the archive."""
     params = module.params
-    directory = os.path.dirname(os.path.abspath(params["path"]))
     try:
-        with opened(directory, 0o700):
-            pass
-    except (PathError, OSError) as error:
-        module.fail_json(msg=f"{params['path']} cannot be written: {error}")
-    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".support-bundle-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with opened(os.path.dirname(os.path.abspath(params["path"])), 0o700), new_archive(params["path"]) as stream:
             hidden = identities(host.secret_files())
             bundle = Bundle(stream, name, host.redactor(), params["max_bytes"], params["total_bytes"], hidden)
             for source in host.sources():
                 bundle.add(source)
             bundle.close()
-        os.replace(temporary, params["path"])
-    except OSError as error:
-        module.fail_json(msg=f"{params['path']} cannot be written: {error.strerror}.")
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-    size = os.path.getsize(params["path"])
-    return {"archive": params["path"], "size": size, "files": [vars(entry) for entry in bundle.entries]}
+    except (PathError, OSError) as error:
+        module.fail_json(msg=f"{params['path']} cannot be written: {error}")
+    files = [{"name": entry.name, "bytes": entry.bytes, "note": entry.note} for entry in bundle.entries]
+    return {"archive": params["path"], "size": os.path.getsize(params["path"]), "files": files}
 
 
 def main() -> None:

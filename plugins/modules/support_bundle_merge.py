@@ -57,6 +57,7 @@ from typing import IO, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import new_archive
 from ansible_collections.rayops.cluster.plugins.module_utils._bundle.merge import Merged, safe_names
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 
@@ -126,11 +127,13 @@ def main() -> None:
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
         module.fail_json(msg=f"{directory} is no directory on this machine: make it, or name another.")
-    if module.check_mode:
-        with tempfile.TemporaryFile() as stream:
+    try:
+        with tempfile.TemporaryFile() if module.check_mode else new_archive(path) as stream:
             answer = merge(module.params, stream)
-            size = stream.seek(0, os.SEEK_END)
-            module.exit_json(changed=True, archive=path, size=size, summary=summary(path, size, answer), **answer)
+            size = stream.tell()
+    except OSError as error:
+        module.fail_json(msg=f"{path} cannot be written: {error.strerror}.")
+    module.exit_json(changed=True, archive=path, size=size, summary=summary(path, size, answer), **answer)
     # Nobody ever sees a half, and nobody else the whole.
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".support-bundle-")
     try:

@@ -86,6 +86,8 @@ def arguments() -> argparse.Namespace:
     make.add_argument("--monitor", action="store_true", help="a host for Prometheus")
     make.add_argument("--shm-size", default="1g", help="size of /dev/shm in each container")
     make.add_argument("--cluster-name", default="demo")
+    make.add_argument("--hardened", action="store_true",
+                      help="umask 077, sudo instead of root, links to a data disk, /etc/hosts written at every boot")
     make.add_argument("--var", type=variable, action="append", default=[], dest="variables", metavar="NAME=VALUE",
                       help="a variable of all hosts, its value in JSON or as it stands")
     ready = verbs.add_parser("prepare", help="make what beds share, so that several can be made at once")

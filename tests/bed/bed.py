@@ -53,6 +53,7 @@ class Bed:
     cluster_name: str = "demo"
     variables: dict[str, object] = field(default_factory=dict)
     wheels: tuple[str, ...] = ()
+    hardened: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", self.name):
@@ -100,7 +101,8 @@ class Bed:
 
     def same_containers(self, other: Bed) -> bool:
         """Whether a container of the one bed could be a container of the other."""
-        return (self.image, self.shm_size, self.cluster_name) == (other.image, other.shm_size, other.cluster_name)
+        names = ("image", "shm_size", "cluster_name", "hardened")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def save(self) -> None:
         write(self.state / "bed.json", json.dumps(asdict(self), indent=2) + "\n")

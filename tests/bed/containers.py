@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
+from . import hardened
 from .bed import CACHE, ROOT, WORKER_POOL, Bed, BedError, Node, one_at_a_time, say, write
 from .engine import client
 from .execution import execute
@@ -89,15 +90,15 @@ def boots(image: str, mode: BootMode) -> bool:
 
 def start(
     image: str, mode: BootMode, name: str, labels: Mapping[str, str], hostname: str | None = None,
-    shm_size: str | None = None, network: str | None = None, address: str = "",
+    shm_size: str | None = None, network: str | None = None, address: str = "", hard: bool = False,
 ) -> None:
     """Make a container and boot it."""
     endpoint = {network: client().api.create_endpoint_config(ipv4_address=address)} if network else None
     client().containers.run(
         image, detach=True, name=name, hostname=hostname, labels=dict(labels), shm_size=shm_size,
         network=network, networking_config=endpoint,
-        tmpfs={"/run": "exec", "/run/lock": ""}, stop_signal="SIGRTMIN+3",
-        privileged=mode.privileged, cgroupns=mode.cgroups, volumes=mode.volumes,
+        tmpfs={"/run": "exec", "/run/lock": "", **(hardened.TMPFS if hard else {})}, stop_signal="SIGRTMIN+3",
+        privileged=mode.privileged, cgroupns=mode.cgroups, volumes=mode.volumes + (hardened.VOLUMES if hard else []),
         cap_add=mode.capabilities, security_opt=mode.security,
     )
 
@@ -146,12 +147,14 @@ def ensure_nodes(bed: Bed, image: str) -> dict[str, str]:
         if name not in present:
             say(f"starting {name}")
             start(image, mode, name, labels(bed, node), hostname=node.name, shm_size=bed.shm_size,
-                  network=bed.network, address=f"{prefix}.{node.number}")
+                  network=bed.network, address=f"{prefix}.{node.number}", hard=bed.hardened)
         elif present[name] != "running":
             say(f"starting {name} again")
             client().containers.get(name).start()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(wait_for_systemd, wanted))
+        if bed.hardened:
+            list(pool.map(lambda node: hardened.ensure(bed, node), bed.nodes))
     return {node.name: f"{prefix}.{node.number}" for node in bed.nodes}
 
 

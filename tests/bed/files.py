@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import hardened
 from .bed import ROOT, WORKER_POOL, Bed, write
 from .execution import answer
 
@@ -23,6 +24,8 @@ def write_all(bed: Bed, addresses: dict[str, str], wheels: Path, port: int, keys
     write(bed.state / "huawei_ecs.yml", (ROOT / "huawei_ecs.yml").read_text(encoding="utf-8"))
     write(bed.state / "static.yml", static_inventory(bed, addresses))
     write(bed.state / "group_vars" / "all.yml", yaml_mapping(variables(bed, wheels)))
+    for node in bed.nodes if bed.hardened else []:
+        write(bed.state / "host_vars" / f"{node.name}.yml", yaml_mapping(hardened.variables(node)), 0o600)
     write(bed.state / "environment", environment(url, keys), 0o600)
     # The same for tools whose environment is fixed before the bed is up, such as molecule: the SDK's own two files.
     write(bed.state / "credentials", credentials(url, keys), 0o600)
@@ -34,7 +37,8 @@ def static_inventory(bed: Bed, addresses: dict[str, str]) -> str:
     """The same hosts and groups without a cloud, for debugging: ``-i .cache/bed/NAME/static.yml``."""
     groups: dict[str, dict[str, Any]] = {}
     for node in bed.nodes:
-        host = {"ansible_host": addresses[node.name]}
+        # Who looks at a host, and harms it, is root also where who deploys is not.
+        host = {"ansible_host": addresses[node.name], **({"ansible_user": "root"} if bed.hardened else {})}
         groups.setdefault(node.group, {"hosts": {}})["hosts"][node.name] = host
         if node.kind == "worker":
             groups.setdefault(f"ray_pool_{WORKER_POOL}", {"hosts": {}})["hosts"][node.name] = {}
@@ -46,7 +50,7 @@ def variables(bed: Bed, wheels: Path) -> dict[str, object]:
     """Variables of all hosts: how to reach them, and Ray's settings that fit into a small container."""
     options = ["UserKnownHostsFile=" + str(bed.known_hosts), "StrictHostKeyChecking=yes", "IdentitiesOnly=yes"]
     return {
-        "ansible_user": "root",
+        "ansible_user": hardened.USER if bed.hardened else "root",
         "ansible_ssh_private_key_file": str(bed.ssh_key),
         "ansible_ssh_common_args": " ".join(f"-o '{option}'" for option in options),
         "ansible_python_interpreter": "/usr/bin/python3",

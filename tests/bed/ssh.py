@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
+from . import hardened
 from .bed import Bed, write
 from .containers import wait_for_sshd
 from .engine import install
@@ -15,7 +16,7 @@ from .execution import answer
 
 
 def ensure(bed: Bed, addresses: dict[str, str]) -> None:
-    """Let root of the bed's hosts in with the bed's key, and write the known_hosts file."""
+    """Let root of the bed's hosts in with its key, and the user of hardened ones; write the known_hosts file."""
     if not shutil.which("ssh-keygen"):
         install("openssh-client")
     if not bed.ssh_key.exists():
@@ -24,6 +25,7 @@ def ensure(bed: Bed, addresses: dict[str, str]) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"bed {bed.name}", "-f", bed.ssh_key],
                        check=True)
     public = bed.ssh_key.with_suffix(".pub").read_text(encoding="utf-8")
+    homes = "/root " + (f"/home/{hardened.USER}" if bed.hardened else "")
     lines = []
     for node in bed.nodes:
         address = addresses[node.name]
@@ -31,7 +33,9 @@ def ensure(bed: Bed, addresses: dict[str, str]) -> None:
         # The host key comes through Docker, not through the network that it shall protect.
         host_key = answer(
             bed.container(node), "sh", "-ec",
-            "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys; cat /etc/ssh/ssh_host_ed25519_key.pub",
+            f"umask 077; read -r key; for home in {homes}; do mkdir -p $home/.ssh; echo \"$key\" > "
+            "$home/.ssh/authorized_keys; chown -R --reference=$home $home/.ssh; done; "
+            "cat /etc/ssh/ssh_host_ed25519_key.pub",
             stdin=public,
         )
         kind, key = host_key.split()[:2]

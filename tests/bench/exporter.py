@@ -30,8 +30,11 @@ READINGS = 20
 FLEET_SECONDS = 60
 # The bench reads more often than the role has it, which is every 15 s, and scales the processor time of a reading.
 INTERVAL, ROLE_INTERVAL = 1, 15
-API = ROOT / "plugins/module_utils/_gcs/under_ray/api.py"
-FILES = [*sorted((ROOT / "roles/monitor/files").glob("ray_monitor*.py")), API]
+# As the role lays them out: where each comes from, and its name on the host.
+FILES = {
+    **{file: file.name for file in sorted((ROOT / "roles/monitor/files").glob("ray_monitor*.py"))},
+    ROOT / "plugins/module_utils/_gcs/under_ray/api.py": "_ray_api.py",
+}
 FLEET = Path(__file__).with_name("exporter_fleet.py")
 DEADLINE = 60
 
@@ -161,8 +164,8 @@ def fleet(folder: Path, address: str, gpus: int) -> Iterator[None]:
 @contextmanager
 def monitor(folder: Path, address: str, gpus: int) -> Iterator[tuple[subprocess.Popen, str]]:
     """Run the exporter as the role does. Gives its process, and where its metrics are."""
-    for file in FILES:
-        shutil.copy(file, folder)
+    for file, name in FILES.items():
+        shutil.copy(file, folder / name)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

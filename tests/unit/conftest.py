@@ -57,8 +57,8 @@ def install_backup_program(directory: Path) -> Path:
 class LocalRay:
     """A cluster on this host whose nodes are child processes. All its files and ports are its own."""
 
-    def __init__(self, environment: str) -> None:
-        self.environment = environment
+    def __init__(self, environment: str, extra: dict[str, str] | None = None) -> None:
+        self.environment, self.extra = environment, extra or {}
         # Short, because Ray puts socket paths of at most 107 bytes below it.
         self.directory = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))
         self.token = self.directory / "token"
@@ -84,6 +84,7 @@ class LocalRay:
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "AUTOSCALER_METRIC_PORT": str(self.port + 1),
             "DASHBOARD_METRIC_PORT": str(self.port + 2),
+            **self.extra,
         }
 
     def start_head(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -174,6 +175,16 @@ def ray_environment() -> str:
         # In CI these tests must never vanish in silence.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     return path
+
+
+@pytest.fixture
+def own_ray(ray_environment: str) -> Iterator[LocalRay]:
+    """A cluster of the test's own, in which nothing runs yet."""
+    ray = LocalRay(ray_environment)
+    try:
+        yield ray
+    finally:
+        ray.close()
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def table() -> dict[str, set[str]]:
                       for other in re.findall(r"`([^`]+)`", imports)}
                for names, imports in rows for name in re.findall(r"`([^`]+)`", names)}
     every = {name for name in allowed if name.startswith("module_utils/")}
-    for name in ("modules", "action", "filter"):
+    for name in ("modules", "action", "filter", "lookup"):
         allowed[name] = every - {"module_utils/_gcs/under_ray"}
     return allowed
 

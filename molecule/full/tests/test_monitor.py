@@ -9,14 +9,13 @@ import json
 import re
 import time
 import urllib.error
-from pathlib import Path
 
 import pytest
 
 testinfra_hosts = ["ansible://ray_monitor"]
 
 UNITS = ["ray-monitor", "ray-alert-relay", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"]
-DASHBOARDS = sorted((Path(__file__).parents[3] / "roles" / "monitor" / "files" / "dashboards").glob("*.json"))
+DASHBOARDS = ["ray-faults", "ray-glance", "ray-pools"]
 # One task that runs on each worker and one on a GPU, some that wait, some that ended; one wants what nobody has.
 LOAD = """
 import ray, time
@@ -239,9 +238,9 @@ def test_facts_of_the_cluster(host, monitor, inventory):
     assert 0 < float(host.check_output("date +%s")) - found["ray_cluster_start_time_seconds"] < 3600
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_query_of_a_dashboard_finds_series(monitor, load, path):
-    dashboard = json.loads(path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_query_of_a_dashboard_finds_series(host, monitor, load, name):
+    dashboard = json.loads(host.file(f"/etc/prometheus/ray/dashboards/{name}.json").content_string)
     targets = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
     empty = []
     for title, query in targets:

@@ -228,20 +228,21 @@ class Source:
 
 @dataclass
 class Entry:
-    """What became of a source. note: empty, or what was cut or went wrong."""
+    """What became of a source. note: empty, or what was cut or went wrong. here: whether it is in the archive."""
 
     name: str
     bytes: int
-    note: str = ""
+    note: str
+    here: bool
 
 
-def command_output(argv: list[str], timeout: float = COMMAND_TIMEOUT) -> tuple[IO[bytes], str]:
+def command_output(argv: list[str], timeout: float = COMMAND_TIMEOUT) -> tuple[IO[bytes], str, int | None]:
     """Run a command.
 
     A command that hangs in the kernel, as nvidia-smi does with a sick GPU, cannot even be killed: it is not waited for,
     and holds no pipe of ours.
 
-    :returns: its output and errors, and a note: empty, or how it failed.
+    :returns: its output and errors; a note: empty, or how it failed; its code, None where it did not end.
     """
     output = tempfile.TemporaryFile()
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "COLUMNS": "1000"}
@@ -251,14 +252,14 @@ def command_output(argv: list[str], timeout: float = COMMAND_TIMEOUT) -> tuple[I
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
         )
     except OSError as error:
-        return output, f"{argv[0]}: {error.strerror}"
+        return output, f"{argv[0]}: {error.strerror}", None
     try:
         status = process.wait(timeout)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        return output, f"did not finish within {timeout:g} s"
-    return output, f"ended with {status}" if status else ""
+        return output, f"did not finish within {timeout:g} s", None
+    return output, f"ended with {status}" if status else "", status
 
 
 def is_text(data: bytes) -> bool:
@@ -289,23 +290,24 @@ class Bundle:
     def add(self, source: Source) -> None:
         """Put one source into the archive, or note why it is not there."""
         if self.left <= 0:
-            self._note(source.name, 0, "left out: the bundle is full")
+            self._leave_out(source.name, "the bundle is full")
             return
         try:
             found, note = self._open(source)
             with found.stream:
                 data, cut = self._tail(found, source.only)
         except OSError as error:
-            self._note(source.name, 0, f"left out: {error.strerror or error}")
+            self._leave_out(source.name, error.strerror or str(error))
             return
         if data is None:
-            self._note(source.name, 0, f"left out: {cut}")
+            self._leave_out(source.name, cut)
         elif data or not source.argv or not note:
             self._write(source.name, data, found.modified)
-            self._note(source.name, len(data), "; ".join(filter(None, [note, cut])))
+            text = "; ".join(filter(None, [note, cut]))
+            self.entries.append(Entry(self._cleaned(source.name), len(data), self._cleaned(text), True))
             self.left -= len(data)
         else:
-            self._note(source.name, 0, f"left out: {note}")
+            self._leave_out(source.name, note)
 
     @property
     def _margin(self) -> int:
@@ -322,7 +324,7 @@ class Bundle:
             stream = open_path(source.path)
             found = Contents(stream, os.fstat(stream.fileno()))
         else:
-            stream, note = command_output(source.argv) if source.argv else (tempfile.TemporaryFile(), "")
+            stream, note, _code = command_output(source.argv) if source.argv else (tempfile.TemporaryFile(), "", 0)
             stream.write(source.text.encode(errors="surrogateescape"))
             stream.flush()
             found = Contents(stream, os.fstat(stream.fileno()))
@@ -349,8 +351,8 @@ class Bundle:
         data = data[-limit:]
         return data, f"the last {len(data)} of {size} bytes" if begin or len(read) > limit else ""
 
-    def _note(self, name: str, size: int, note: str) -> None:
-        self.entries.append(Entry(self._cleaned(name), size, self._cleaned(note)))
+    def _leave_out(self, name: str, why: str) -> None:
+        self.entries.append(Entry(self._cleaned(name), 0, self._cleaned(f"left out: {why}"), False))
 
     def _cleaned(self, text: str) -> str:
         return self.redactor.clean(text.encode(errors="surrogateescape")).decode(errors="replace")
@@ -367,8 +369,8 @@ class Bundle:
             "Look at what is here before you hand it on.", "",
         ]
         whole = [entry for entry in self.entries if not entry.note]
-        gone = [entry for entry in self.entries if entry.note.startswith("left out")]
-        cut = [entry for entry in self.entries if entry.note and entry not in gone]
+        gone = [entry for entry in self.entries if not entry.here]
+        cut = [entry for entry in self.entries if entry.note and entry.here]
         for title, entries in (("Whole", whole), ("Cut, or ended with an error", cut), ("Not here", gone)):
             lines += [title, *(f"{entry.bytes:>12}  {entry.name}  {entry.note}".rstrip() for entry in entries), ""]
         self._write("manifest.txt", "\n".join(lines).encode(errors="replace"), time.time())

@@ -11,6 +11,8 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user
@@ -89,6 +91,22 @@ def files_below(path: str) -> list[str]:
     except (PathError, OSError):
         return [path]
     return sorted(os.path.join(directory, name) for directory, _names, names in os.walk(path) for name in names)
+
+
+@contextmanager
+def new_archive(path: str) -> Iterator[IO[bytes]]:
+    """A file beside its place that is moved there in the end: nobody ever sees a half, nor anybody else the whole.
+
+    :raises OSError: as the kernel says.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), prefix=".support-bundle-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
 
 
 def session_logs(temp_dir: str, user: str) -> list[tuple[str, float]]:

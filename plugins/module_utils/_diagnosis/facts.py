@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a diagnosis reads from the host: disks, sockets, logs, names, Redis. Everything ends within seconds.
+"""What a diagnosis reads from the host: disks, sockets, logs, names. Everything ends within seconds.
 
 Who asks for Ray's own files asks as Ray's user (_system/guest.py): any job may have put something else in their place.
 """
@@ -13,11 +13,9 @@ import glob
 import hashlib
 import os
 import re
-import socket
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_regular, run
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
@@ -30,8 +28,6 @@ _TELLING = (
     re.compile(r"((?:Bad file format|Wrong signature|Fatal|FATAL|.*[Cc]annot|.*[Ff]ailed to) .*)"),
 )
 _CORRUPT = re.compile(r"Corruption: .*|Bad file format reading .*|Short read or OOM loading DB.*|Wrong signature .*")
-# What Redis says first where it runs and cannot serve a GCS; all else is that it lets nobody in with this password.
-_REPLIES = {"-LOADING": "loading", "-MISCONF": "unwritable", "-READONLY": "replica"}
 # Ray gives each life of a raylet new names for these two, and never takes a name that exists.
 _SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
 
@@ -166,45 +162,3 @@ def python_version(environment: str, user: str | None = None) -> str:
         return run(command, user, 10)[1].strip()[:40]
     except (OSError, GuestError):
         return ""
-
-
-@dataclass(frozen=True)
-class RedisReply:
-    """Whether Redis can serve a GCS.
-
-    kind: ok, loading (it reads its state), unwritable (its disk), replica, refused (not with this password) or
-    unreachable (nothing, or no Redis, answers); words: its own, or why there are none.
-    """
-
-    kind: str
-    words: str = ""
-
-
-def ask_redis(host: str, port: int, password: str) -> RedisReply:
-    """Ask whether Redis answers, and may be written to."""
-    commands = [["AUTH", password]] if password else []
-    request = b"".join(map(_encode, [*commands, ["PING"], ["ROLE"]]))
-    try:
-        with socket.create_connection((host, port), timeout=SECONDS) as connection:
-            connection.settimeout(SECONDS)
-            connection.sendall(request)
-            with connection.makefile("rb") as stream:
-                lines = [stream.readline(4096).decode(errors="replace").strip() for _command in [*commands, None]]
-                refused = next((line for line in lines if line.startswith("-")), "")
-                # An array: its length, the length of its first word, and the word.
-                found = [b""] if refused else [stream.readline(4096) for _line in range(3)]
-                role = found[-1].decode(errors="replace").strip()
-    except OSError as error:
-        return RedisReply("unreachable", (error.strerror or str(error) or type(error).__name__).strip().rstrip("."))
-    if refused:
-        return RedisReply(_REPLIES.get(refused.partition(" ")[0], "refused"), refused[1:])
-    if lines[-1] != "+PONG":
-        said = f"it answers {lines[-1][:40]!r}, as no Redis does" if lines[-1] else "it closes the connection"
-        return RedisReply("unreachable", said)
-    return RedisReply("replica", "READONLY it is a replica") if role == "slave" else RedisReply("ok")
-
-
-def _encode(words: list[str]) -> bytes:
-    """A command in Redis's protocol."""
-    encoded = [word.encode() for word in words]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)

@@ -22,7 +22,14 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     sick_unit,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load, storage_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node import redis
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
+    RayConfigError,
+    load,
+    redis_namespace,
+    redis_of,
+    storage_of,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, redis_password
@@ -135,14 +142,18 @@ class NodeDiagnosis(HostDiagnosis):
         )]
 
     def _redis(self) -> list[Finding]:
-        redis = self.declared.config.get("redis") or {}
-        where = f"Redis at {redis.get('host')}:{redis.get('port')}"
-        password = redis_password(self.declared.config)
+        config = self.declared.config
+        server = redis_of(config) or redis.RedisServer("")
+        where, password, namespace = f"Redis at {server.address}", redis_password(config), redis_namespace(config)
+        theirs = bool((config.get("redis") or {}).get("url"))
         # With Redis down, any job may listen there.
-        address = redis.get("host") or "", int(redis.get("port") or 0)
-        reply = facts.RedisReply(**self.as_guest(lambda: asdict(facts.ask_redis(*address, password))))
+        asked = self.as_guest(lambda: asdict(redis.ask(server, password, namespace if theirs else "")))
+        reply = redis.RedisReply(**asked)
         if reply.kind == "ok":
             return []
+        if theirs:
+            fact, person = redis.explain(reply, server)
+            return [Finding("storage_unreachable", f"{where} {fact}.", person=f"{person}.", blocks="start")]
         if reply.kind in _REDIS:
             fact, person = _REDIS[reply.kind]
             return [Finding("storage_unreachable", f"{where} {fact}: {reply.words}.", person=person)]

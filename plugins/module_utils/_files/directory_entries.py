@@ -13,6 +13,7 @@ import stat
 from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import (
     Entry,
     NodeEntries,
+    diff_of_attributes,
     diff_of_removal,
     mode_of,
 )
@@ -56,9 +57,14 @@ class DirectoryEntries(NodeEntries):
 
     def directory(self, entry: Entry) -> bool:
         path, make = entry["path"], None if self.module.check_mode else 0o755
-        made = False
+        made, closed = False, set()
+
+        def look(here: int) -> None:
+            if entry["owner"] != "root" and self._closed(here):
+                closed.add(path_of(here))
+
         try:
-            with opened_place(path, make) as (parent, name):
+            with opened_place(path, make, look) as (parent, name):
                 place = os.path.join(path_of(parent), name)
                 try:
                     is_directory = stat.S_ISDIR(os.stat(name or ".", dir_fd=parent, follow_symlinks=False).st_mode)
@@ -86,9 +92,21 @@ class DirectoryEntries(NodeEntries):
                     self.own.note(path_of(directory))
             if made:
                 set_attributes(directory, *self.ids(entry), mode_of(entry))
-            return self.attributes(entry, directory) or made
+            return self.attributes(entry, directory) or made or bool(closed)
         finally:
             os.close(directory)
+
+    def _closed(self, directory: int) -> bool:
+        """Whether a directory of ours keeps everybody but root from what lies in it; it is opened then.
+
+        An earlier version made those above a declared one with whatever mask the login brought.
+        """
+        found = os.fstat(directory)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077 or not self.own.owns(directory):
+            return False
+        before, after = set_attributes(directory, found.st_uid, found.st_gid, 0o755, self.module.check_mode)
+        self.diffs.append(diff_of_attributes(path_of(directory), before, after))
+        return True
 
     def absent(self, entry: Entry) -> bool:
         path = entry["path"]

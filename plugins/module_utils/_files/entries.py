@@ -61,11 +61,7 @@ class NodeEntries:
             return False
         if file is not None and shared and not self.module.check_mode:
             self.write(file, file.content() or b"", *ids, mode_of(entry))
-        self.diffs.append({
-            "before_header": path, "after_header": path,
-            "before": "".join(f"{key}: {value}\n" for key, value in before.items()),
-            "after": "".join(f"{key}: {value}\n" for key, value in after.items()),
-        })
+        self.diffs.append(diff_of_attributes(path, before, after))
         return True
 
     def write(self, file: NodeFile, content: bytes, uid: int, gid: int, mode: int) -> None:
@@ -88,6 +84,15 @@ class NodeEntries:
 def mode_of(entry: Entry) -> int:
     """The declared mode, or the default for its kind."""
     return int(entry["mode"] or ("0755" if entry["state"] == "directory" else "0644"), 8)
+
+
+def diff_of_attributes(path: str, before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
+    """The diff of what set_attributes changes."""
+    return {
+        "before_header": path, "after_header": path,
+        "before": "".join(f"{key}: {value}\n" for key, value in before.items()),
+        "after": "".join(f"{key}: {value}\n" for key, value in after.items()),
+    }
 
 
 def diff_of_removal(path: str) -> dict[str, str]:

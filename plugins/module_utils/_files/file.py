@@ -48,10 +48,6 @@ class NodeFile:
             return False
         return os.fstat(self.descriptor).st_nlink > 1 and open_to_others(self.parent)
 
-    def remove(self) -> None:
-        """Remove the name, whatever has it now."""
-        os.unlink(self.name, dir_fd=self.parent)
-
 
 @contextmanager
 def node_file(path: str) -> Iterator[NodeFile]:

@@ -12,15 +12,10 @@ import shlex
 import stat
 import tempfile
 
-from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import (
-    HIDDEN,
-    Entry,
-    NodeEntries,
-    diff_of_removal,
-    mode_of,
-)
+from ansible_collections.rayops.cluster.plugins.module_utils._files.entries import HIDDEN, Entry, NodeEntries, mode_of
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import node_file
-from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_parent
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import with_interface
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
 
 
 class FileEntries(NodeEntries):
@@ -62,24 +57,8 @@ class FileEntries(NodeEntries):
                 return self.attributes(entry, file.descriptor, file)
             self._note(entry, found, wanted)
             if not self.module.check_mode:
-                self._keep_original(entry)
                 self.write(file, content, *self.ids(entry), mode_of(entry))
         return True
-
-    def _keep_original(self, entry: Entry) -> None:
-        """Copy what is there before it is overwritten for the first time."""
-        if entry["original"]:
-            with opened_parent(entry["original"], make=0o700) as (parent, name):
-                if name not in os.listdir(parent):
-                    self._copy(entry["path"], entry["original"])
-
-    def _copy(self, source: str, target: str) -> None:
-        """Copy a file with its owner and mode; a missing one becomes an empty one."""
-        with node_file(source) as old, node_file(target) as new:
-            status = old.status
-            owners = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) if status else (
-                os.geteuid(), os.getegid(), 0o600)
-            self.write(new, old.content() or b"", *owners)
 
     def _note(self, entry: Entry, found: bytes | None, wanted: str) -> None:
         secret = entry["secret"] is not None
@@ -88,19 +67,6 @@ class FileEntries(NodeEntries):
             "before_header": entry["path"], "after_header": entry["path"],
             "before": before, "after": "(another secret)\n" if secret else wanted,
         })
-
-    def restore(self, entry: Entry) -> bool:
-        path, original = entry["path"], entry["original"]
-        with node_file(original) as copy, node_file(path) as file:
-            before, after = file.content(), copy.content() or None
-            if copy.descriptor is None or before == after:
-                return False
-            self.diffs.append({**diff_of_removal(path), "after": "what was there before\n" if after else ""})
-            if not self.module.check_mode and after is None:
-                file.remove()
-            elif not self.module.check_mode:
-                self._copy(original, path)
-        return True
 
     def without_line(self, entry: Entry) -> bool:
         with node_file(entry["path"]) as file:
@@ -124,7 +90,7 @@ def _wanted(entry: Entry) -> str:
     text = entry["secret"] if entry["secret"] is not None else entry["content"]
     if text is None:
         raise PathError(f"{entry['path']} is to be a file: give its content or secret.")
-    return str(text)
+    return with_interface(str(text), entry["interface_of"]) if entry["interface_of"] else str(text)
 
 
 def _with_line(text: str, line: str, regexp: str) -> str:

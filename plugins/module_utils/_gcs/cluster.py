@@ -17,7 +17,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment im
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
-__all__ = ["RayCluster", "RayClusterError", "connection_arguments"]
+__all__ = ["RayCluster", "RayClusterError", "connected", "connection_arguments"]
 
 
 def connection_arguments() -> dict[str, dict[str, Any]]:
@@ -28,6 +28,11 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
         "auth_token_path": {"type": "path", "default": "/etc/ray/auth_token", "no_log": False},
         "user": {"type": "str", "default": "ray"},
     }
+
+
+def connected(options: dict[str, Any]) -> RayCluster:
+    """The cluster that the options of a module name, with its timeout."""
+    return RayCluster(*(options[name] for name in connection_arguments()), timeout=options["timeout"])
 
 
 class RayCluster(RayEnvironment):

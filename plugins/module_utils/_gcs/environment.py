@@ -102,11 +102,18 @@ class RayEnvironment:
             raise RayClusterError("ray", message)
         return list(result.values())
 
-    def wipe_redis(self, address: str, namespace: str, password: str, username: str = "") -> None:
-        """Remove the state of the cluster that has this namespace from the Redis at address ("host:port")."""
+    def wipe_redis(
+        self, address: str, namespace: str, password: str, username: str = "", ca_file: str = "", server_name: str = ""
+    ) -> None:
+        """Remove the state of the cluster that has this namespace from the Redis at address ("host:port").
+
+        :arg ca_file: the CAs of its certificate; empty where it speaks no TLS.
+        :arg server_name: what TLS calls it.
+        """
         check_address(address)
         self._ask(
-            "wipe_redis", self.timeout, address=address, namespace=namespace, password=password, username=username
+            "wipe_redis", self.timeout, address=address, namespace=namespace, password=password, username=username,
+            ca_file=ca_file, server_name=server_name,
         )
 
     def _ask(self, call: str, limit: float, **request: Any) -> dict[str, Any]:

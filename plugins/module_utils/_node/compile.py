@@ -17,10 +17,13 @@ from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
+    redis_namespace,
+    redis_of,
     resources_of,
     storage_of,
     validate,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interface_of
 
 # The unit reads the password from this variable of its EnvironmentFile, so that neither the unit nor the
 # journal holds it. Ray itself still hands it to gcs_server and raylet as an argument.
@@ -64,6 +67,19 @@ _SYSTEM_CONFIG_OPTIONS = {
 # A call to a host that vanished without a word ends after the sum of both, 420 s with Ray's own values. Any server of
 # Ray's takes one ping a minute (grpc_server.cc), and closes the connections of clients that send more.
 _SYSTEM_CONFIG = {"grpc_client_keepalive_time_ms": 65000, "grpc_client_keepalive_timeout_ms": 30000}
+# Each wants the name of the interface in its own way: {0} is the name.
+_INTERFACE_VARIABLES = {
+    "GLOO_SOCKET_IFNAME": "{0}",
+    "TP_SOCKET_IFNAME": "{0}",
+    # Without the equals sign these two take it for the beginning of a name, and eth1 for eth10 as well.
+    "NCCL_SOCKET_IFNAME": "={0}",
+    "HCCL_SOCKET_IFNAME": "={0}",
+}
+# What is the node's alone: where the GCS keeps its state, its ports, its end, and marks for later runs.
+_OF_THE_NODE = (
+    "RAY_gcs_storage", "RAY_REDIS_", "RAY_external_storage_namespace", "RAY_GRACEFUL_SHUTDOWN", "RAYOPS_",
+    *_HEAD_PORT_VARIABLES.values(),
+)
 
 
 @dataclass
@@ -85,6 +101,22 @@ class RayStart:
         return [self.executable, "start"] + [
             name if value is None else f"{name}={value}" for name, value in self.options.items()
         ]
+
+    def user_environment(self, config: dict[str, Any]) -> dict[str, str]:
+        """What people and programs on the host share with the node, and how they find the cluster."""
+        shared = {name: value for name, value in self.environment.items() if not name.startswith(_OF_THE_NODE)}
+        return {"RAY_ADDRESS": gcs_address(config, self), **shared}
+
+
+def gcs_address(config: dict[str, Any], start: RayStart) -> str:
+    """Where the cluster's GCS listens, host:port.
+
+    :arg config: the content of the node's file.
+    :arg start: what it is compiled to.
+    """
+    network = config.get("network") or {}
+    own = network.get("node_ip_address") or "127.0.0.1"
+    return network.get("head_address") or f"{f'[{own}]' if ':' in own else own}:{start.options.get('--port') or 6379}"
 
 
 def _given(section: dict[str, Any] | None) -> dict[str, Any]:
@@ -175,12 +207,16 @@ def _compile_storage(start: RayStart, config: dict[str, Any]) -> None:
     if storage == "rocksdb":
         start.environment["RAY_gcs_storage"] = "rocksdb"
         start.environment["RAY_gcs_storage_path"] = config["gcs"]["path"]
-    if storage == "redis":
-        start.environment["RAY_REDIS_ADDRESS"] = f"{redis['host']}:{redis.get('port') or 6379}"
-        namespace = redis.get("namespace") or config.get("cluster_name") or "ray"
-        start.environment["RAY_external_storage_namespace"] = namespace
-        if redis.get("username"):
-            start.options["--redis-username"] = redis["username"]
+    server = redis_of(config)
+    if server:
+        start.environment["RAY_REDIS_ADDRESS"] = ("rediss://" if server.tls else "") + server.address
+        start.environment["RAY_external_storage_namespace"] = redis_namespace(config)
+        if server.tls:
+            start.environment["RAY_REDIS_CA_CERT"] = server.ca_file
+        if server.tls and server.name:
+            start.environment["RAY_REDIS_SERVER_NAME"] = server.name
+        if server.username:
+            start.options["--redis-username"] = server.username
         if redis.get("password_file"):
             start.options["--redis-password"] = "${%s}" % REDIS_PASSWORD_VARIABLE
         if redis.get("password"):
@@ -199,6 +235,20 @@ def _compile_storage(start: RayStart, config: dict[str, Any]) -> None:
                 f"redis.port is {redis['port']} and network.ports.gcs is {port}: without a Redis server both name the "
                 "head's port, so set ray_ports.gcs and leave redis.port out."
             )
+
+
+def _compile_interface(start: RayStart, config: dict[str, Any], node_type: str, interface: str | None) -> None:
+    """Libraries that choose one by themselves take the first that is up: a bridge of Docker's, or another network."""
+    address = (config.get("network") or {}).get("node_ip_address") or ""
+    npus = "NPU" in resources_of(config, node_type) or "ASCEND_HOME_PATH" in (config.get("environment") or {})
+    if npus and address:
+        start.environment["HCCL_IF_IP"] = address
+        if ":" in address:
+            start.environment["HCCL_SOCKET_FAMILY"] = "AF_INET6"
+    name = interface_of(address) if interface is None else interface
+    for variable, form in _INTERFACE_VARIABLES.items() if name and address else ():
+        if npus or not variable.startswith("HCCL"):
+            start.environment[variable] = form.format(name)
 
 
 def _compile_environment(start: RayStart, config: dict[str, Any]) -> None:
@@ -267,12 +317,15 @@ def _check_authentication(start: RayStart, config: dict[str, Any]) -> None:
     )
 
 
-def compile_start(config: dict[str, Any], node_type: str, to_run: bool = True) -> RayStart:
+def compile_start(
+    config: dict[str, Any], node_type: str, to_run: bool = True, interface: str | None = None
+) -> RayStart:
     """Compile the declared state of a node.
 
     :arg config: the content of head-node.yaml or worker-node.yaml.
     :arg node_type: ``head`` or ``worker``.
     :arg to_run: whether it is to run, and not only to be stopped: then it is refused without authentication.
+    :arg interface: the one that carries the node's address, or what stands for it; by default it is read on this host.
     :raises RayConfigError: the declared state cannot work; one sentence with the fix.
     """
     validate(config, node_type)
@@ -289,11 +342,20 @@ def compile_start(config: dict[str, Any], node_type: str, to_run: bool = True) -
     _compile_system_config(start, config, node_type)
     if node_type == "head":
         _compile_storage(start, config)
+    _compile_interface(start, config, node_type, interface)
     _compile_environment(start, config)
     _compile_extra_options(start, config)
     if to_run:
         _check_authentication(start, config)
     return start
+
+
+def ports_of(start: RayStart) -> dict[str, int]:
+    """The ports that a node listens on, by their names in ``ray_ports``; without those that Ray chooses itself."""
+    found = {name: start.options.get(option) for name, option in {**_HEAD_PORTS, **_NODE_PORTS}.items()}
+    found.update((name, start.environment.get(variable)) for name, variable in _HEAD_PORT_VARIABLES.items())
+    own = {name: port for name, port in found.items() if name not in ("worker_min", "worker_max")}
+    return {name: int(port) for name, port in own.items() if port and port.isdigit()}
 
 
 def parse_argv(argv: list[str]) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import DEFAULT_PORT, RedisServer, read_url
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, run
 
 NODE_TYPES = ("head", "worker")
@@ -50,7 +51,10 @@ _SCHEMA: dict[str, dict[str, Any]] = {
         _COMMON,
         head_node={"resources": None},
         worker_nodes={"worker_node_types": None},
-        redis={"host": str, "port": int, "username": str, "password": str, "password_file": str, "namespace": str},
+        redis={
+            "url": str, "host": str, "port": int, "username": str, "password": str, "password_file": str,
+            "ca_file": str, "namespace": str,
+        },
         gcs={"storage": str, "path": str},
     ),
     "worker": dict(_COMMON, resources=None),
@@ -59,7 +63,7 @@ _WORKER_TYPE: dict[str, Any] = {"min_workers": int, "max_workers": int, "resourc
 # Under systemd no working directory is meant.
 _PATHS = (
     "auth.token_path", "gcs.path", "object_store.plasma_directory", "object_store.spilling_directory",
-    "ray.environment", "ray.temp_dir", "redis.password_file", "system_config.plasma_directory",
+    "ray.environment", "ray.temp_dir", "redis.password_file", "redis.ca_file", "system_config.plasma_directory",
     "system_config.object_spilling_directory",
 )
 # Ray's own rules: python/ray/_private/label_utils.py and ray_constants.py (OBJECT_STORE_MINIMUM_MEMORY_BYTES).
@@ -182,10 +186,26 @@ def _check_storage(config: dict[str, Any]) -> None:
         raise RayConfigError(f"gcs.storage must be one of {', '.join(STORAGES)}, not '{storage}'.")
     if storage == "rocksdb" and not (config.get("gcs") or {}).get("path"):
         raise RayConfigError("gcs.path is missing: RocksDB needs a directory on a local disk, say /var/lib/ray/gcs.")
-    if storage == "redis" and not redis.get("host"):
-        raise RayConfigError("redis.host is missing: gcs.storage is redis, so name the Redis server's address.")
-    if storage != "redis" and redis.get("host"):
-        raise RayConfigError(f"redis.host is set, but gcs.storage is {storage}: set it to redis, or drop the host.")
+    if storage == "redis" and not redis.get("host") and not redis.get("url"):
+        raise RayConfigError(
+            "redis.host is missing: gcs.storage is redis, so give group ray_redis a host, or set ray_redis_url "
+            "(redis.url) to the address of your own."
+        )
+    for key in ("host", "url"):
+        if storage != "redis" and redis.get(key):
+            raise RayConfigError(
+                f"redis.{key} is set, but gcs.storage is {storage}: set it to redis, or drop redis.{key}."
+            )
+    server = redis_of(config)
+    if server and server.tls and not server.ca_file:
+        raise RayConfigError(
+            "ray_redis_url (redis.url) begins with rediss://, and the CA of its certificate is not known: name a file "
+            "with it in ray_redis_ca_file (redis.ca_file)."
+        )
+    if server and server.username and not redis.get("password_file"):
+        raise RayConfigError(
+            f"The user {server.username} of Redis has no password, with which Ray ends: set ray_redis_password."
+        )
     if storage == "redis" and redis.get("password") and not redis.get("password_file"):
         raise RayConfigError(
             "redis.password cannot stand in this file: put RAY_REDIS_PASSWORD=... into a file that only root reads, "
@@ -202,6 +222,27 @@ def resources_of(config: dict[str, Any], node_type: str) -> dict[str, Any]:
 def storage_of(config: dict[str, Any]) -> str:
     """Where the head keeps the cluster's state: rocksdb, redis or memory."""
     return (config.get("gcs") or {}).get("storage") or "memory"
+
+
+def redis_of(config: dict[str, Any]) -> RedisServer | None:
+    """The Redis server that keeps the cluster's state; None for none.
+
+    :raises RayConfigError: redis.url is none.
+    """
+    redis = config.get("redis") or {}
+    if storage_of(config) != "redis":
+        return None
+    if redis.get("url"):
+        try:
+            return read_url(redis["url"], redis.get("ca_file") or "")
+        except ValueError as error:
+            raise RayConfigError(f"ray_redis_url (redis.url) {error}.") from None
+    return RedisServer(redis["host"], redis.get("port") or DEFAULT_PORT, redis.get("username") or "")
+
+
+def redis_namespace(config: dict[str, Any]) -> str:
+    """What the keys of this cluster begin with in Redis, where others may have theirs."""
+    return (config.get("redis") or {}).get("namespace") or config.get("cluster_name") or "ray"
 
 
 def validate(config: dict[str, Any], node_type: str) -> None:

@@ -27,7 +27,7 @@ _HIDDEN = "********"
 _FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
 # What of the head its workers do not see. All else they need first: a port, a token, what the GCS hands to every node,
 # another storage, a sick head.
-_OWN_KINDS = ("limit", "enabled", "timers", "unit")
+_OWN_KINDS = ("limit", "enabled", "timers", "unit", "environment")
 _OWN_OPTIONS = (
     "--num-cpus", "--num-gpus", "--memory", "--resources", "--labels", "--object-store-memory",
     "--object-spilling-directory", "--plasma-directory", "--dashboard-host", "--dashboard-port",
@@ -94,7 +94,8 @@ def _compare_environment(found: Differences, declared: dict[str, str], live: dic
     for name in sorted((set(declared) | extra) - {NAMES_VARIABLE}):
         if declared.get(name) != live.get(name):
             shown = _shown_variable(name, declared), _shown_variable(name, live)
-            found.add(f"environment {name}", *shown, "environment")
+            kind = "shared_environment" if name.startswith(_SHARED_VARIABLES) else "environment"
+            found.add(f"environment {name}", *shown, kind)
 
 
 def _compare_token(found: Differences, node: LiveNode) -> None:
@@ -135,10 +136,7 @@ def all_differences(node: LiveNode, others: bool = True) -> tuple[Differences, s
 def can_wait(found: Differences, action: str) -> bool:
     """Whether a running head may be restarted after its workers: none of what differs is seen by them."""
     return action == "restart" and all(
-        item.kind in _OWN_KINDS
-        or (item.kind == "option" and item.option in _OWN_OPTIONS)
-        or (item.kind == "environment" and not item.option.partition(" ")[2].startswith(_SHARED_VARIABLES))
-        for item in found
+        item.kind in _OWN_KINDS or (item.kind == "option" and item.option in _OWN_OPTIONS) for item in found
     )
 
 

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.addresses import interfaces
+from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 # Plasma maps its memory files into every process of the node: on a file system that other hosts share, that is slow
 # and ends in SIGBUS.
@@ -83,23 +85,6 @@ def has_address(address: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is declared and this host cannot give.
-
-    kind: its fixed name, one of hardware_missing, address_changed, plasma_shared (the object store lies on a file
-    system of several hosts), shm_full (it is larger than its file system) and store_too_large (than the memory);
-    fact: what is declared, and what is there; fix: what to do. Both are halves of one sentence.
-    """
-
-    kind: str
-    fact: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.fact}: {self.fix}"
-
-
 def _object_store_problem(config: dict[str, Any]) -> Problem | None:
     store = config.get("object_store") or {}
     system = config.get("system_config") or {}
@@ -120,12 +105,36 @@ def _object_store_problem(config: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _address_problem(address: str | None) -> Problem | None:
+    if not address:
+        return None
+    fact = f"network.node_ip_address {address}"
+    if _is_loopback(address):
+        fact += " is a loopback address, which no other host can reach"
+    elif not has_address(address):
+        fact += " is not an address of this host"
+    else:
+        return None
+    own = ", ".join(f"{own} ({name})" for own, name in interfaces().items() if not _is_loopback(own))
+    return Problem("address_changed", fact, "set ray_node_ip_address to its private one" + (
+        f"; it has {own}." if own else "."))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def problems(config: dict[str, Any], node_type: str, accelerators: bool = True) -> list[Problem]:
     """What the declared state asks of this host and this host does not have.
 
     :arg config: the content of the node's file.
     :arg node_type: ``head`` or ``worker``.
     :arg accelerators: False lets GPUs and NPUs be declared that are not there, as Ray does.
+    :returns: of the kinds hardware_missing, address_changed, plasma_shared (the object store lies on a file system of
+      several hosts), shm_full (it is larger than its file system) and store_too_large (than the memory).
     """
     found = []
     resources = resources_of(config, node_type)
@@ -141,9 +150,6 @@ def problems(config: dict[str, Any], node_type: str, accelerators: bool = True) 
     if memory and (resources.get("memory") or 0) > memory:
         fact = f"{where}.memory is {resources['memory']} bytes, but this host has {memory}"
         found.append(Problem("hardware_missing", fact, "lower it."))
-    address = (config.get("network") or {}).get("node_ip_address")
-    if address and not has_address(address):
-        fact = f"network.node_ip_address {address} is not an address of this host"
-        found.append(Problem("address_changed", fact, "set ray_node_ip_address to its private one."))
+    address = _address_problem((config.get("network") or {}).get("node_ip_address"))
     store = _object_store_problem(config)
-    return found + ([store] if store else [])
+    return found + [problem for problem in (address, store) if problem]

@@ -12,7 +12,11 @@ import time
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import REDIS_PASSWORD_VARIABLE, RayStart
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
+    REDIS_PASSWORD_VARIABLE,
+    RayStart,
+    gcs_address,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import (
     RayProcess,
     foreign_nodes,
@@ -30,16 +34,17 @@ _TIMERS = ("ray-health.timer", "ray-prune.timer")
 # What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
 _HELPERS = (
     "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service", "ray-gpu.service",
-    "ray-hide-processes.service", "ray-backup.service",
+    "ray-hide-processes.service", "ray-backup.service", "ray-hosts.service",
 )
-_BACKUP_TIMER = "ray-backup.timer"  # Of a head that makes backups.
+# Of a head that makes backups, and of a host whose /etc/hosts has the head's name.
+_OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.path"), "worker": ("ray-hosts.path",)}
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
 
 
 def unit_of(node_type: str) -> Unit:
-    """The unit of a node, ``head`` or ``worker``, with its timers."""
-    backup = node_type == "head" and os.path.exists(f"/etc/systemd/system/{_BACKUP_TIMER}")
-    return Unit(f"ray-{node_type}.service", _TIMERS + ((_BACKUP_TIMER,) if backup else ()), _HELPERS)
+    """The unit of a node, ``head`` or ``worker``, with its timers and what watches beside them."""
+    more = tuple(name for name in _OPTIONAL_TIMERS[node_type] if os.path.exists(f"/etc/systemd/system/{name}"))
+    return Unit(f"ray-{node_type}.service", _TIMERS + more, _HELPERS)
 
 
 class LiveNode:
@@ -126,9 +131,7 @@ class LiveNode:
     @property
     def gcs_address(self) -> str:
         """Where the cluster's GCS listens, host:port."""
-        network = self.config.get("network") or {}
-        port = self.start.options.get("--port") or "6379"
-        return network.get("head_address") or f"{network.get('node_ip_address') or '127.0.0.1'}:{port}"
+        return gcs_address(self.config, self.start)
 
     @property
     def missing_secrets(self) -> list[str]:

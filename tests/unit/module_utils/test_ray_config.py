@@ -212,6 +212,23 @@ def test_addresses_of_both_families(address):
             {"gcs": {"storage": "redis"}, "redis": {"host": "10.0.0.9", "password": "x"}},
             "redis.password cannot stand in this file",
         ),
+        ({"redis": {"url": "redis://r"}}, "redis.url is set, but gcs.storage is memory: set it to redis, or drop"),
+        (
+            {"gcs": {"storage": "redis"}, "redis": {"url": "rediss://r", "password_file": "/p"}},
+            "ray_redis_url (redis.url) begins with rediss://, and the CA of its certificate is not known: name a file",
+        ),
+        (
+            {"gcs": {"storage": "redis"}, "redis": {"url": "redis://ann@r"}},
+            "The user ann of Redis has no password, with which Ray ends: set ray_redis_password.",
+        ),
+        (
+            {"gcs": {"storage": "redis"}, "redis": {"url": "redis://:secret@r"}},
+            "ray_redis_url (redis.url) holds a password, which would stand in files and logs: leave it out, and set",
+        ),
+        (
+            {"gcs": {"storage": "redis"}, "redis": {"url": "redis://r", "ca_file": "ca.pem"}},
+            "redis.ca_file is 'ca.pem': give the whole path, from / on.",
+        ),
     ],
 )
 def test_storage_has_what_it_needs(keys, sentence):

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.facts import RedisReply
+from ansible_collections.rayops.cluster.plugins.module_utils._node import redis
+from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply, RedisServer
 
 GCS_LOG = (
     "[2026-11-24 08:39:55,295 C 1232 1232] (gcs_server) rocksdb_store_client.cc:179:  An unexpected system state has "
@@ -160,7 +161,7 @@ def test_what_redis_says(password, replies, answer):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Redis) as server:
         server.daemon_threads, server.replies = True, replies
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert facts.ask_redis("127.0.0.1", server.server_address[1], password) == answer
+        assert redis.ask(RedisServer("127.0.0.1", server.server_address[1]), password) == answer
         server.shutdown()
 
 
@@ -168,9 +169,9 @@ def test_a_redis_that_is_not_there(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        assert facts.ask_redis("127.0.0.1", port, "") == RedisReply("unreachable", "Connection refused")
+        assert redis.ask(RedisServer("127.0.0.1", port), "") == RedisReply("unreachable", "Connection refused")
         # One that hangs.
         closed.listen()
-        monkeypatch.setattr(facts, "SECONDS", 0.2)
-        reply = facts.ask_redis("127.0.0.1", port, "")
+        monkeypatch.setattr(redis, "SECONDS", 0.2)
+        reply = redis.ask(RedisServer("127.0.0.1", port), "")
         assert reply.kind == "unreachable" and "timed out" in reply.words

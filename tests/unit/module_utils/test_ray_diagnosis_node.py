@@ -21,7 +21,6 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import findings as findings_module
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import node as node_module
-from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.facts import RedisReply
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings import (
     Cluster,
     Declared,
@@ -36,6 +35,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node import hardwa
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
+from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user
 
 CLONE_NEWNS = 0x00020000
@@ -426,10 +426,31 @@ def test_storage_that_is_corrupt_is_not_started_again(tmp_path, agent):
 def test_redis(tmp_path, agent, monkeypatch, answer, words, step):
     host = Host(tmp_path, agent.server_port, "head")
     host.config.update(gcs={"storage": "redis"}, redis={"host": "10.0.0.5", "port": 6380})
-    monkeypatch.setattr(node_module.facts, "ask_redis", lambda *arguments: answer)
+    monkeypatch.setattr(node_module.redis, "ask", lambda *arguments: answer)
     found = host.findings().get("storage_unreachable")
     assert (found.detail if found else None) == (words and f"Redis at 10.0.0.5:6380 {words}")
     assert host.steps() == sorted(["start", *step])
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail", "person"),
+    [
+        (RedisReply("ok"), None, None),
+        (RedisReply("unreachable", "timed out"), "does not answer: timed out.", "correct ray_redis_url, or open its"),
+        (RedisReply("refused", "WRONGPASS x"), "refuses user ann: WRONGPASS x.", "correct ray_redis_password, or the"),
+        (RedisReply("certificate", "self-signed"), "has a certificate that is not to be", "correct ray_redis_ca_file."),
+    ],
+)
+def test_a_redis_of_somebody_else_is_left_to_a_person(tmp_path, agent, monkeypatch, answer, detail, person):
+    host = Host(tmp_path, agent.server_port, "head")
+    host.config.update(gcs={"storage": "redis"}, redis={
+        "url": "rediss://ann@dcs.example:6390", "ca_file": "/etc/ray/redis-ca.pem", "password_file": "/nowhere"})
+    monkeypatch.setattr(node_module.redis, "ask", lambda *arguments: answer)
+    found = host.findings().get("storage_unreachable")
+    assert (found.detail if found else None) == detail or found.detail.startswith(f"Redis at dcs.example:6390 {detail}")
+    # No playbook of ours mends it, and no head is started without it.
+    assert host.steps() == ([] if found else ["start"])
+    assert found is None or found.person.startswith(person)
 
 
 def test_a_gcs_that_answers_nobody(tmp_path, agent, monkeypatch):

@@ -23,6 +23,7 @@ import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import RayClusterError, RayEnvironment
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import TRIED
+from tests.redis import Redis
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DOOR = REPOSITORY / "plugins/module_utils/_gcs/under_ray"
@@ -91,7 +92,7 @@ def python_that_answers(directory: Path) -> str:
 # The state in Redis
 
 
-class Redis(socketserver.StreamRequestHandler):
+class FakeRedis(socketserver.StreamRequestHandler):
     """Of Redis as much as Ray asks here."""
 
     def handle(self) -> None:
@@ -121,7 +122,7 @@ class Redis(socketserver.StreamRequestHandler):
 @contextmanager
 def redis(*keys: str) -> Iterator[tuple[str, list[str]]]:
     """Where it listens, and its keys."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Redis) as server:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), FakeRedis) as server:
         server.daemon_threads = True
         server.keys, server.password = list(keys), "Zq7-of-redis"
         thread = threading.Thread(target=server.serve_forever)
@@ -157,12 +158,15 @@ def test_the_module_gives_the_password_to_nobody_else(tmp_path, run_module):
     )
     python.chmod(0o755)
     (tmp_path / "redis.env").write_text("# Of Redis\nRAY_REDIS_PASSWORD=Zq7-of-redis\n")
+    server = Redis(tmp_path / "redis", password="Zq7-of-redis", user="")
     options = {
-        "state": "absent", "address": "127.0.0.1:6379", "namespace": "demo", "environment": str(tmp_path),
-        "user": "root", "password_file": str(tmp_path / "redis.env"),
+        "state": "absent", "environment": str(tmp_path), "user": "root",
+        "config": {"gcs": {"storage": "redis"}, "redis": {
+            "host": "127.0.0.1", "port": server.port, "namespace": "demo", "password_file": f"{tmp_path}/redis.env"}},
     }
     assert run_module("ray_redis_storage", options, check_mode=True)["changed"] and not (tmp_path / "seen").exists()
-    result = run_module("ray_redis_storage", options)
+    with server:
+        result = run_module("ray_redis_storage", options)
     assert result["failed"] and result["msg"].startswith("It is ***") and "Zq7" not in json.dumps(result)
     assert "Zq7" not in (tmp_path / "seen").read_text() and "Zq7-of-redis" in (tmp_path / "read").read_text()
     (tmp_path / "redis.env").unlink()

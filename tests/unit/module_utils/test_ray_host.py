@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 
 import pytest
@@ -18,6 +19,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware impo
     size_of,
     total_memory,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._system.addresses import interfaces
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw,relatime 0 0
@@ -122,6 +124,9 @@ def host(monkeypatch, mounts):
     monkeypatch.setattr(hardware, "total_memory", lambda: 64 * 10**9)
     monkeypatch.setattr(hardware, "size_of", lambda path: 32 * 10**9)
     monkeypatch.setattr(hardware, "file_system_of", lambda path: file_system_of(path, mounts))
+    own = {"127.0.0.1": "lo", "10.0.0.7": "eth0", "fd00::7": "eth0", "::1": "lo"}
+    monkeypatch.setattr(hardware, "interfaces", lambda: own)
+    monkeypatch.setattr(hardware, "has_address", lambda address: address in own)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +160,21 @@ def host(monkeypatch, mounts):
             ["plasma_directory /mnt/my files lies on fuse.sshfs"],
         ),
         ({"object_store": {"plasma_directory": "/mnt/deepseek-shared/fast"}}, []),
-        ({"network": {"node_ip_address": "127.0.0.1"}}, []),
+        ({"network": {"node_ip_address": "10.0.0.7"}}, []),
+        (
+            {"network": {"node_ip_address": "127.0.0.1"}},
+            [
+                "network.node_ip_address 127.0.0.1 is a loopback address, which no other host can reach: set "
+                "ray_node_ip_address to its private one; it has 10.0.0.7 (eth0), fd00::7 (eth0)."
+            ],
+        ),
+        ({"network": {"node_ip_address": "::1"}}, ["network.node_ip_address ::1 is a loopback address"]),
         (
             {"network": {"node_ip_address": "203.0.113.7"}},
-            ["network.node_ip_address 203.0.113.7 is not an address of this host: set ray_node_ip_address"],
+            [
+                "network.node_ip_address 203.0.113.7 is not an address of this host: set ray_node_ip_address to its "
+                "private one; it has 10.0.0.7 (eth0), fd00::7 (eth0)."
+            ],
         ),
         ({"resources": {"GPU": 5}, "object_store": {"memory": 33 * 10**9}}, ["resources.GPU", "object_store.memory"]),
     ],
@@ -203,9 +219,8 @@ def test_file_systems_of_one_host(host, monkeypatch, kind):
 
 
 def test_this_very_host_without_recorded_facts():
-    assert (
-        problems(
-            {"network": {"node_ip_address": "127.0.0.1"}, "object_store": {"plasma_directory": "/dev/shm"}}, "worker"
-        )
-        == []
-    )
+    own = [address for address in interfaces() if not ipaddress.ip_address(address).is_loopback]
+    for address in own:
+        config = {"network": {"node_ip_address": address}, "object_store": {"plasma_directory": "/dev/shm"}}
+        assert problems(config, "worker") == []
+    assert interfaces()["127.0.0.1"] == "lo" and all(map(has_address, interfaces()))

@@ -76,6 +76,13 @@ def test_variables_that_differ(host):
     }
 
 
+def test_variables_that_workers_see_have_a_kind_of_their_own(host):
+    host.run({"RAY_gcs_storage": "x", "NCCL_DEBUG": "INFO", "RAYOPS_VARIABLES": "NCCL_DEBUG"})
+    kinds = {item.option: item.kind for item in all_differences(host.live())[0]}
+    assert kinds["environment RAY_gcs_storage"] == "shared_environment"
+    assert kinds["environment NCCL_DEBUG"] == "environment"
+
+
 def test_a_variable_that_is_taken_out_again_differs(host):
     host.config["environment"] = {"NCCL_DEBUG": "INFO", "KEPT": "1"}
     host.run({"UNRELATED": "1"})
@@ -215,9 +222,9 @@ def test_a_unit_that_is_not_installed_is_a_start(host):
         ("option", "--port", False),
         ("option", "--num-cpus-x", False),
         ("environment", "environment NCCL_DEBUG", True),
-        ("environment", "environment RAY_gcs_storage", False),
-        ("environment", "environment RAY_AUTH_MODE", False),
-        ("environment", "environment RAY_REDIS_ADDRESS", False),
+        ("shared_environment", "environment RAY_gcs_storage", False),
+        ("shared_environment", "environment RAY_AUTH_MODE", False),
+        ("shared_environment", "environment RAY_REDIS_ADDRESS", False),
         ("limit", "LimitNOFILE", True),
         ("unit", "unit file", True),
         ("enabled", "enabled", True),

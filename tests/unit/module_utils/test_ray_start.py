@@ -267,6 +267,25 @@ def test_storages():
     assert "--redis-password" not in default.options and "--port" not in default.options
 
 
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("redis://r", {"RAY_REDIS_ADDRESS": "r:6379"}),
+        ("redis://ann@[fd00::9]:6390/0", {"RAY_REDIS_ADDRESS": "[fd00::9]:6390"}),
+        ("rediss://ann@10.0.0.9", {"RAY_REDIS_ADDRESS": "rediss://10.0.0.9:6379", "RAY_REDIS_CA_CERT": "/ca.pem"}),
+        ("rediss://dcs.example:6390", {
+            "RAY_REDIS_ADDRESS": "rediss://dcs.example:6390", "RAY_REDIS_CA_CERT": "/ca.pem",
+            "RAY_REDIS_SERVER_NAME": "dcs.example"}),
+    ],
+)
+def test_a_redis_of_somebody_else(url, environment):
+    redis = {"url": url, "ca_file": "/ca.pem", "password_file": "/etc/ray/redis.env"}
+    start = compile_start({"gcs": {"storage": "redis"}, "redis": redis}, "head")
+    assert {name: value for name, value in start.environment.items() if name.startswith("RAY_REDIS")} == environment
+    assert start.options.get("--redis-username") == ("ann" if "ann@" in url else None)
+    assert start.options["--redis-password"] == "${RAY_REDIS_PASSWORD}"
+
+
 def test_a_password_that_is_not_used_is_named_but_not_shown():
     for config in ({"redis": {"password": "hunter2"}}, {**HEAD, "redis": {**HEAD["redis"], "password": "hunter2"}}):
         start = compile_start(config, "head")
@@ -292,6 +311,52 @@ def test_the_environment():
     assert compile_start(WORKER, "worker").environment["VLLM_HOST_IP"] == "10.0.0.5"
     zero = compile_start({"ray": {"drain_timeout": 0}}, "head").environment
     assert zero["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == "0"
+
+
+def test_the_interface_of_the_nodes_address_is_given_to_all_that_would_choose_one():
+    config = {**HEAD_ADDRESS, "network": {**HEAD_ADDRESS["network"], "node_ip_address": "10.0.0.5"}}
+    environment = _ray_start.compile_start({**COMMON, **config}, "worker", interface="eth1").environment
+    found = {name: value for name, value in environment.items() if name.endswith(("IFNAME", "IF_IP", "FAMILY"))}
+    assert found == {"GLOO_SOCKET_IFNAME": "eth1", "TP_SOCKET_IFNAME": "eth1", "NCCL_SOCKET_IFNAME": "=eth1"}
+    # The users' own win.
+    own = {"NCCL_SOCKET_IFNAME": "ib0,ib1", "GLOO_SOCKET_IFNAME": "bond0"}
+    config["environment"] = own
+    environment = _ray_start.compile_start({**COMMON, **config}, "worker", interface="e").environment
+    assert environment["NCCL_SOCKET_IFNAME"] == "ib0,ib1" and environment["GLOO_SOCKET_IFNAME"] == "bond0"
+    assert environment["TP_SOCKET_IFNAME"] == "e"
+    # Read on this host, which has no such address; and none is known without one.
+    del config["environment"]
+    assert "GLOO_SOCKET_IFNAME" not in _ray_start.compile_start({**COMMON, **config}, "worker").environment
+    assert "GLOO_SOCKET_IFNAME" not in _ray_start.compile_start(COMMON, "head", interface="eth1").environment
+    network = {"network": {"head_address": "demo-head:6379", "node_ip_address": "127.0.0.1"}}
+    assert _ray_start.compile_start({**COMMON, **network}, "worker").environment["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+@pytest.mark.parametrize("npu", [{"resources": {"NPU": 8}}, {"environment": {"ASCEND_HOME_PATH": "/a"}}])
+def test_a_host_with_npus_gets_hccls_too(npu):
+    for address, family in (("10.0.0.5", None), ("fd00::5", "AF_INET6")):
+        config = {**COMMON, **npu, "network": {"head_address": "demo-head:6379", "node_ip_address": address}}
+        environment = _ray_start.compile_start(config, "worker", interface="eth1").environment
+        assert environment["HCCL_SOCKET_IFNAME"] == "=eth1" and environment["HCCL_IF_IP"] == address
+        assert environment.get("HCCL_SOCKET_FAMILY") == family
+
+
+def test_what_people_on_the_host_share_with_the_node():
+    network = {**NETWORK, "node_ip_address": "fd00::5"}
+    config = {**HEAD, "network": network, "environment": {"HF_HOME": "/data", "RAYOPS_SANDBOX": "1"}}
+    start = _ray_start.compile_start(config, "head", interface="eth1")
+    shared = start.user_environment(config)
+    assert shared["RAY_ADDRESS"] == f"[fd00::5]:{NETWORK['ports']['gcs']}"
+    assert shared["RAY_AUTH_TOKEN_PATH"] == COMMON["auth"]["token_path"] and shared["HF_HOME"] == "/data"
+    assert shared["VLLM_HOST_IP"] == "fd00::5" and shared["GLOO_SOCKET_IFNAME"] == "eth1"
+    # With these a program of a user's would open the state of the cluster, or take the ports of the head.
+    assert {name for name in start.environment if name not in shared} == {
+        "RAY_REDIS_ADDRESS", "RAY_external_storage_namespace", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S",
+        "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT", "RAYOPS_SANDBOX", "RAYOPS_VARIABLES",
+    }
+    assert "RAY_ADDRESS" not in start.environment
+    worker = compile_start(WORKER, "worker")
+    assert worker.user_environment(WORKER)["RAY_ADDRESS"] == "demo-head:6379"
 
 
 @pytest.mark.parametrize("name", ["block", "--block", "node_ip_address", "--node-ip-address"])

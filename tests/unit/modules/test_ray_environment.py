@@ -180,15 +180,22 @@ def test_packages_that_bring_another_version(ray_environment_module, options, wh
 
 
 def test_an_interpreter_that_is_missing(ray_environment_module, options, tmp_path):
-    result = ray_environment_module({**options, "python": f"{tmp_path}/python"})
-    assert result["failed"]
-    assert result["msg"] == f"{tmp_path}/python does not exist on this host: set ray_python to its Python."
-    predicted = ray_environment_module({**options, "python": f"{tmp_path}/python"}, check_mode=True)
-    assert predicted["install"] and predicted["venv_missing"] is False
+    """A check says so, too."""
+    for check_mode in (False, True):
+        result = ray_environment_module({**options, "python": f"{tmp_path}/python"}, check_mode=check_mode)
+        assert result["failed"]
+        assert result["msg"].startswith(f"ray_python {tmp_path}/python does not exist on this host: ")
+    assert not Path(options["path"]).exists()
+
+
+def test_a_disk_that_is_too_small(ray_environment_module, options):
+    result = ray_environment_module({**options, "size": 10**15}, check_mode=True)
+    assert result["failed"] and f"1500000.0 GB for Ray's environment in {options['path']} are needed" in result["msg"]
+    assert not Path(options["path"]).exists()
 
 
 def test_an_interpreter_without_ensurepip(ray_environment_module, options, tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python").write_text('#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\necho 3.12\n')
     (tmp_path / "python").chmod(0o755)
     assert ray_environment_module({**options, "python": f"{tmp_path}/python"}, check_mode=True)["venv_missing"] is True
 

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.rayops.cluster.plugins.filter.monitor_dashboard import monitor_dashboard
 from tests.prometheus import metric_names, programs
 from tests.unit.conftest import free_ports, stop
 
@@ -32,7 +33,11 @@ FILES = REPOSITORY / "roles/monitor/files"
 DATA = Path(__file__).parent / "data"
 RULES = (FILES / "rules/ray.yml").read_text(encoding="utf-8")
 METRICS = (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8")
-DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES.glob("dashboards/*.json")}
+# As they are written: through JSON.
+DASHBOARDS = {
+    path.stem: json.loads(json.dumps(monitor_dashboard(yaml.safe_load(path.read_text(encoding="utf-8")))))
+    for path in FILES.glob("dashboards/*.yml")
+}
 VARIABLES = {"$cluster": "demo", "$pool": ".*", "$__rate_interval": "1m"}
 OLD = """ray_up 0
 ray_gcs_reachable {reachable}

@@ -34,7 +34,7 @@ PLAY = """
         _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
     - ansible.builtin.copy:
         dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ ray_written.diff | to_json }}"
+        content: "{{ ray_files.diff | to_json }}"
         mode: "0600"
 - hosts: bad
   gather_facts: false
@@ -95,7 +95,7 @@ def services(hosts: dict[str, dict[str, str]]) -> list[tuple[str, str, list[str]
 
 def test_which_services_there_are(hosts):
     found = {host: {name for name in units if name.endswith(".service")} for host, units in hosts.items()}
-    every = {"ray-health.service", "ray-prune.service", "ray-sysctl.service", "ray-gpu.service"}
+    every = {"ray-health.service", "ray-prune.service", "ray-sysctl.service", "ray-gpu.service", "ray-hosts.service"}
     worker = every | {"ray-worker.service", "ray-journal.service"}
     assert found == {
         "head": every | {"ray-head.service", "ray-journal.service", "ray-hide-processes.service", "ray-backup.service"},
@@ -125,8 +125,9 @@ def test_what_root_starts_is_nobody_elses(hosts):
 
 def test_what_root_does_comes_before_ray_at_every_start(hosts):
     for host, name, wanted in (
-        ("head", "ray-head.service", {"ray-sysctl.service", "ray-gpu.service", "ray-hide-processes.service"}),
-        ("plain", "ray-worker.service", {"ray-sysctl.service", "ray-gpu.service"}),
+        ("head", "ray-head.service",
+         {"ray-sysctl.service", "ray-gpu.service", "ray-hosts.service", "ray-hide-processes.service"}),
+        ("plain", "ray-worker.service", {"ray-sysctl.service", "ray-gpu.service", "ray-hosts.service"}),
         ("plain", "ray-prune.service", {"ray-journal.service"}),
     ):
         lines = hosts[host][name].splitlines()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -40,7 +41,14 @@ def skip_job_ids(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def wipe_redis(request: dict[str, Any]) -> dict[str, Any]:
-    """Remove one cluster's keys; others may share the server. request: address, namespace, username, password."""
+    """Remove one cluster's keys; others may share the server.
+
+    request: address, namespace, username, password, ca_file (empty without TLS), server_name.
+    """
+    # Ray reads them from its environment, once.
+    for variable, value in (("RAY_REDIS_CA_CERT", "ca_file"), ("RAY_REDIS_SERVER_NAME", "server_name")):
+        if request["ca_file"] and request[value]:
+            os.environ[variable] = request[value]
     from ray._private.gcs_utils import cleanup_redis_storage
 
     address, namespace = request["address"], request["namespace"]
@@ -50,6 +58,7 @@ def wipe_redis(request: dict[str, Any]) -> dict[str, Any]:
         socket.create_connection((host.strip("[]"), int(port)), timeout=RPC_SECONDS).close()
     except OSError as error:
         raise HelperError("unreachable", f"Redis at {address} is not reachable: {reason(error)}.") from error
-    if not cleanup_redis_storage(host, int(port), request["password"], False, namespace, request["username"]):
+    tls, user = bool(request["ca_file"]), request["username"]
+    if not cleanup_redis_storage(host.strip("[]"), int(port), request["password"], tls, namespace, user):
         raise HelperError("redis", f"Redis at {address} did not remove the keys of {namespace}.")
     return {}
