@@ -28,7 +28,7 @@ options:
       - name: HUAWEICLOUD_SDK_SK
   security_token:
     description:
-      - Security token of a temporary access key, such as V({{ lookup('ansible.builtin.env', 'TEAM_TOKEN') }}).
+      - Security token of a temporary access key, such as V({{ lookup('ansible.builtin.env', 'TEAM_TOKEN'\) }}).
       - A token from the environment is not used with an O(access_key) that stands in this file.
     type: raw
     env:
@@ -60,6 +60,19 @@ options:
     description: Address of the instance metadata service.
     type: str
     default: http://169.254.169.254
+  assume_role_agency_name:
+    description:
+      - Name of an agency of another account, such as V(ray-inventory). The credentials above ask IAM for temporary ones
+        of it, and with these all else is asked.
+      - >-
+        It takes O(assume_role_domain_name) or O(assume_role_domain_id), too.
+    type: str
+  assume_role_domain_name:
+    description: Name of the account that the agency is of, such as V(research-account).
+    type: str
+  assume_role_domain_id:
+    description: ID of that account instead, such as V(0123456789abcdef0123456789abcdef).
+    type: str
   project_id:
     description:
       - Project ID of the region, for one region only, such as V(0123456789abcdef0123456789abcdef). Without it IAM is
@@ -76,7 +89,10 @@ options:
     type: dict
     default: {}
   regions:
-    description: Regions to list, such as V(cn-north-4). In the environment a list with commas.
+    description:
+      - Regions to list, such as V([cn-north-4]). In the environment a list with commas.
+      - V(all) lists every region of which IAM shows the credentials a project, with the projects below the region's
+        own. Regions that the account has not opened are left out; C(-v) names them.
     type: list
     elements: str
     default: []
@@ -103,7 +119,8 @@ options:
     description:
       - Only instances of these enterprise projects, such as V([0123abcd-0123-4567-89ab-0123456789ab]), or
         V(all_granted_eps) for up to 100 that the credentials have.
-      - Needed when the credentials have rights in some enterprise projects only. In the environment a list with commas.
+      - Needed when the credentials have rights in some enterprise projects only. In the environment a list with commas,
+        which C(-v) shows.
     type: list
     elements: str
     default: []

@@ -36,7 +36,8 @@ options:
         V(ip_eq) the whole private IPv4 address, V(flavor), V(reservation_id) and V(server_id) an ID, and V(not_tags)
         leaves instances with a tag away. A list becomes a list with commas.
       - >-
-        Such as V({name: gpu-, not_tags: __type_baremetal}). With V(server_id) the API ignores the others.
+        Such as V({name: gpu-, not_tags: test}). With V(server_id) the API ignores the others, and an ID that is none
+        gives a warning.
     type: dict
     default: {}
   include_filters:
@@ -55,6 +56,10 @@ options:
     type: list
     elements: dict
     default: []
+  bare_metal:
+    description: Whether bare metal servers (C(ecs_bare_metal)) become hosts. V(false) leaves them out.
+    type: bool
+    default: true
   expiry:
     description:
       - Ask a further API for the time when an instance that was paid for in advance ends, C(ecs_expires). It has small

@@ -15,8 +15,8 @@ description:
 positional: hostvars, now
 options:
   _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
-  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look).",
-      type: dict, required: true}
+  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look),
+      and M(rayops.cluster.ray_network_test), as C(network_test).", type: dict, required: true}
   now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew: {description: "The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the
@@ -30,9 +30,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(unreachable)
-    and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a person must do
-    instead.", type: list, elements: dict}
+_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(network),
+    C(unreachable) and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a
+    person must do instead.", type: list, elements: dict}
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,8 @@ def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str 
     rows: list[dict] = []
     for host in hosts:
         found = [finding for look in looks[host] or [{}] for finding in of_host(look)]
-        for row in ({**finding, "host": host} for finding in found + of_clock(looks, host, now, head, float(skew))):
+        found += of_clock(looks, host, now, head, float(skew)) + of_network(hostvars[host])
+        for row in ({**finding, "host": host} for finding in found):
             # A disk that a node and a Redis share is found twice.
             if row not in rows:
                 rows.append(row)
@@ -93,6 +94,13 @@ def of_host(look: Mapping) -> list[dict]:
             "see that the host runs and that its security group lets SSH in; if it is gone for good, take it out of "
             "the inventory."))]
     return [finding_of("not_looked_at", said, "mend what the message names, then run recover again.")]
+
+
+def of_network(variables: Mapping) -> list[dict]:
+    """Whom the host cannot reach, in the words of the controller."""
+    tested = variables.get("network_test")
+    problems = tested.get("problems") if isinstance(tested, Mapping) else None
+    return [known({**problem, "problem": "network"}) for problem in problems or []]
 
 
 def of_clock(looks: Mapping[str, list[Mapping]], host: str, now: float, head: str, skew: float) -> list[dict]:

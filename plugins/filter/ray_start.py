@@ -51,6 +51,10 @@ _value:
       elements: str
     user_environment_lines:
       description: What people and programs on the host share with the node, as a shell reads it, sorted.
+        type: list
+        elements: str
+    mesh_ports:
+      description: The pinned ports that other nodes connect to, the workers' as a range.
       type: list
       elements: str
     warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
@@ -83,6 +87,7 @@ def ray_start(config: dict, node_type: str) -> dict:
         "user_environment_lines": [
             f"{name}={shlex.quote(value)}" for name, value in sorted(start.user_environment(config).items())
         ],
+        "mesh_ports": start.mesh_ports,
         "warnings": start.warnings,
     }
 

@@ -12,9 +12,10 @@ author:
 description:
   - Lists the Elastic Cloud Server (ECS) instances of one or more regions of Huawei Cloud and makes hosts of them.
   - The configuration is a YAML file whose name ends in C(huawei_ecs.yml) or C(huawei_ecs.yaml).
-  - All hosts are in the group C(huawei_ecs). The tag C(ray-node-type) puts a host into C(ray_head) (V(head)),
-    C(ray_workers) (V(worker)), C(ray_redis) (V(redis)) or C(ray_monitor) (V(monitor)). The tag C(ray-user-node-type)
-    puts a worker into C(ray_pool_<name>), a child of C(ray_workers). The first five groups always exist, even empty.
+  - All hosts are in the group C(huawei_ecs), or as O(group) says. The tag C(ray-node-type) puts a host into
+    C(ray_head) (V(head)), C(ray_workers) (V(worker)), C(ray_redis) (V(redis)) or C(ray_monitor) (V(monitor)). The tag
+    C(ray-user-node-type) puts a worker into C(ray_pool_<name>), a child of C(ray_workers). The first five groups always
+    exist, even empty.
   - The host variables are those of the return values below, and C(ansible_host).
   - Options may hold templates, except switches, numbers and choices. Extra variables are available in them.
 requirements:
@@ -24,6 +25,7 @@ extends_documentation_fragment:
   - ansible.builtin.inventory_cache
   - rayops.cluster.huawei_cloud
   - rayops.cluster.huawei_instances
+  - rayops.cluster.huawei_hosts
 options:
   plugin:
     description: Marks the file as a configuration of this plugin.
@@ -39,38 +41,6 @@ options:
         O(cluster_name) to work on one of them.
     type: bool
     default: false
-  hostnames:
-    description:
-      - What a host is called, in order of preference. V(name), V(id), V(hostname), V(private_ip), V(public_ip),
-        V(ipv6), V(tag:KEY) for the value of a tag, or a template such as V({{ ecs_name }}.{{ ecs_region }}). The ID
-        serves if an instance has none of them. A template that uses something undefined gives none, unless O(strict).
-      - Characters other than letters, digits and C(_-.) become C(_). A name that means something else to Ansible,
-        such as C(localhost) or the name of a group, gets the ID appended.
-    type: list
-    elements: raw
-    default: [name]
-  on_duplicate_name:
-    description:
-      - What to do with instances of the same name. V(suffix) appends its ID to each of them, V(warn) says so as well.
-    type: str
-    choices: [suffix, warn, fail]
-    default: suffix
-  connect_with:
-    description:
-      - Which address becomes C(ansible_host), in order of preference. V(private_ip), V(public_ip) or V(ipv6), such as
-        V([public_ip, private_ip]) for a controller outside of the VPC.
-      - A host that has none of them stays without C(ansible_host).
-    type: list
-    elements: str
-    default: [private_ip, public_ip, ipv6]
-  group_by:
-    description:
-      - Groups to make without the time that O(keyed_groups) takes. V(region), V(availability_zone) (C(az_...)),
-        V(vpc), V(status), V(flavor), V(accelerator), V(account), or V(tag:KEY) for C(tag_<KEY>_<value>).
-      - Such as V([region, 'tag:env']) for C(region_cn_north_4) and C(tag_env_prod).
-    type: list
-    elements: str
-    default: []
   ray_checks:
     description:
       - What to look for in the Ray clusters, each with V(warn) or V(fail). V(two_heads) in one cluster, V(no_head)
@@ -90,10 +60,11 @@ notes:
   - Ansible only warns when an inventory fails, and runs plays on no hosts. Set
     E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=true) to make that an error.
   - The identity needs C(ecs:cloudServers:listServersDetails), and C(iam:projects:listProjects) unless project IDs are
-    given.
+    given. O(assume_role_agency_name) needs the role C(Agent Operator), and the agency these rights.
   - Proxies and private certificate authorities are those of the environment, E(HTTPS_PROXY), E(NO_PROXY) and
     E(REQUESTS_CA_BUNDLE).
-  - Values from the cloud are never templates. A template in a tag stays the text that it is.
+  - Values from the cloud are never templates. A template in a tag stays the text that it is. So C(ansible-inventory
+    --list) wraps each of them as C(__ansible_unsafe); docs/inventory.md says how to get plain JSON.
   - Numbers such as C(ecs_vcpus) need C(| string) as the key of O(keyed_groups).
   - The cache never holds credentials or user data, but names, addresses and tags. Ansible writes it readable for
     everyone, so keep it in a directory of mode 0700. Its key covers accounts, regions and filters.
@@ -220,6 +191,8 @@ ecs_gpu_memory: {type: int, returned: always, sample: 32768,
   description: Memory of one GPU in MiB; of different ones the smallest.}
 ecs_npu_count: {type: int, returned: always, sample: 0, description: Number of Ascend NPUs.}
 ecs_npu_name: {type: str, returned: always, sample: '', description: 'Name of the NPUs, likewise.'}
+ecs_bare_metal: {type: bool, returned: always, sample: false,
+  description: Whether it is a bare metal server (BMS) and no virtual machine.}
 ecs_npu_memory: {type: int, returned: always, sample: 0, description: 'Memory of one NPU in MiB, likewise.'}
 ecs_charging_mode: {type: str, returned: always, sample: prepaid,
   description: 'One of V(on_demand), V(prepaid) and V(spot).'}
@@ -259,8 +232,8 @@ ecs_launched: {type: str, returned: always, sample: '2026-11-01T08:00:30.000000'
   description: When it was started first.}
 ecs_tags: {type: dict, returned: always, sample: {ray-node-type: worker},
   description: Tags. The value of a tag that is a bare key is empty.}
-ecs_system_tags: {type: dict, returned: always, sample: {_sys_enterprise_project_id: '0'},
-  description: Tags that the cloud itself sets.}
+ecs_system_tags: {type: dict, returned: always, sample: {_sys_enterprise_project_id: '0', _sys_root_resource_id: '0'},
+  description: 'Tags that the cloud itself sets, whose names begin with C(_sys_). Filters on tags know them, too.'}
 """
 
 import functools
@@ -278,7 +251,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors impo
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import Filters
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import Groups
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_options import Options
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Query, RegionResult
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Query, RegionResult, remarks
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, all_variables
 
 SHOWN = 5
@@ -289,6 +262,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     NAME = "rayops.cluster.huawei_ecs"
     _host_names: frozenset[str] = frozenset()
+    _group = huawei_hosts.GROUP_ALL
+    _prefix = huawei_hosts.PREFIX
 
     def verify_file(self, path: str) -> bool:
         """Whether the path is a configuration file of this plugin, by its name."""
@@ -303,11 +278,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             options = Options(self, config)
             filters = options.filters()
             connect_with, group_by = options.connect_with(), options.group_by()
+            self._group, self._prefix = options.group(), options.hostvars_prefix()
             hostnames, checks = options.hostnames(), options.checks()
-            answer = self._answer(options.query(filters, checks.levels), filters, path, cache)
+            query = options.query(filters, checks.levels)
+            for note in options.notes:
+                self.display.v(one_line(note))
+            answer = self._answer(query, filters, path, cache)
             hosts = answer["hosts"]
             clusters = huawei_hosts.check_clusters(hosts, self.get_option("several_clusters"))
-            for warning in checks.warnings(hosts, answer["facts"]):
+            for warning in [*answer["remarks"], *checks.warnings(hosts, answer["facts"])]:
                 self.display.warning(one_line(warning))
             groups = [self._groups(variables, len(clusters) > 1, group_by) for variables in hosts]
             huawei_hosts.check_cluster_groups(hosts, groups)
@@ -345,16 +324,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         wanted = [row for row in rows.values() if filters.match_rest(row)]
         hosts = [row for row in wanted if filters.match_status(row)]
         absent = [row for row in wanted if not filters.match_status(row)]
-        return {"hosts": hosts, "facts": huawei_checks.facts(absent, results)}, complete
+        facts = huawei_checks.facts(absent, results)
+        return {"hosts": hosts, "facts": facts, "remarks": remarks(results)}, complete
 
     def _judge(self, results: list[RegionResult]) -> bool:
         """Act on failed regions as on_region_error says. True when none failed."""
         reasons: dict[str, list[str]] = {}
         for result in results:
-            if result.error:
+            if result.closed:
+                self.display.v(one_line(f"Without region {result.job.name}: {result.error}."))
+            elif result.error:
                 reasons.setdefault(result.error, []).append(result.job.name)
-            if result.unusable:
-                self.display.warning(f"Region {result.job.name} lists {result.unusable} instances without an id.")
+        if not reasons and all(result.closed for result in results):
+            reasons = {result.error: [result.job.name] for result in results}
         sentence = "; ".join(f"{', '.join(regions)}: {reason}" for reason, regions in reasons.items())
         policy = self.get_option("on_region_error")
         if reasons and (policy == "fail" or all(result.error for result in results)):
@@ -395,7 +377,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _names(self, hosts: list[Variables], hostnames: list[str], groups: list[Groups]) -> list[str]:
         taken = {group for each in groups for group, _parent in each}
-        taken.update(map(self._sanitize_group_name, self.get_option("groups")), self.inventory.groups)
+        taken.update(map(self._sanitize_group_name, self.get_option("groups")), self.inventory.groups, [self._group])
         names = huawei_hosts.wanted_names(hosts, hostnames, self._render)
         policy = self.get_option("on_duplicate_name")
         shared = huawei_hosts.shared_names(names)
@@ -409,7 +391,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _render(self, template: str, variables: Variables) -> str:
         """A template of hostnames. Its variables come from the cloud, so they are never templates themselves."""
-        self.templar.available_variables = {**self._vars, **variables}
+        self.templar.available_variables = {**self._vars, **huawei_hosts.named(variables, self._prefix)}
         try:
             return str(self.templar.template(template))
         except Exception:
@@ -423,23 +405,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self, names: list[str], hosts: list[Variables], groups: list[Groups], connect_with: list[str]
     ) -> None:
         self._host_names = frozenset(names)
-        for group in (huawei_hosts.GROUP_ALL, *huawei_hosts.NODE_GROUPS.values()):
+        for group in (self._group, *huawei_hosts.NODE_GROUPS.values()):
             self.inventory.add_group(group)
         constructed = any(self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
         for name, variables, own in zip(names, hosts, groups):
-            self.inventory.add_host(name, group=huawei_hosts.GROUP_ALL)
+            self.inventory.add_host(name, group=self._group)
             address = huawei_hosts.connect_address(variables, connect_with)
+            shown = huawei_hosts.named(variables, self._prefix)
             if address:
-                variables = {**variables, "ansible_host": address}
+                shown = {**shown, "ansible_host": address}
             else:
                 self.display.v(f"{name} has none of the addresses {', '.join(connect_with)}: ansible_host is not set.")
             # Straight to the host: the way through the inventory tags each value with its origin, 3 s for 10,000 hosts.
             host = self.inventory.get_host(name)
-            for key, value in variables.items():
+            for key, value in shown.items():
                 host.set_variable(key, value)
             self._add_to_groups(name, variables, own)
             if constructed:
-                self._construct(name, variables)
+                self._construct(name, shown)
 
     def _add_to_groups(self, name: str, variables: Variables, groups: Groups) -> None:
         parents = {parent for _group, parent in groups}

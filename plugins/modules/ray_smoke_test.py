@@ -14,6 +14,7 @@ description:
   - Runs one task per CPU, one per GPU and one per NPU, all at the same time, and checks what each of them returns.
   - Each task is bound to the node whose CPU, GPU or NPU it is for, so a node that does no work is found and named.
   - Each result travels through the object store, and must come back as the task made it.
+  - Then an object is put on each node that has worked, and fetched on the next of them in a ring.
   - It must run on a host that has a node of the cluster, for example on the head.
 extends_documentation_fragment: [rayops.cluster.attributes, rayops.cluster.connection]
 attributes:
@@ -43,6 +44,14 @@ options:
     type: str
     choices: [skip, wait]
     default: skip
+  transfer_bytes:
+    description: The size of the objects that are moved between the nodes. V(0) moves none.
+    type: int
+    default: 32000000
+  transfer_seconds:
+    description: How long moving them may take, in seconds.
+    type: float
+    default: 10
   timeout:
     description: How long all of it may take, in seconds.
     type: float
@@ -67,7 +76,13 @@ msg:
   description: The test in one line.
   returned: always
   type: str
-  sample: "CPU: 4 tasks on 2 nodes, 4 at once, in 1.6 s."
+  sample: "CPU: 4 tasks on 2 nodes, 4 at once, in 1.6 s; 32 MB from node to node, 410 MB/s at least."
+transfers:
+  description: The objects that were moved between nodes. Each V(seconds) is that of the node that fetched it.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{source: worker-1, target: worker-2, bytes: 32000000, seconds: 0.078}]
 seconds:
   description: How long all of it took, the start of the driver included.
   returned: success
@@ -99,6 +114,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import
     connection_arguments,
 )
 
+NUMBERS = ("task_seconds", "payload_bytes", "max_tasks", "transfer_bytes", "transfer_seconds")
+
 
 def define_module() -> AnsibleModule:
     return AnsibleModule(
@@ -108,13 +125,15 @@ def define_module() -> AnsibleModule:
             "payload_bytes": {"type": "int", "default": 8000000},
             "max_tasks": {"type": "int", "default": 0},
             "in_use": {"type": "str", "choices": ["skip", "wait"], "default": "skip"},
+            "transfer_bytes": {"type": "int", "default": 32000000},
+            "transfer_seconds": {"type": "float", "default": 10},
             "timeout": {"type": "float", "default": 60},
         },
         supports_check_mode=True,
     )
 
 
-def describe(resources: dict[str, Any], dry_run: bool) -> str:
+def describe(resources: dict[str, Any], transfers: list[dict[str, Any]], dry_run: bool) -> str:
     parts = []
     for name, entry in resources.items():
         verb = "would run " if dry_run else ""
@@ -124,6 +143,9 @@ def describe(resources: dict[str, Any], dry_run: bool) -> str:
         if entry["in_use"]:
             part += f", {entry['in_use']} of {entry['total']} in use"
         parts.append(part)
+    if transfers:
+        slowest = min(entry["bytes"] / 1e6 / max(entry["seconds"], 1e-6) for entry in transfers)
+        parts.append(f"{transfers[0]['bytes'] / 1e6:g} MB from node to node, {slowest:.0f} MB/s at least")
     return "; ".join(parts) + "."
 
 
@@ -134,7 +156,7 @@ def count(number: int, noun: str) -> str:
 def main() -> None:
     module = define_module()
     params = module.params
-    for option in ("task_seconds", "payload_bytes", "max_tasks"):
+    for option in NUMBERS:
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative, but is {params[option]}.")
     cluster = RayCluster(
@@ -144,14 +166,14 @@ def main() -> None:
         user=params["user"],
         timeout=params["timeout"],
     )
-    options = {name: params[name] for name in ("task_seconds", "payload_bytes", "max_tasks", "in_use")}
+    options = {name: params[name] for name in (*NUMBERS, "in_use")}
     try:
         result = cluster.smoke_test(**options, dry_run=module.check_mode)
     except RayClusterError as error:
         if module.check_mode and error.kind in ("no_ray", "unreachable", "no_cpu", "user"):
             module.exit_json(changed=False, skipped=True, msg=f"Check mode runs no task. {error}")
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, msg=describe(result["resources"], module.check_mode), **result)
+    module.exit_json(changed=False, msg=describe(result["resources"], result["transfers"], module.check_mode), **result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_credentials as huawei_credentials
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import as_items
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import ALL_REGIONS, Account
 
 CREDENTIAL_OPTIONS = (
     "access_key",
@@ -21,10 +21,12 @@ CREDENTIAL_OPTIONS = (
     "profile",
     "use_instance_metadata",
 )
-PLACE_OPTIONS = ("regions", "project_id", "project_ids", "endpoints", "iam_endpoint", "enterprise_project_ids")
+AGENCY_OPTIONS = ("assume_role_agency_name", "assume_role_domain_name", "assume_role_domain_id")
+PROJECT_OPTIONS = ("project_id", "project_ids")
+PLACE_OPTIONS = ("regions", *PROJECT_OPTIONS, "endpoints", "iam_endpoint", "enterprise_project_ids")
 # What an account with credentials of its own does not take from the file or the environment.
-NOT_SHARED = (*CREDENTIAL_OPTIONS, "project_id", "project_ids")
-ACCOUNT_OPTIONS = ("name", *CREDENTIAL_OPTIONS, "metadata_endpoint", *PLACE_OPTIONS)
+NOT_SHARED = (*CREDENTIAL_OPTIONS, *AGENCY_OPTIONS, *PROJECT_OPTIONS)
+ACCOUNT_OPTIONS = ("name", *CREDENTIAL_OPTIONS, "metadata_endpoint", *AGENCY_OPTIONS, *PLACE_OPTIONS)
 
 
 class Access:
@@ -33,7 +35,11 @@ class Access:
     def __init__(self, plugin: Any, own: Optional[Mapping[str, Any]] = None) -> None:
         self._plugin = plugin
         self.own = own or {}
-        self._own_credentials = any(option in self.own for option in CREDENTIAL_OPTIONS)
+        self._not_shared: tuple[str, ...] = ("name",)
+        if any(option in self.own for option in AGENCY_OPTIONS):
+            self._not_shared += (*AGENCY_OPTIONS, *PROJECT_OPTIONS)
+        if any(option in self.own for option in CREDENTIAL_OPTIONS):
+            self._not_shared += NOT_SHARED
 
     def render(self, option: str) -> Any:
         """The value with its templates rendered. Raises HuaweiError without the value in it."""
@@ -88,7 +94,7 @@ class Access:
     def _value(self, option: str) -> Any:
         if option in self.own:
             return self.own[option]
-        if option == "name" or (self._own_credentials and option in NOT_SHARED):
+        if option in self._not_shared:
             return None
         return self._plugin.get_option(option)
 
@@ -101,17 +107,36 @@ def account(access: Access) -> Account:
     regions = tuple(dict.fromkeys(access.words("regions")))
     if not regions:
         raise HuaweiError("No region: set regions, or the variable HUAWEICLOUD_SDK_REGION, for example to cn-north-4.")
+    if ALL_REGIONS in regions and len(regions) > 1:
+        raise HuaweiError(f"regions has '{ALL_REGIONS}' and others: leave the others away, or '{ALL_REGIONS}'.")
     credentials = _credentials(access)
+    agency, domain = _agency(access)
+    # A project of the profile is one of its own account.
+    own = credentials if credentials and not agency else None
     return Account(
         name=access.text("name") or access.text("profile") or ("" if access.own else "default"),
         credentials=credentials,
         regions=regions,
-        projects=_projects(access, regions, credentials),
+        projects=_projects(access, regions, own),
         endpoints={region: str(value) for region, value in _by_region(access, "endpoints", regions).items()},
         iam_endpoint=access.text("iam_endpoint") or (credentials.iam_endpoint if credentials else None),
         enterprise_projects=tuple(dict.fromkeys(access.words("enterprise_project_ids"))),
         metadata_endpoint=access.text("metadata_endpoint") or "",
+        agency=agency,
+        agency_domain=domain,
     )
+
+
+def _agency(access: Access) -> tuple[str, dict[str, str]]:
+    """The agency whose keys are to be used, or "", and the account that it is of, as IAM wants to be told."""
+    agency, *domain = (access.text(option) or "" for option in AGENCY_OPTIONS)
+    given = {name: value for name, value in zip(("domain_name", "domain_id"), domain) if value}
+    if (1 if agency else 0) != len(given):
+        raise HuaweiError(
+            "An agency takes assume_role_agency_name and one of assume_role_domain_name and assume_role_domain_id: "
+            "set both of these two, or none."
+        )
+    return agency, given
 
 
 def _credentials(access: Access) -> Optional[Credentials]:
@@ -167,7 +192,7 @@ def _projects(
         projects[region] = tuple(str(each) for each in as_items(value) if each)
     project_id = access.text("project_id") or (credentials.project_id if credentials else None)
     if project_id and set(regions) - set(projects):
-        if len(regions) > 1:
+        if len(regions) > 1 or regions == (ALL_REGIONS,):
             raise HuaweiError(
                 "project_id is set for several regions, but a project belongs to one: use project_ids, or neither."
             )
@@ -178,9 +203,9 @@ def _projects(
 def _by_region(access: Access, option: str, regions: tuple[str, ...]) -> dict[str, Any]:
     value = access.mapping(option)
     # Those of the file are for all accounts, each of which may have regions of its own.
-    if option not in access.own and access.own:
+    if option not in access.own and access.own and regions != (ALL_REGIONS,):
         return {str(region): each for region, each in value.items() if region in regions}
     for region in value:
-        if region not in regions:
+        if region not in regions and regions != (ALL_REGIONS,):
             raise HuaweiError(f"{option} names the region '{region}', which is not in regions ({', '.join(regions)}).")
     return {str(region): each for region, each in value.items()}

@@ -24,14 +24,26 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables i
 CHECKS = ("two_heads", "no_head", "not_active", "security_groups")
 # As role ray pins them, by the names of its variable ray_ports: a test compares the two.
 DEFAULT_PORTS = {
-    "gcs": 6379, "client_server": 10001, "dashboard": 8265, "node_manager": 6381, "object_manager": 6382,
-    "dashboard_agent_grpc": 6383, "runtime_env_agent": 6384, "metrics_export": 6385, "dashboard_agent_listen": 52365,
-    "autoscaler_metrics": 44217, "dashboard_metrics": 44227, "worker_min": 10002, "worker_max": 19999,
+    "gcs": 6379,
+    "client_server": 10001,
+    "dashboard": 8265,
+    "node_manager": 6381,
+    "object_manager": 6382,
+    "dashboard_agent_grpc": 6383,
+    "runtime_env_agent": 6384,
+    "metrics_export": 6385,
+    "dashboard_agent_listen": 52365,
+    "autoscaler_metrics": 44217,
+    "dashboard_metrics": 44227,
+    "worker_min": 10002,
+    "worker_max": 19999,
 }
 # What other nodes reach on every node, and on the head alone.
 NODE_PORTS = ("node_manager", "object_manager", "dashboard_agent_grpc", "runtime_env_agent", "metrics_export")
 HEAD_PORTS = ("gcs",)
 WORKER_PORTS = ("worker_min", "worker_max")
+# What torch, gloo, NCCL and ZMQ take between the nodes of a model: Linux's own range for them.
+EPHEMERAL_PORTS = (32768, 60999)
 ANY = ("", "any", "-1")
 
 Range = tuple[int, int]
@@ -47,8 +59,12 @@ def facts(absent: Iterable[Variables], results: Iterable[RegionResult]) -> dict[
     errors = []
     for each in results:
         errors += [f"region {each.job.name}: {each.rules_error}"] if each.rules_error else []
+        # A row may name another project than the one that was asked.
+        projects = {each.project_id, *(rows_of.text(row.get("tenant_id")) or each.project_id for row in each.servers)}
         for key, groups in each.rules.items():
-            rules.setdefault(each.project_id, {})[key] = list(_rules(groups))
+            found = list(_rules(groups))
+            for project in projects:
+                rules.setdefault(project, {})[key] = found
     nodes = [each for each in absent if TAG_NODE_TYPE in each["ecs_tags"]]
     return {"absent": nodes, "rules": rules, "rules_errors": errors}
 
@@ -82,41 +98,49 @@ class Checks:
                 found["two_heads"].append(f"{name} has {len(heads)} heads: {_names(heads)}")
             if not heads and any(_role(each) == "worker" for each in own):
                 found["no_head"].append(f"{name} has workers and no head: tag one instance with {TAG_NODE_TYPE}=head")
-            found["security_groups"] += self._closed_nodes(name, own, known["rules"])
+            closed, unknown = self._closed_nodes(name, own, known["rules"])
+            # Where rules could not be read that is said already.
+            found["security_groups"] += closed + (unknown if not known["rules_errors"] else [])
         for each in [*hosts, *known["absent"]]:
             if TAG_NODE_TYPE in each["ecs_tags"] and each["ecs_status"] != "ACTIVE":
                 name = _cluster(each["ecs_tags"].get(TAG_CLUSTER, ""))
                 found["not_active"].append(f"{_names([each])} of {name} is {each['ecs_status'] or 'in no known state'}")
         return found
 
-    def _closed_nodes(self, cluster: str, nodes: Sequence[Variables], rules: Mapping[str, Any]) -> list[str]:
-        """The nodes of a cluster that others cannot reach, one of each role and combination of security groups."""
-        found = []
+    def _closed_nodes(
+        self, cluster: str, nodes: Sequence[Variables], rules: Mapping[str, Any]
+    ) -> tuple[list[str], list[str]]:
+        """The nodes of a cluster that others cannot reach, one of each role and combination of security groups.
+
+        And those of which nobody knows, likewise.
+        """
+        closed_nodes, unknown = [], []
         own = [each for each in nodes if _role(each) in ("head", "worker")]
         done: set[tuple[str, str, str]] = set()
         for target in own:
             project = target["ecs_project_id"]
             key = group_key(target["ecs_security_group_ids"], target["ecs_security_groups"])
             # Nodes of one role with the same groups let the same in.
-            if (project, key, _role(target)) in done or key not in rules.get(project, {}):
+            if (project, key, _role(target)) in done:
                 continue
             done.add((project, key, _role(target)))
+            groups = ", ".join(target["ecs_security_groups"]) or "none"
+            which = f"{cluster}: the security groups of {_names([target])} ({groups})"
+            if key not in rules.get(project, {}):
+                unknown.append(f"{which} have no known rules")
+                continue
             closed = self._closed(target, own, rules[project][key])
             if closed:
-                groups = ", ".join(target["ecs_security_groups"]) or "none"
-                found.append(
-                    f"{cluster}: the security groups of {_names([target])} ({groups}) do not let all other "
-                    f"nodes in on TCP {', '.join(closed)}: add an ingress rule"
+                closed_nodes.append(
+                    f"{which} do not let all other nodes in on TCP {', '.join(closed)}: add an ingress rule"
                 )
-        return found
+        return closed_nodes, unknown
 
-    def _closed(
-        self, target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]]
-    ) -> list[str]:
+    def _closed(self, target: Variables, nodes: Sequence[Variables], rules: Sequence[Mapping[str, Any]]) -> list[str]:
         """The ports of the target that another node of the cluster cannot reach."""
         names = NODE_PORTS + (HEAD_PORTS if _role(target) == "head" else ())
         wanted = [(self.ports[name], self.ports[name]) for name in names]
-        wanted.append((self.ports[WORKER_PORTS[0]], self.ports[WORKER_PORTS[1]]))
+        wanted += [(self.ports[WORKER_PORTS[0]], self.ports[WORKER_PORTS[1]]), EPHEMERAL_PORTS]
         closed: dict[Range, None] = {}
         # Nodes of one group and network are many; each of their addresses counts where a rule names addresses.
         for node in nodes:

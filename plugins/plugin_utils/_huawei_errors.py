@@ -19,11 +19,14 @@ CHECK_KEYS = "check the access key, the secret key, and this machine's clock"
 CHECK_TOKEN = "their security token has perhaps expired: get new ones, and check this machine's clock"
 RIGHTS = {
     "IAM": "iam:projects:listProjects, or set project_id",
+    "IAM (agency)": "the right to assume it (the role Agent Operator), or check that it delegates to their account",
     "ECS": "ecs:cloudServers:listServersDetails, or set enterprise_project_ids if they cover only some such projects",
     "ECS (flavors)": "ecs:cloudServerFlavors:get, or set flavor_details to false",
     "ECS (expiry)": "the right to list instances by API version 1.1, or set expiry to false",
     "ECS (security groups)": "the right to list the security groups of an instance, or leave that check away",
 }
+REGION_CLOSED = "APIGW.0802"
+NO_SUCH_AGENCY = "check assume_role_agency_name, and assume_role_domain_name or assume_role_domain_id"
 BAD_URL = frozenset(("InvalidURL", "InvalidSchema", "MissingSchema", "LocationParseError"))
 NOT_THERE = frozenset(("NewConnectionError", "NameResolutionError", "ConnectTimeout", "SSLError", "ProxyError"))
 
@@ -45,6 +48,11 @@ def retry_after(exc: BaseException) -> Optional[float]:
     if names & (BAD_URL | NOT_THERE):
         return None
     return 0.0 if names & {"ConnectionException", "RequestException", "RequestTimeoutException"} else None
+
+
+def is_closed_region(exc: BaseException) -> bool:
+    """Whether the account has not opened the region, which IAM lists all the same."""
+    return any(getattr(each, "error_code", None) == REGION_CLOSED for each in _chain(exc))
 
 
 def _seconds(text: str) -> float:
@@ -86,7 +94,7 @@ def _sentence(exc: BaseException, service: str, where: str, credentials: Credent
         return f"{where} cannot be reached ({reason}): check the network, the proxy and the endpoint"
     if "ValueError" in names:
         return f"{where} did not answer with JSON: check that the endpoint is right and that no proxy answers for it"
-    text = _quote(str(getattr(exc, "error_msg", None) or ""))
+    text = quoted(str(getattr(exc, "error_msg", None) or ""))
     if text.startswith("Failed to get project id"):
         return "IAM knows no project of this name: check the region, or set project_id"
     if text.startswith("Multiple project ids"):
@@ -96,15 +104,22 @@ def _sentence(exc: BaseException, service: str, where: str, credentials: Credent
 
 def _status_sentence(exc: BaseException, status: int, service: str, where: str, credentials: Credentials) -> str:
     error = next(each for each in _chain(exc) if _status_of(each))
-    code = _quote(str(getattr(error, "error_code", None) or ""))
-    text = _quote(str(getattr(error, "error_msg", None) or ""))
+    code = quoted(str(getattr(error, "error_code", None) or ""))
+    text = quoted(str(getattr(error, "error_msg", None) or ""))
     request_id = getattr(error, "request_id", None)
     detail = f"{status} {code}" if code and code != str(status) else str(status)
     detail += f": {text}" if text else ""
-    detail += f", request {_quote(str(request_id))}" if request_id else ""
+    detail += f", request {quoted(str(request_id))}" if request_id else ""
     if status == 401:
         advice = CHECK_TOKEN if credentials.security_token else CHECK_KEYS
         return f"{service} refused the credentials from {credentials.source} ({detail}): {advice}"
+    if code == REGION_CLOSED:
+        return (
+            f"{service} is closed in this region to the user of the credentials from {credentials.source} ({detail}): "
+            "leave the region out of regions, or have it opened for the user in IAM"
+        )
+    if status == 404 and service == "IAM (agency)":
+        return f"IAM knows no such agency ({detail}): {NO_SUCH_AGENCY}"
     if status == 403:
         right = RIGHTS[service]
         return f"{service} does not allow this ({detail}): grant the credentials from {credentials.source} {right}"
@@ -156,7 +171,7 @@ def _status(exc: BaseException) -> int:
     return next((_status_of(each) for each in _chain(exc) if _status_of(each)), 0)
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
     """Words of the server for our sentence: one line, no markup, not long."""
     plain = one_line(re.sub(r"<[^>]*>", " ", text))
     return plain if len(plain) <= LONGEST_QUOTE else plain[: LONGEST_QUOTE - 3] + "..."

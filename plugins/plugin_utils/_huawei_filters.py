@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, tag
 
 # Patterns by field: of each field one must match.
 Filter = dict[str, list[str]]
@@ -21,12 +21,14 @@ class Filters:
     """What an instance must match: one of the statuses, of each tag one of its values, one of include, none of exclude.
 
     An empty list admits all. A field of include and exclude is a host variable without ``ecs_``, or ``tag:KEY``.
+    bare_metal: whether bare metal servers are admitted.
     """
 
     statuses: list[str] = field(default_factory=list)
     tags: dict[str, list[str]] = field(default_factory=dict)
     include: Sequence[Filter] = ()
     exclude: Sequence[Filter] = ()
+    bare_metal: bool = True
 
     def match(self, variables: Variables) -> bool:
         """Whether an instance becomes a host."""
@@ -38,9 +40,12 @@ class Filters:
 
     def match_rest(self, variables: Variables) -> bool:
         """All but the status. The server finds a tag's value within others, too."""
-        own = variables["ecs_tags"]
-        if not all(key in own and (not values or own[key] in values) for key, values in self.tags.items()):
+        if variables["ecs_bare_metal"] and not self.bare_metal:
             return False
+        for key, values in self.tags.items():
+            own = tag(variables, key)
+            if own is None or (values and own not in values):
+                return False
         if self.include and not any(_matches(variables, each) for each in self.include):
             return False
         return not any(_matches(variables, each) for each in self.exclude)
@@ -66,7 +71,7 @@ def _matches(variables: Variables, wanted: Filter) -> bool:
 def _values(variables: Variables, name: str) -> list[str]:
     """The values of a field as text; none where the instance has none."""
     if name.startswith("tag:"):
-        tags = variables["ecs_tags"]
-        return [tags[name[4:]]] if name[4:] in tags else []
+        own = tag(variables, name[4:])
+        return [] if own is None else [own]
     value = variables.get(f"ecs_{name}", [])
     return [comparable(each) for each in as_items(value)]

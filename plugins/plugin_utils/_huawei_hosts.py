@@ -12,24 +12,32 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Optional
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters import as_items
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import Variables, tag
 
 TAG_CLUSTER = "ray-cluster-name"
 TAG_NODE_TYPE = "ray-node-type"
 TAG_POOL = "ray-user-node-type"
 GROUP_ALL = "huawei_ecs"
+PREFIX = "ecs_"
 GROUP_WORKERS = "ray_workers"
 POOL_PREFIX = "ray_pool_"
 CLUSTER_PREFIX = "ray_cluster_"
 NODE_GROUPS = {"head": "ray_head", "worker": GROUP_WORKERS, "redis": "ray_redis", "monitor": "ray_monitor"}
-# The groups of group_by: its values, the variable of each, and how the group's name begins.
+# The groups of group_by: its values, the variable of each (text, or a list of texts), how the group's name begins.
 GROUPED_BY = {
     "account": ("ecs_account", "account_"),
     "accelerator": ("ecs_accelerator", "accelerator_"),
     "availability_zone": ("ecs_availability_zone", "az_"),
+    "enterprise_project": ("ecs_enterprise_project_id", "enterprise_project_"),
     "flavor": ("ecs_flavor", "flavor_"),
+    "image": ("ecs_image_name", "image_"),
+    "os": ("ecs_os_type", "os_"),
+    "os_version": ("ecs_os_version", "os_version_"),
     "region": ("ecs_region", "region_"),
+    "security_group": ("ecs_security_groups", "security_group_"),
     "status": ("ecs_status", "status_"),
+    "subnet": ("ecs_subnet_id", "subnet_"),
     "vpc": ("ecs_vpc_id", "vpc_"),
 }
 # A host of one of these names would be the controller itself, or its variables would become a group's.
@@ -103,14 +111,20 @@ def plain_groups(variables: Variables, kinds: Sequence[str]) -> list[str]:
     found = []
     for kind in kinds:
         if kind.startswith("tag:"):
-            value = variables["ecs_tags"].get(kind[4:])
+            value = tag(variables, kind[4:])
             if value is not None:
                 found.append(f"tag_{kind[4:]}_{value}" if value else f"tag_{kind[4:]}")
         else:
             name, prefix = GROUPED_BY[kind]
-            if variables[name]:
-                found.append(prefix + variables[name].lower())
+            found += [prefix + each.lower() for each in as_items(variables[name]) if each]
     return found
+
+
+def named(variables: Variables, prefix: str) -> Variables:
+    """The variables by the names that a host has them by."""
+    if prefix == PREFIX:
+        return variables
+    return {prefix + name.removeprefix(PREFIX): value for name, value in variables.items()}
 
 
 def connect_address(variables: Variables, preference: Sequence[str]) -> Optional[str]:
@@ -167,7 +181,7 @@ def _preferred(variables: Variables, preference: Sequence[str], render: Render) 
         if "{{" in wanted:
             found = render(wanted, variables)
         elif wanted.startswith("tag:"):
-            found = variables["ecs_tags"].get(wanted[4:])
+            found = tag(variables, wanted[4:])
         else:
             found = variables.get(f"ecs_{wanted}")
         if found:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_access import ACCOUNT_OPTIONS, Access, account
@@ -18,9 +19,14 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_filters imp
     as_items,
     comparable,
 )
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import GROUPED_BY, TAG_CLUSTER
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_hosts import (
+    GROUP_ALL,
+    GROUPED_BY,
+    TAG_CLUSTER,
+    TAKEN_NAMES,
+)
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Query
-from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import filter_fields
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables import SYSTEM_TAG, filter_fields
 
 STATUSES = [
     "ACTIVE",
@@ -62,6 +68,8 @@ class Options:
         """plugin: the inventory plugin, after its options were set and its templar got the extra variables."""
         self._plugin = plugin
         self._access = Access(plugin)
+        # What filters although this file does not say so, a sentence each.
+        self.notes: list[str] = []
         self._reject_unknown(config)
 
     def _reject_unknown(self, config: Mapping[str, Any]) -> None:
@@ -74,8 +82,10 @@ class Options:
 
     def query(self, filters: Filters, checks: Collection[str]) -> Query:
         """What to ask the cloud. checks: the names of those that are wanted."""
-        # The server takes one status and one tag; the answer is filtered again in any case.
-        tags = [f"{key}={values[0]}" for key, values in filters.tags.items() if len(values) == 1]
+        # The server takes one status and one tag; the answer is filtered again in any case. Not all of the system's own
+        # tags are among those that it looks at.
+        own = {key: values for key, values in filters.tags.items() if not key.startswith(SYSTEM_TAG)}
+        tags = [f"{key}={values[0]}" for key, values in own.items() if len(values) == 1]
         parameters = {SERVER_FILTERS[name]: value for name, value in self._server_filters().items()}
         # That check is about the instances with another status.
         if len(filters.statuses) == 1 and "not_active" not in checks:
@@ -102,10 +112,12 @@ class Options:
         cluster = self._access.text("cluster_name")
         if cluster:
             tags[TAG_CLUSTER] = [cluster]
+            self._note(self._access, "cluster_name", "instances of the Ray cluster", [cluster])
         for key, value in self._access.mapping("tags").items():
             values = value if isinstance(value, list) else [] if value is None or value == "" else [value]
             tags.setdefault(str(key), [str(each) for each in values])
-        return Filters(statuses, tags, self._client_filters("include_filters"), self._client_filters("exclude_filters"))
+        include, exclude = (self._client_filters(f"{kind}_filters") for kind in ("include", "exclude"))
+        return Filters(statuses, tags, include, exclude, self._plugin.get_option("bare_metal"))
 
     def hostnames(self) -> list[str]:
         """What a host may be called, in order of preference. Those with a template are for each host to render."""
@@ -127,6 +139,23 @@ class Options:
         self._check("group_by", [kind for kind in kinds if not kind.startswith("tag:")], [*GROUPED_BY, "tag:KEY"])
         return kinds
 
+    def group(self) -> str:
+        """The group of all hosts."""
+        group = self._access.text("group") or ""
+        if not re.fullmatch(r"[^\W\d]\w*", group) or (group in TAKEN_NAMES and group != GROUP_ALL):
+            raise HuaweiError(f"group is '{group}': use letters, digits and _, and no name that Ansible or Ray's use.")
+        return group
+
+    def hostvars_prefix(self) -> str:
+        """How the names of the host variables begin."""
+        prefix = str(self._access.render("hostvars_prefix"))
+        if not re.fullmatch(r"(?!ansible_|inventory_|ray_)[a-z][a-z0-9_]*", prefix):
+            raise HuaweiError(
+                f"hostvars_prefix is '{prefix}': use small letters, digits and _, such as huawei_, "
+                "and not ansible_, inventory_ or ray_."
+            )
+        return prefix
+
     def checks(self) -> Checks:
         """What to look for in the Ray clusters."""
         levels = {str(name): str(level) for name, level in self._access.mapping("ray_checks").items()}
@@ -145,10 +174,20 @@ class Options:
         for entry in self._access.mappings("accounts", "{name: prod, profile: prod}"):
             for key in entry:
                 self._check("accounts", [str(key)], ACCOUNT_OPTIONS)
-            found.append(account(Access(self._plugin, entry)))
+            found.append(self._account(Access(self._plugin, entry)))
             if not found[-1].name or found[-1].name in [each.name for each in found[:-1]]:
                 raise HuaweiError("Each of the accounts needs a name of its own: set name, or different profiles.")
-        return tuple(found) or (account(self._access),)
+        return tuple(found) or (self._account(self._access),)
+
+    def _account(self, access: Access) -> Account:
+        found = account(access)
+        self._note(access, "enterprise_project_ids", "instances of the enterprise projects", found.enterprise_projects)
+        return found
+
+    def _note(self, access: Access, option: str, what: str, values: Sequence[str]) -> None:
+        variable = access.variable(option)
+        if variable and values:
+            self.notes.append(f"Only {what} {', '.join(values)} are asked for, as the variable {variable} says.")
 
     def _server_filters(self) -> dict[str, str]:
         found = {}
@@ -162,7 +201,8 @@ class Options:
         fields = filter_fields()
         found = []
         for each in given:
-            self._check(option, [str(name) for name in each if not str(name).startswith("tag:")], fields)
+            names = [str(name) for name in each if not str(name).startswith("tag:")]
+            self._check(option, names, [*fields, "tag:KEY"])
             found.append({str(name): list(map(comparable, as_items(value))) for name, value in each.items()})
         return found
 
@@ -181,5 +221,7 @@ class Options:
 
 
 def _hint(value: str, known: Collection[str], otherwise: str) -> str:
+    if "tag:KEY" in known and value.partition(":")[0] in ("tag", "tags"):
+        return "did you mean tag:KEY, such as tag:env?"
     near = difflib.get_close_matches(value, known, 1)
     return f"did you mean {near[0]}?" if near else otherwise

@@ -9,14 +9,18 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, from_metadata
+from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import quoted
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_sdk import endpoint_variable
 
-SCHEMA = 3  # of the cached data: raise it when that changes
+SCHEMA = 4  # of the cached data: raise it when that changes
+
+# In the place of regions: all that the credentials have a project in.
+ALL_REGIONS = "all"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Account:
     credentials: None where the instance metadata service is to be asked for them.
     projects: project ids by region; for a region without any, IAM is asked for the project that is called like it.
     enterprise_projects: ids, each a query of its own; empty for what the credentials show without.
+    agency: one of another account, whose keys are to be used; agency_domain: that account, by domain_name or domain_id.
+    all_regions: the regions are what IAM made of ALL_REGIONS.
     """
 
     name: str
@@ -36,6 +42,14 @@ class Account:
     iam_endpoint: Optional[str] = None
     enterprise_projects: tuple[str, ...] = ()
     metadata_endpoint: str = ""
+    agency: str = ""
+    agency_domain: Mapping[str, str] = field(default_factory=dict)
+    all_regions: bool = False
+
+    @property
+    def named_regions(self) -> tuple[str, ...]:
+        """The regions that the user named."""
+        return () if self.regions == (ALL_REGIONS,) else self.regions
 
     def with_credentials(self) -> Account:
         """The account with its credentials, fetched if need be. Raises HuaweiError."""
@@ -47,8 +61,10 @@ class Account:
         key = self.credentials.access_key if self.credentials else f"{self.metadata_endpoint} {platform.node()}"
         parts = asdict(replace(self, credentials=None))
         variables = [endpoint_variable(region) for region in self.regions]
+        if not self.named_regions:
+            variables = sorted(name for name in os.environ if name.startswith(endpoint_variable("")))
         variables += ["HUAWEICLOUD_SDK_REGIONS_FILE", "HUAWEICLOUD_SDK_IAM_ENDPOINT"]
-        return {**parts, "key": sha256(key), "env": [os.environ.get(name) for name in variables]}
+        return {**parts, "key": sha256(key), "env": {name: os.environ.get(name) for name in variables}}
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,8 @@ class RegionResult:
     """What a project has, as the API gives it, or the sentence that says why there is nothing.
 
     unusable: rows without an id. flavors: by their ids; expires: times by instance id; rules: the security groups
-    with their rules, by the key of group_key, and rules_error: why there are none.
+    with their rules, by the key of group_key, and rules_error: why there are none. missing: ids that were asked for and
+    are none, with what the API says of them. closed: of all regions, one that this account has not opened.
     """
 
     job: Job
@@ -108,19 +125,32 @@ class RegionResult:
     expires: dict[str, str] = field(default_factory=dict)
     rules: dict[str, list[Any]] = field(default_factory=dict)
     rules_error: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    closed: bool = False
 
 
-def jobs(query: Query) -> list[Job]:
+def jobs(accounts: Sequence[Account]) -> list[Job]:
     """One job for each project, with a name that tells it from the others in a message."""
     found = []
-    for account in query.accounts:
+    for account in accounts:
         for region in account.regions:
             projects = account.projects.get(region) or (None,)
             for project in projects:
                 name = region + (f" project {project}" if len(projects) > 1 else "")
-                name += f" of account {account.name}" if len(query.accounts) > 1 else ""
+                name += f" of account {account.name}" if len(accounts) > 1 else ""
                 found.append(Job(account, region, project, name))
+    return found
+
+
+def remarks(results: Iterable[RegionResult]) -> list[str]:
+    """What to say of answers that are not as they were asked for, a sentence each."""
+    found = []
+    for result in results:
+        if result.unusable:
+            found.append(f"Region {result.job.name} lists {result.unusable} instances without an id.")
+        for server, fault in result.missing.items():
+            found.append(f"Region {result.job.name} has no instance {server}: {quoted(fault)}")
     return found
 
 

@@ -41,7 +41,8 @@ def region(name: str, endpoints: Mapping[str, str]) -> Any:
 def sdk() -> SimpleNamespace:
     """The SDK, imported when it is first needed: that costs 0.15 s, and a cached inventory does without it."""
     try:
-        from huaweicloudsdkcore.auth.credentials import BasicCredentials
+        from huaweicloudsdkcore.auth.credentials import BasicCredentials, GlobalCredentials
+        from huaweicloudsdkcore.auth.internal import IamHelper
         from huaweicloudsdkcore.client import ClientBuilder
         from huaweicloudsdkcore.exceptions.exception_handler import DefaultExceptionHandler
         from huaweicloudsdkcore.http.http_config import HttpConfig
@@ -55,11 +56,13 @@ def sdk() -> SimpleNamespace:
     return SimpleNamespace(
         Client=_client_class(EcsClient, SdkStreamResponse, HTTPAdapter),
         ClientBuilder=ClientBuilder,
-        Credentials=BasicCredentials,
+        BasicCredentials=BasicCredentials,
         EcsRegion=EcsRegion,
         ErrorHandler=_error_handler_class(DefaultExceptionHandler),
+        GlobalCredentials=GlobalCredentials,
         HttpConfig=HttpConfig,
         Region=Region,
+        iam_endpoint=IamHelper.get_iam_endpoint,
     )
 
 
@@ -82,14 +85,18 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
                 session.mount("https://", http_adapter())
                 session.mount("http://", http_adapter())
 
-        def get_body(self, path: str, parameters: list[tuple[str, Any]]) -> bytes:
-            """A GET as the SDK's own methods send it, but without the models. The SDK fills {project_id} in."""
+        def get_body(self, path: str, parameters: list[tuple[str, Any]], posted: Any = None) -> bytes:
+            """A GET, or the POST of something, as the SDK's own methods send it, but without the models.
+
+            The SDK fills {project_id} in.
+            """
             self.model_package = SimpleNamespace(Reply=Reply)
             body: bytes = self.do_http_request(
-                method="GET",
+                method="POST" if posted else "GET",
                 resource_path=path,
                 query_params=parameters,
                 header_params={"Content-Type": "application/json"},
+                body=posted,
                 response_type="Reply",
             ).body
             return body

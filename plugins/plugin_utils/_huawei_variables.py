@@ -17,6 +17,11 @@ Variables = dict[str, Any]
 CHARGING = {"0": "on_demand", "1": "prepaid", "2": "spot"}
 POWER = {"0": "pending", "1": "running", "3": "paused", "4": "shutdown", "6": "crashed", "7": "suspended"}
 NESTED = ("ecs_tags", "ecs_system_tags", "ecs_network_interfaces")
+# Names of tags that are Huawei's, and one by which it marks bare metal; not every such server has it.
+SYSTEM_TAG = "_sys_"
+TAG_BARE_METAL = "__type_baremetal"
+TAG_ENTERPRISE_PROJECT = "_sys_enterprise_project_id"
+FLAVOR_BARE_METAL = "physical."
 ARCHITECTURES = {"x86": "x86_64", "arm64": "aarch64"}
 # Text fields of the row, and of its metadata. Left out on purpose: user_data, which can hold a password's hash, and
 # the metadata that users fill with anything.
@@ -65,6 +70,7 @@ def host_variables(
     scheduler = mapping(server.get("os:scheduler_hints"))
     group_ids, group_names = security_groups(server)
     charging = charging_mode(server)
+    system_tags = _system_tags(server)
     variables: Variables = {name: text(server.get(key)) for name, key in TEXTS.items()}
     variables.update((name, text(metadata.get(key))) for name, key in METADATA_TEXTS.items())
     variables.update(
@@ -87,9 +93,14 @@ def host_variables(
         ecs_server_groups=_texts(as_list(scheduler.get("group"))),
         ecs_dedicated_host_ids=_texts(as_list(scheduler.get("dedicated_host_id"))),
         ecs_tags=parse_tags(as_list(server.get("tags"))),
-        ecs_system_tags=_system_tags(as_list(server.get("sys_tags"))),
+        ecs_system_tags=system_tags,
+        ecs_bare_metal=_is_bare_metal(server),
         **_hardware(mapping(server.get("flavor")), flavor or {}),
         **_network(server, text(metadata.get("vpc_id"))),
+    )
+    # Rows of bare metal have it only there.
+    variables["ecs_enterprise_project_id"] = variables["ecs_enterprise_project_id"] or system_tags.get(
+        TAG_ENTERPRISE_PROJECT, ""
     )
     if expires:
         variables["ecs_expires"] = expires
@@ -114,8 +125,9 @@ def filter_fields() -> list[str]:
 
 
 def charging_mode(server: Mapping[str, Any]) -> str:
-    """on_demand, prepaid or spot, or "" where the row does not say."""
-    return CHARGING.get(text(mapping(server.get("metadata")).get("charging_mode")), "")
+    """on_demand, prepaid or spot, or "" where the row does not say. Bare metal has another name for it."""
+    metadata = mapping(server.get("metadata"))
+    return CHARGING.get(text(metadata.get("charging_mode")) or text(metadata.get("chargingMode")), "")
 
 
 def security_groups(server: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -125,9 +137,14 @@ def security_groups(server: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def parse_tags(rows: Iterable[Any]) -> dict[str, str]:
-    """Tags as a dict. The API gives "key=value" or a bare "key"; those of Huawei itself (_sys_*) are dropped."""
-    pairs = (text(row).partition("=")[::2] for row in rows if isinstance(row, str))
-    return {key: value for key, value in pairs if key and not key.startswith("_sys_")}
+    """The user's own tags as a dict. The API gives "key=value" or a bare "key", and those of Huawei among them."""
+    return {key: value for key, value in _pairs(rows) if not key.startswith(SYSTEM_TAG)}
+
+
+def tag(variables: Variables, key: str) -> Optional[str]:
+    """The value of a tag of an instance, of the user's or of Huawei's own; None where it has no such tag."""
+    tags: dict[str, str] = variables["ecs_system_tags" if key.startswith(SYSTEM_TAG) else "ecs_tags"]
+    return tags.get(key)
 
 
 def text(value: Any) -> str:
@@ -140,9 +157,25 @@ def text(value: Any) -> str:
     return str(value) if isinstance(value, (int, float)) else ""
 
 
-def _system_tags(rows: Iterable[Any]) -> dict[str, str]:
-    pairs = ((text(mapping(row).get("key")), text(mapping(row).get("value"))) for row in rows)
-    return {key: value for key, value in pairs if key}
+def _pairs(rows: Iterable[Any]) -> Iterable[tuple[str, str]]:
+    for row in rows:
+        key, _sign, value = text(row).partition("=") if isinstance(row, str) else ("", "", "")
+        if key:
+            yield key, value
+
+
+def _system_tags(server: Mapping[str, Any]) -> dict[str, str]:
+    """Huawei's own tags. Some stand in a list of their own, some among the user's."""
+    found = {key: value for key, value in _pairs(as_list(server.get("tags"))) if key.startswith(SYSTEM_TAG)}
+    own = ((text(mapping(row).get("key")), text(mapping(row).get("value"))) for row in as_list(server.get("sys_tags")))
+    return {**found, **{key: value for key, value in own if key}}
+
+
+def _is_bare_metal(server: Mapping[str, Any]) -> bool:
+    flavor = mapping(server.get("flavor"))
+    if any(text(flavor.get(name)).startswith(FLAVOR_BARE_METAL) for name in ("id", "name")):
+        return True
+    return any(key == TAG_BARE_METAL for key, _value in _pairs(as_list(server.get("tags"))))
 
 
 def _hardware(flavor: Mapping[str, Any], details: Mapping[str, Any]) -> Variables:
@@ -165,8 +198,8 @@ def _hardware(flavor: Mapping[str, Any], details: Mapping[str, Any]) -> Variable
 
 
 def _architecture(flavor: str) -> str:
-    """The names of Kunpeng flavors begin with k: kc1, km1, kat2."""
-    return "" if not flavor else "aarch64" if flavor.startswith("k") else "x86_64"
+    """The names of Kunpeng flavors begin with k: kc1, km1, kat2, and physical.kat2ne of bare metal."""
+    return "" if not flavor else "aarch64" if flavor.removeprefix(FLAVOR_BARE_METAL).startswith("k") else "x86_64"
 
 
 def _accelerators(kind: str, rows: Iterable[Any]) -> Variables:

@@ -23,7 +23,10 @@ FLAVORS: dict[str, dict[str, Any]] = {
     "p2s.2xlarge.8": {"vcpus": "8", "ram": "65536", "gpus": [GPU_V100]},
     "p2s.16xlarge.8": {"vcpus": "64", "ram": "524288", "gpus": [{**GPU_V100, "count": 8}]},
     "kat2.48xlarge.8": {"vcpus": "192", "ram": "1572864", "asic_accelerators": [NPU_910]},
+    "physical.kat2ne.48xlarge.8.ei.pod101": {"vcpus": "192", "ram": "1572864", "asic_accelerators": [NPU_910]},
+    "physical.s4.large": {"vcpus": "32", "ram": "196608"},
 }
+BARE_METAL = "physical."
 # What the API of flavors says beyond that. Some regions say it only there.
 EXTRA_SPECS: dict[str, dict[str, str]] = {
     "kc1.large.2": {"ecs:instance_architecture": "arm64"},
@@ -89,7 +92,11 @@ def server_row(short: dict[str, Any]) -> dict[str, Any]:
             "charging_mode": short.get("charging_mode", "0"),
             "metering.imagetype": "gold",
         },
-        "tags": [f"{key}={value}" for key, value in short.get("tags", {}).items()] + ["_sys_root_resource_id=0"],
+        # A tag without a value is a bare key; those of the cloud itself stand among the others.
+        "tags": [f"{key}={value}" for key, value in short.get("tags", {}).items()]
+        + ["_sys_root_resource_id=0"]
+        + [f"{key}={value}" if value else key for key, value in short.get("system_tags", {}).items()],
+        "sys_tags": [],
         "image": {"id": "5c8b6f5e-0000-4000-8000-000000000001"},
         "security_groups": [{"name": group} for group in short.get("security_groups", ["default"])],
         "tenant_id": project_id(region),
@@ -109,8 +116,17 @@ def server_row(short: dict[str, Any]) -> dict[str, Any]:
     if "expires" in short:
         # Only API version 1.1 tells it.
         row["market_info"] = {"charge_mode": "prePaid", "prepaid_info": {"expired_time": short["expires"]}}
+    if row["flavor"]["name"].startswith(BARE_METAL):
+        _bare_metal(row)
     row.update(short.get("raw", {}))
     return row
+
+
+def _bare_metal(row: dict[str, Any]) -> None:
+    """What is different about the row of a bare metal server: a tag, and where charging and project stand."""
+    row["tags"].append("__type_baremetal")
+    row["metadata"]["chargingMode"] = row["metadata"].pop("charging_mode")
+    row["sys_tags"].append({"key": "_sys_enterprise_project_id", "value": row.pop("enterprise_project_id")})
 
 
 def flavor_rows() -> list[dict[str, Any]]:

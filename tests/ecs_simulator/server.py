@@ -18,6 +18,11 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from tests.ecs_simulator import signature
 from tests.ecs_simulator.instances import flavor_rows, project_id
 
+DOMAIN = "simulator"
+# Beside the regions' own, every account has projects that belong to services.
+SERVICE_PROJECTS = ("MOS",)
+AGENCIES = "/v3.0/OS-CREDENTIAL/securitytokens"
+
 LARGEST_LIMIT = 1000
 DEFAULT_LIMIT = 25
 # A status filter admits more than its name says (ListServersDetails, parameter "status").
@@ -46,6 +51,23 @@ class Source(Protocol):
     """Gives the rows of a region, in a stable order."""
 
     def rows(self, region: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass
+class Tenant:
+    """One account: whose keys open it, and what it has. agency: the name by which others may ask for those keys."""
+
+    source: Source
+    access_key: str
+    secret_key: str
+    security_token: Optional[str]
+    domain: str
+    projects: dict[str, str]
+    agency: str = ""
+
+    @property
+    def domain_id(self) -> str:
+        return project_id(f"domain.{self.domain}")
 
 
 @dataclass
@@ -101,6 +123,13 @@ class Simulator(ThreadingHTTPServer):
         # With it, the metadata service answers only those who have asked for a token first.
         self.metadata_token: Optional[str] = None
         self.page_cap = page_cap
+        # As older endpoints, and those of partner clouds: no total, no marker (pages by their number), no empty list.
+        self.counts = self.knows_marker = True
+        self.omits_empty = False
+        # Regions that IAM lists and that this account has not opened.
+        self.closed_regions: set[str] = set()
+        # Other accounts, each with an agency for this one.
+        self.tenants: list[Tenant] = []
         self.lock = threading.Lock()
         self.failures: list[Failure] = []
         self.requests: list[str] = []
@@ -128,6 +157,18 @@ class Simulator(ThreadingHTTPServer):
             variables["HUAWEICLOUD_SDK_SECURITY_TOKEN"] = self.security_token
         return variables
 
+    def add_tenant(self, source: Source, domain: str, agency: str, regions: list[str]) -> Tenant:
+        """Another account, whose agency gives this one temporary keys."""
+        keys = (f"AKTEMPORARY{len(self.tenants)}", "temporary-secret", "temporary-token")
+        projects = {project_id(f"{domain}.{region}"): region for region in regions}
+        self.tenants.append(Tenant(source, *keys, domain, projects, agency))
+        return self.tenants[-1]
+
+    def all_tenants(self) -> list[Tenant]:
+        """The simulator's own account, with the keys that it has at the moment, and the others."""
+        own = Tenant(self.source, self.access_key, self.secret_key, self.security_token, DOMAIN, self.projects)
+        return [own, *self.tenants]
+
     def add_failure(self, command: dict[str, Any]) -> None:
         unknown = set(command) - {each.name for each in fields(Failure)}
         if unknown:
@@ -151,6 +192,7 @@ class Handler(BaseHTTPRequestHandler):
     """Routes one request. Everything but /_simulate and the metadata service must be signed."""
 
     server: Simulator
+    tenant: Tenant
     query: dict[str, str]
     protocol_version = "HTTP/1.1"
     # Small writes must not wait for the client's delayed ACK.
@@ -168,11 +210,14 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/openstack/latest/securitykey":
             self._metadata()
             return
-        problem = self._check_signature()
+        problem = self._check_signature(b"")
         if problem:
             self._error(401, *problem)
-        elif path == "/v3/projects":
+        elif path in ("/v3/projects", "/v3/auth/projects"):
             self._projects()
+        elif path == "/v3/auth/domains":
+            domain = {"id": self.tenant.domain_id, "name": self.tenant.domain, "enabled": True, "description": ""}
+            self._json(200, {"domains": [domain], "links": {}})
         else:
             self._project_call(path.split("/"))
 
@@ -185,6 +230,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == AGENCIES:
+            failure = self.server.next_failure(self.path)
+            if not failure or not self._fail(failure):
+                self._assume_role(body)
+            return
         if self.path != "/_simulate":
             self._error(404, *MESSAGES[404])
             return
@@ -219,11 +269,39 @@ class Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _check_signature(self) -> Optional[tuple[str, str]]:
+    def _check_signature(self, body: bytes) -> Optional[tuple[str, str]]:
+        """None when the keys of an account signed the request, which becomes the tenant; else what the gateway says."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        if headers.get("x-security-token") != self.server.security_token:
+        tenants = self.server.all_tenants()
+        self.tenant = next((each for each in tenants if f"Access={each.access_key}," in str(headers)), tenants[0])
+        if headers.get("x-security-token") != self.tenant.security_token:
             return MESSAGES[401]
-        return signature.check("GET", self.path, headers, b"", self.server.access_key, self.server.secret_key)
+        keys = (self.tenant.access_key, self.tenant.secret_key)
+        return signature.check(self.command, self.path, headers, body, *keys)
+
+    def _assume_role(self, body: bytes) -> None:
+        """Temporary keys of another account, for whoever names its agency (CreateTemporaryAccessKeyByAgency)."""
+        problem = self._check_signature(body)
+        if problem or self.headers.get("X-Domain-Id") != self.tenant.domain_id:
+            self._error(401, *(problem or MESSAGES[401]))
+            return
+        try:
+            identity = json.loads(body)["auth"]["identity"]
+            role = identity["assume_role"]
+            whole = identity["methods"] == ["assume_role"] and 900 <= role.get("duration_seconds", 900) <= 86400
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            self._json(400, {"error": {"code": 400, "message": "Invalid input for field", "title": "Bad Request"}})
+            return
+        domain = (role.get("domain_name"), role.get("domain_id"))
+        for each in self.server.tenants:
+            if each.agency == role["agency_name"] and domain in ((each.domain, None), (None, each.domain_id)):
+                keys = {"access": each.access_key, "secret": each.secret_key, "securitytoken": each.security_token}
+                self._json(201, {"credential": {**keys, "expires_at": "2099-01-01T00:00:00.000000Z"}})
+                return
+        message = f"Could not find agency: {role['agency_name']}."
+        self._json(404, {"error": {"code": 404, "message": message, "title": "Not Found"}})
 
     def _metadata(self) -> None:
         if self.headers.get("X-Metadata-Token") != self.server.metadata_token:
@@ -243,40 +321,65 @@ class Handler(BaseHTTPRequestHandler):
 
     def _projects(self) -> None:
         name = self.query.get("name")
-        found = [project for project, region in self.server.projects.items() if name in (None, region)]
-        projects = [{"id": project, "name": self.server.projects[project], "enabled": True} for project in found]
-        self._json(200, {"projects": projects, "links": {}})
+        known = {**{project_id(each): each for each in SERVICE_PROJECTS}, **self.tenant.projects}
+        projects = [
+            {
+                "id": project,
+                "name": own,
+                "enabled": True,
+                "is_domain": False,
+                "domain_id": self.tenant.domain_id,
+                "parent_id": self.tenant.domain_id,
+                "description": "",
+                "links": {},
+            }
+            for project, own in known.items()
+            if name in (None, own)
+        ]
+        self._json(200, {"projects": projects, "links": {"self": f"{self.server.url}/v3/projects", "next": None}})
 
     def _project_call(self, path: list[str]) -> None:
         """A call that names a project: /VERSION/PROJECT/..."""
         version, project, call = path[1], path[2] if len(path) > 2 else "", "/".join(path[3:])
-        region = self.server.projects.get(project)
+        region = self.tenant.projects.get(project)
         if region is None or self.headers.get("X-Project-Id") != project:
             self._error(401, *MESSAGES[401])
+        elif region in self.server.closed_regions:
+            self._error(403, "APIGW.0802", "The IAM user is forbidden in the currently selected region")
         elif (version, call) == ("v1", "cloudservers/detail"):
-            rows = [row for row in self.server.source.rows(region) if self._matches(row)]
+            rows = self._rows(region)
             self._page([_without_market(row) for row in rows], "servers", LARGEST_LIMIT, len(rows))
         elif (version, call) == ("v1.1", "cloudservers/detail"):
-            rows = [row for row in self.server.source.rows(region) if self._matches(row)]
+            rows = self._rows(region)
             self._page([{key: row.get(key) for key in ("id", "market_info")} for row in rows], "servers", 100)
         elif (version, call) == ("v1", "cloudservers/flavors"):
             self._page(flavor_rows(), "flavors", LARGEST_LIMIT)
         elif version == "v2.1" and call.endswith("/os-security-groups"):
-            self._security_groups(self.server.source.rows(region), path[4])
+            self._security_groups(self.tenant.source.rows(region), path[4])
         else:
             self._error(404, *MESSAGES[404])
 
     def _page(self, rows: list[dict[str, Any]], key: str, largest: int, count: Optional[int] = None) -> None:
-        start = 0
+        limit = min(int(self.query.get("limit") or DEFAULT_LIMIT), largest, self.server.page_cap)
+        # The number of a page, from 1; 0 is the first one, too.
+        start = max(int(self.query.get("offset") or 1) - 1, 0) * limit
         marker = self.query.get("marker")
-        if marker:
+        if marker and self.server.knows_marker:
             start = next((index for index, row in enumerate(rows, 1) if row["id"] == marker), -1)
             if start < 0:
                 self._error(400, "Ecs.0005", "The request parameter marker is invalid")
                 return
-        limit = min(int(self.query.get("limit") or DEFAULT_LIMIT), largest, self.server.page_cap)
-        counted = {} if count is None else {"count": count}
-        self._json(200, {**counted, key: rows[start : start + limit]})
+        reply: dict[str, Any] = {"count": count} if count is not None and self.server.counts else {}
+        if rows[start : start + limit] or not self.server.omits_empty:
+            reply[key] = rows[start : start + limit]
+        self._json(200, reply)
+
+    def _rows(self, region: str) -> list[dict[str, Any]]:
+        """What the filters leave. Of IDs that are none the API gives rows, too: nothing but the ID and a fault."""
+        rows = [row for row in self.tenant.source.rows(region) if self._matches(row)]
+        known = {row["id"] for row in rows}
+        asked = self.query.get("server_id") or ""
+        return rows + [_no_such_server(each) for each in asked.split(",") if each and each not in known]
 
     def _security_groups(self, rows: list[dict[str, Any]], server_id: str) -> None:
         own = next((row["security_groups"] for row in rows if row["id"] == server_id), [])
@@ -290,17 +393,19 @@ class Handler(BaseHTTPRequestHandler):
         if ids:
             return row["id"] in ids.split(",")
         status, project = query.get("status"), query.get("enterprise_project_id")
-        return all((
-            not status or row["status"] in WIDENED.get(status, (status,)),
-            "tags" not in query or any(query["tags"] in each for each in row["tags"]),
-            "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
-            query.get("name", "") in row["name"],
-            query.get("flavor") in (None, row["flavor"].get("id")),
-            any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
-            query.get("ip_eq") in (None, *fixed),
-            query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),
-            project in (None, "all_granted_eps", row["enterprise_project_id"]),
-        ))
+        return all(
+            (
+                not status or row["status"] in WIDENED.get(status, (status,)),
+                "tags" not in query or any(query["tags"] in each for each in row["tags"]),
+                "not-tags" not in query or not any(each.partition("=")[0] == query["not-tags"] for each in row["tags"]),
+                query.get("name", "") in row["name"],
+                query.get("flavor") in (None, row["flavor"].get("id")),
+                any(query.get("ip", "") in each for each in fixed) or "ip" not in query,
+                query.get("ip_eq") in (None, *fixed),
+                query.get("reservation_id") in (None, row.get("OS-EXT-SRV-ATTR:reservation_id")),
+                project in (None, "all_granted_eps", *_enterprise_projects(row)),
+            )
+        )
 
     def _error(self, status: int, code: str, message: str, retry_after: Optional[int] = None) -> None:
         body = {"error_code": code, "error_msg": message, "request_id": "5f0d9d5cbb7b4c0f"}
@@ -319,6 +424,17 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(retry_after))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _no_such_server(server_id: str) -> dict[str, Any]:
+    message = f"Instance {server_id} could not be found."
+    return {"id": server_id, "fault": {"message": message, "code": 404, "created": "2026-11-01T08:00:00Z"}}
+
+
+def _enterprise_projects(row: dict[str, Any]) -> list[str]:
+    """A row says it in a field, or only as a tag of the system."""
+    tags = [tag["value"] for tag in row.get("sys_tags", []) if tag["key"] == "_sys_enterprise_project_id"]
+    return [row["enterprise_project_id"]] if row.get("enterprise_project_id") else tags
 
 
 def _without_market(row: dict[str, Any]) -> dict[str, Any]:

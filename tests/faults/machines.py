@@ -8,10 +8,12 @@ from __future__ import annotations
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
 from tests.bed.engine import client
+from tests.bed.firewall import close, open_all
 from tests.faults.fault import Fault
 from tests.faults.kills import WORKER, command
 
 REDIS = "redis-server"
+OTHER = "worker-2"
 REDIS_SECONDS = DISK_SECONDS = 20
 # TCP tries again after 51 s of silence and after 102 s: before that the node does not know that it was given up.
 NETWORK_SECONDS = 30
@@ -44,6 +46,23 @@ def plug(cluster: Cluster) -> None:
     client().networks.get(cluster.bed.network).connect(cluster.container(WORKER), ipv4_address=own)
 
 
+def one_way(cluster: Cluster) -> None:
+    """As a firewall that lets the worker out and the head not in. Its node starts anew: open connections stay."""
+    close(cluster, WORKER, "head")
+    cluster.sh(WORKER, RESTART)
+
+
+def apart(cluster: Cluster) -> None:
+    """The workers reach the head, and not each other."""
+    close(cluster, WORKER, OTHER, new=False)
+    close(cluster, OTHER, WORKER, new=False)
+
+
+def together(cluster: Cluster) -> None:
+    for host in (WORKER, OTHER):
+        open_all(cluster, host)
+
+
 def power_off(host: str):
     return lambda cluster: client().containers.get(cluster.container(host)).kill()
 
@@ -69,6 +88,12 @@ MACHINES = [
     Fault("network", "worker cut off the network for 90 s, and back",
           "the GCS gives the node up after 15 to 30 s and starts its work elsewhere; back on the network, the node "
           "starts anew", NETWORK_SECONDS, unplug, plug, hold=90, renewed=(WORKER,)),
+    Fault("one-way", "worker: the head cannot open connections to it for 90 s",
+          "the node is ALIVE for half a minute, is given up and starts anew, again and again; `verify` and `recover` "
+          "name the ports", NETWORK_SECONDS, one_way, together, hold=90, renewed=(WORKER,)),
+    Fault("workers-apart", "the workers cannot reach each other for 60 s",
+          "nothing: both reach the head, and calls between them wait; `verify` and `recover` name the ports",
+          NETWORK_SECONDS, apart, together, hold=60),
     Fault("worker-reboot", "worker: power off, and on again", "the unit starts with the host", BOOT_SECONDS,
           power_off(WORKER), power_on(WORKER), hold=1, renewed=(WORKER,)),
     Fault("head-reboot", "head: power off, and on again",

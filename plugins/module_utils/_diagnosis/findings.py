@@ -18,6 +18,9 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd imp
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
 STEADY = 300.0
+# A node that was given up this often within these seconds, the last time not longer ago than these, flaps: it takes the
+# GCS half a minute at most.
+FLAPS, FLAP_WINDOW, FLAP_PAUSE = 3, 600.0, 60.0
 # For what is read as Ray's user.
 GUEST_SECONDS = 20.0
 # Sessions of terabytes have many files.
@@ -58,6 +61,13 @@ class KnownNode:
     ip: str = ""
     state: str = ""
     state_message: str = ""
+    death: str = ""
+    dead_for: float | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the GCS had no answer from it any more, although nobody had asked it to end."""
+        return self.death == "unexpected" and "health check" in self.state_message
 
 
 @dataclass
@@ -85,8 +95,22 @@ def known_to(config: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
     return {
         "answers": bool(nodes or status.get("answers")),
         **{key: str(status.get(key) or "") for key in ("msg", "ray_version", "python_version")},
-        "nodes": [{key: str(known.get(key) or "") for key in KnownNode.__annotations__} for known in own],
+        "nodes": [_known_node(known) for known in own],
     }
+
+
+def _known_node(node: dict[str, Any]) -> dict[str, Any]:
+    texts = {key: str(node.get(key) or "") for key in KnownNode.__annotations__ if key != "dead_for"}
+    seconds = node.get("dead_for")
+    return {**texts, "dead_for": float(seconds) if isinstance(seconds, (int, float)) else None}
+
+
+def flapping(cluster: Cluster) -> list[KnownNode]:
+    """The nodes of this host that the GCS gave up of late, the last first; none where that is over, or no habit."""
+    found = [node for node in cluster.nodes
+             if node.given_up and node.dead_for is not None and node.dead_for <= FLAP_WINDOW]
+    found.sort(key=lambda node: node.dead_for or 0.0)
+    return found if len(found) >= FLAPS and (found[0].dead_for or 0.0) <= FLAP_PAUSE else []
 
 
 @dataclass

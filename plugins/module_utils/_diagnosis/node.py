@@ -15,9 +15,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     Declared,
     Finding,
     HostDiagnosis,
+    KnownNode,
     Mending,
     crash_loop,
     disabled_unit,
+    flapping,
     journal_of,
     sick_unit,
 )
@@ -165,7 +167,13 @@ class NodeDiagnosis(HostDiagnosis):
         """The unit, and whether its node lives."""
         if not self.live.running:
             found = sick_unit(self.unit, "start")
-            return found or ([self._loop()] if self._loops() else [])
+            if found:
+                return found
+        flaps = flapping(self.declared.cluster)
+        if flaps:
+            return [self._flaps(flaps)]
+        if not self.live.running:
+            return [self._loop()] if self._loops() else []
         if self._loops():
             return [self._loop()]
         raylet, cluster = self.live.raylet, self.declared.cluster
@@ -191,6 +199,16 @@ class NodeDiagnosis(HostDiagnosis):
     def _dead(self, why: str) -> Finding:
         return Finding("node_dead", f"{self.unit.name} is active, but its node is not: {why}.", "it is restarted.",
                        self.again, "start")
+
+    def _flaps(self, lost: list[KnownNode]) -> Finding:
+        last = max(node.dead_for or 0.0 for node in lost)
+        why = " ".join(lost[0].state_message.split()).rstrip(".")
+        return Finding(
+            "node_flapping", f"the GCS gave its node up {len(lost)} times within {last / 60 + 1:.0f} minutes, and it "
+            f"came back each time: {why}.", blocks="start",
+            person="let the head open connections to this host on all ports of the cluster (see problem network), or "
+            "find what keeps it from answering for half a minute: memory, disk, processor.",
+        )
 
     def _loops(self) -> bool:
         started = started_at(self.unit.main_pid) if self.live.running else None

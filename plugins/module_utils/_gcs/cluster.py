@@ -88,10 +88,12 @@ class RayCluster(RayEnvironment):
         payload_bytes: int = 8000000,
         max_tasks: int = 0,
         in_use: str = "skip",
+        transfer_bytes: int = 32000000,
+        transfer_seconds: float = 10.0,
         dry_run: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Run one task per CPU, GPU and NPU (options: ray_smoke_test), and return {resources, seconds}."""
+        """Run one task per CPU, GPU and NPU (options: ray_smoke_test); returns {resources, transfers, seconds}."""
         return self._call(
             "smoke_test",
             timeout,
@@ -99,6 +101,8 @@ class RayCluster(RayEnvironment):
             payload_bytes=payload_bytes,
             max_tasks=max_tasks,
             in_use=in_use,
+            transfer_bytes=transfer_bytes,
+            transfer_seconds=transfer_seconds,
             dry_run=dry_run,
         )
 

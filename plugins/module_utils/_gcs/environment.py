@@ -34,7 +34,7 @@ CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     )),
     "drain": (drain, ("drained", "seconds", "node", "held")),
     "held": (drain, ("tasks", "drivers", "actors", "objects", "object_bytes")),
-    "smoke_test": (smoke_test, ("resources", "seconds")),
+    "smoke_test": (smoke_test, ("resources", "transfers", "seconds")),
     "skip_job_ids": (state, ("next_id",)),
     "wipe_redis": (state, ()),
     "dashboards": (dashboards, ("dashboards",)),

@@ -49,6 +49,10 @@ _HEAD_PORTS = {
     "client_server": "--ray-client-server-port",
     "dashboard": "--dashboard-port",
 }
+# What the nodes of a cluster connect to on each other: the others are for their own host, for users and for Prometheus.
+_MESH_PORTS = (
+    "--node-manager-port", "--object-manager-port", "--dashboard-agent-grpc-port", "--dashboard-agent-listen-port",
+)
 _HEAD_PORT_VARIABLES = {
     "autoscaler_metrics": "AUTOSCALER_METRIC_PORT",
     "dashboard_metrics": "DASHBOARD_METRIC_PORT",
@@ -106,6 +110,14 @@ class RayStart:
         """What people and programs on the host share with the node, and how they find the cluster."""
         shared = {name: value for name, value in self.environment.items() if not name.startswith(_OF_THE_NODE)}
         return {"RAY_ADDRESS": gcs_address(config, self), **shared}
+
+    @property
+    def mesh_ports(self) -> list[str]:
+        """The pinned ports that other nodes connect to, the workers' as a range: ``10002-19999``."""
+        # A worker's --port is not set.
+        found = [self.options[name] for name in ("--port", *_MESH_PORTS) if self.options.get(name)]
+        low, high = map(self.options.get, ("--min-worker-port", "--max-worker-port"))
+        return [str(port) for port in found] + ([f"{low}-{high}"] if low and high else [])
 
 
 def gcs_address(config: dict[str, Any], start: RayStart) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
@@ -41,17 +42,25 @@ def listeners(address: str, port: int, proc: str = "/proc") -> list[Listener]:
     return found or [Listener(0, "", "")]
 
 
+def listening_on(address: str, proc: str = "/proc") -> set[int]:
+    """The ports on which somebody listens, on the address itself or on all addresses."""
+    return {port for port, _inode in _listening(address, proc)}
+
+
 def _inodes(address: str, port: int, proc: str) -> set[str]:
-    found = set()
+    return {inode for number, inode in _listening(address, proc) if number == port}
+
+
+def _listening(address: str, proc: str) -> Iterator[tuple[int, str]]:
+    """The port and the inode of each socket that listens there."""
     for name in ("tcp", "tcp6"):
         for line in read_file(f"{proc}/net/{name}").splitlines()[1:]:
             words = line.split()
             host, _colon, number = words[1].rpartition(":")
-            if words[3] == _LISTEN and int(number, 16) == port:
+            if words[3] == _LISTEN:
                 bound = _decode(host)
                 if bound in _ANY or address in _ANY or bound in (address, f"::ffff:{address}"):
-                    found.add(words[9])
-    return found
+                    yield int(number, 16), words[9]
 
 
 def _decode(host: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 UNDECLARED = "undeclared"
 STATES = ("alive", "draining", "dead")
 NODE_LABELS = ("node", "node_ip", "pool")
+# Why the GCS lost a node that nobody had asked to end: it had no answer any more, or the node said that it ends.
+LOSSES = ("health_check", "ended")
 # More shapes than a page can show, and few enough for Prometheus.
 MOST_SHAPES = 100
 # A task that waits within a placement group asks for resources that only that group has.
@@ -70,7 +73,7 @@ def declared_metrics(nodes: dict[str, dict[str, Any]]) -> Families:
 
 
 class ClusterMetrics:
-    """Turns readings into metrics, and remembers what the GCS forgets: restarts, and the addresses of lost nodes.
+    """Turns readings into metrics, and remembers what the GCS forgets: restarts, losses, addresses of lost nodes.
 
     config: the exporter's (/etc/ray/monitor.yaml).
     """
@@ -81,6 +84,9 @@ class ClusterMetrics:
         self.addresses: dict[str, str] = {}
         self.restarts: dict[str, int] = {}
         self.node_ids: dict[str, set[str]] = {}
+        # By name and one of LOSSES: how many, and the ids of those that the GCS remembers.
+        self.losses: Counter[tuple[str, str]] = Counter()
+        self.lost_ids: set[str] = set()
 
     def families(self, reading: dict[str, Any]) -> Families:
         """The families that are valid while the cluster answers. reading: see Connection.read."""
@@ -106,9 +112,14 @@ class ClusterMetrics:
             # Minus one for the first of all; the GCS remembers the latest 1,000 dead nodes.
             self.restarts[name] = self.restarts.get(name, -1) + len(ids - self.node_ids.get(name, set()))
         self.node_ids.update(found)
+        lost = {node["node_id"]: (node["node_name"], loss(node)) for node in nodes if node["death"] == "unexpected"}
+        self.losses.update(kind for node_id, kind in lost.items() if node_id not in self.lost_ids)
+        self.lost_ids = set(lost)
         self.addresses.update((name, node["ip"]) for name, node in newest(nodes).items())
         for name in set(self.node_ids) - set(found) - set(self.declared):
             del self.node_ids[name], self.restarts[name], self.addresses[name]
+            for reason in LOSSES:
+                self.losses.pop((name, reason), None)
 
     def _cluster(self, families: Families, reading: dict[str, Any]) -> None:
         status = reading["status"]
@@ -156,6 +167,11 @@ class ClusterMetrics:
         families.counter(
             "ray_node_restarts_total", "Ray nodes that the host has started after its first one.", NODE_LABELS,
             [(row, self.restarts.get(name, 0)) for name, row in rows.items()],
+        )
+        families.counter(
+            "ray_node_losses_total", "Those of its nodes that ended without having been asked to.",
+            [*NODE_LABELS, "reason"],
+            [((*row, reason), self.losses[name, reason]) for name, row in rows.items() for reason in LOSSES],
         )
         families.gauge(
             "ray_node_start_time_seconds", "Start of the live Ray node.", NODE_LABELS,
@@ -208,6 +224,11 @@ class ClusterMetrics:
         ):
             samples = [([resource, pool], value) for pool, parts in pools.items() for resource, value in parts.items()]
             families.gauge(name, text, ["resource", "pool"], samples)
+
+
+def loss(node: Node) -> str:
+    """Which of LOSSES a dead node is."""
+    return LOSSES[0] if "health check" in node["state_message"] else LOSSES[1]
 
 
 def newest(nodes: list[Node]) -> dict[str, Node]:

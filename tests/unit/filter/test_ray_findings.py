@@ -79,6 +79,14 @@ def test_a_controller_with_a_wrong_clock_blames_nobody():
     assert rows[1]["detail"].endswith(" s ahead of this machine's.")
 
 
+def test_whom_a_host_cannot_reach():
+    problem = {"detail": "it cannot reach worker-2 on 6382.", "person": "open it in the security group."}
+    hostvars = {"head": {"head_look": look(), "network_test": {"problems": [problem]}},
+                "worker-1": {"worker_look": look(), "network_test": {"skipped": True}}}
+    (row,) = filter_of_hosts(["head", "worker-1"], hostvars, 105.0)
+    assert row["line"].startswith("head | network | it cannot reach worker-2 on 6382. | a person: open it in")
+
+
 def test_what_is_not_registered_is_refused():
     with pytest.raises(AnsibleFilterError, match="not list"):
         filter_of_hosts([], [], 1.0)

@@ -48,11 +48,13 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader, inventory_loader
 from ansible.utils.display import Display
 init_plugin_loader([])
-warnings = []
+warnings, verbose = [], []
 Display.warning = lambda self, text, *more, **others: warnings.append(text)
+Display.v = lambda self, text, *more, **others: verbose.append(text)
 for path in sys.argv[1:]:
     inventory, error = InventoryData(), ""
     warnings.clear()
+    verbose.clear()
     plugin = inventory_loader.get("rayops.cluster.huawei_ecs")
     wall, cpu = time.monotonic(), time.process_time()
     try:
@@ -64,7 +66,8 @@ for path in sys.argv[1:]:
     times = {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu}
     addresses = {name: host.vars.get("ansible_host") for name, host in inventory.hosts.items()}
     groups = {name: sorted(host.name for host in group.get_hosts()) for name, group in inventory.groups.items()}
-    print(json.dumps({"hosts": addresses, "groups": groups, "error": error, "warnings": warnings, **times}))
+    said = {"error": error, "warnings": warnings, "verbose": verbose}
+    print(json.dumps({"hosts": addresses, "groups": groups, **said, **times}))
 """
 
 
@@ -105,7 +108,7 @@ class Bed:
         )
 
     def parse(self, *settings: dict[str, Any]) -> list[dict[str, Any]]:
-        """What the plugin makes of each of the settings: hosts with ansible_host, groups, error, warnings, seconds."""
+        """What the plugin makes of each of the settings: hosts with ansible_host, groups, what it says, seconds."""
         files = []
         for number, options in enumerate(settings):
             files.append(self.folder / f"{number}.huawei_ecs.yml")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import yaml
 
 pytest.importorskip("huaweicloudsdkecs")
 
-from ansible_collections.rayops.cluster.plugins.doc_fragments import huawei_cloud, huawei_instances
+from ansible_collections.rayops.cluster.plugins.doc_fragments import huawei_cloud, huawei_hosts, huawei_instances
 from ansible_collections.rayops.cluster.plugins.inventory import huawei_ecs
 from tests.ecs_simulator.instances import USER_DATA
 from tests.ecs_simulator.server import Simulator
 from tests.ecs_simulator.testing import ACCESS_KEY, SECRET_KEY
 from tests.unit.inventory.bed import ROOT, A, B, Bed, hosts_of
+
+FRAGMENTS = (huawei_cloud, huawei_instances, huawei_hosts)
 
 
 def test_everything_from_the_environment(bed: Bed) -> None:
@@ -208,7 +211,7 @@ def test_every_option_has_a_type_and_an_example(bed: Bed) -> None:
     done = bed.python("-m", "ansible", "doc", "--json", "-t", "inventory", "rayops.cluster.huawei_ecs")
     assert done.returncode == 0
     shown = json.loads(done.stdout)["rayops.cluster.huawei_ecs"]
-    own = {name for fragment in (huawei_cloud, huawei_instances) for name in options_of(fragment.ModuleDocFragment)}
+    own = {name for fragment in FRAGMENTS for name in options_of(fragment.ModuleDocFragment)}
     own |= set(yaml.safe_load(huawei_ecs.DOCUMENTATION)["options"])
     without = []
     for name in sorted(own):
@@ -223,3 +226,26 @@ def test_every_option_has_a_type_and_an_example(bed: Bed) -> None:
 
 def options_of(fragment: Any) -> dict[str, Any]:
     return yaml.safe_load(fragment.DOCUMENTATION)["options"]
+
+
+def test_values_of_the_documentation_are_shown_whole(bed: Bed) -> None:
+    """A ) within V(...) ends it, unless it is escaped."""
+    shown = bed.python("-m", "ansible", "doc", "-t", "inventory", "rayops.cluster.huawei_ecs")
+    text = " ".join(shown.stdout.split())
+    assert "`{{ lookup('ansible.builtin.env', 'TEAM_TOKEN') }}'" in text
+    described = json.dumps([options_of(fragment.ModuleDocFragment) for fragment in FRAGMENTS])
+    described += json.dumps(yaml.safe_load(huawei_ecs.DOCUMENTATION)["options"])
+    values = re.findall(r"V\(((?:[^\\)]|\\\\.)+)\)", described)
+    assert len(values) > 50
+    for value in values:
+        for opening, closing in ("()", "[]", "{}"):
+            assert value.count(opening) == value.count(closing), value
+
+
+def test_the_example_of_a_token_works(bed: Bed, simulator: Simulator) -> None:
+    simulator.security_token = "TOKEN-SECRET"
+    bed.env["TEAM_TOKEN"] = "TOKEN-SECRET"
+    (description,) = options_of(huawei_cloud.ModuleDocFragment)["security_token"]["description"][:1]
+    example = description.partition("V(")[2].partition("}}")[0].replace("\\)", ")") + "}}"
+    found = bed.inventory(access_key=ACCESS_KEY, secret_key=SECRET_KEY, security_token=example)
+    assert "head" in found["_meta"]["hostvars"]

@@ -176,7 +176,7 @@ def test_rules_and_ports_of_the_check(bed: Bed, simulator: Simulator) -> None:
     # One request for the groups that all three have.
     assert sum("os-security-groups" in target for target in simulator.requests) == 1
     network = {"cidr": "192.168.0.0/16"}
-    rule = {"ip_protocol": "tcp", "from_port": 6379, "to_port": 19999, "ip_range": network, "group": {}}
+    rule = {"ip_protocol": "tcp", "from_port": 6379, "to_port": 60999, "ip_range": network, "group": {}}
     simulator.security_groups["default"] = [rule]
     changes = ({"gcs": 6000}, {}, {"gcs": 0}, {"gcss": 1})
     moved, kept, odd, unknown = bed.parse(*({**wish, "ray_ports": change} for change in changes))
@@ -193,7 +193,14 @@ def test_rules_and_ports_of_the_check(bed: Bed, simulator: Simulator) -> None:
         ({"ray_checks": ["two_heads"]}, "ray_checks"),
         ({"server_filters": {"az": "x"}}, "Unknown value 'az' in server_filters"),
         ({"include_filters": [{"flavour": "x"}]}, "Unknown value 'flavour' in include_filters: did you mean flavor?"),
-        ({"exclude_filters": [{"tags": "x"}]}, "Unknown value 'tags' in exclude_filters"),
+        ({"exclude_filters": [{"tags": "x"}]}, "Unknown value 'tags' in exclude_filters: did you mean tag:KEY"),
+        ({"group_by": ["tags"]}, "Unknown value 'tags' in group_by: did you mean tag:KEY, such as tag:env?"),
+        ({"hostnames": ["tag"]}, "Unknown value 'tag' in hostnames: did you mean tag:KEY, such as tag:env?"),
+        ({"group": "gpu cloud"}, "group is 'gpu cloud': use letters, digits and _"),
+        ({"group": "ray_head"}, "group is 'ray_head': use letters, digits and _, and no name that Ansible"),
+        ({"hostvars_prefix": ""}, "hostvars_prefix is '': use small letters, digits and _, such as huawei_"),
+        ({"hostvars_prefix": "ansible_"}, "hostvars_prefix is 'ansible_': use small letters, digits and _"),
+        ({"hostvars_prefix": "a-b"}, "hostvars_prefix is 'a-b': use small letters, digits and _"),
         ({"exclude_filters": ["x"]}, "exclude_filters must be a list of mappings"),
         ({"deadline": 0}, "deadline is 0: use 1 to 86400."),
     ],

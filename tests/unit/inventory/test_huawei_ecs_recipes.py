@@ -17,7 +17,7 @@ pytest.importorskip("huaweicloudsdkecs")
 
 from ansible_collections.rayops.cluster.plugins.inventory.huawei_ecs import EXAMPLES
 from tests.ecs_simulator.server import Simulator
-from tests.ecs_simulator.testing import ACCESS_KEY, SECRET_KEY, running
+from tests.ecs_simulator.testing import ACCESS_KEY, SECRET_KEY, MemorySource, running
 from tests.unit.inventory.bed import ROOT, A, B, Bed, hosts_of, plain
 
 C = "cn-southwest-2"
@@ -80,7 +80,7 @@ def variable(found: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_all_recipes_are_found() -> None:
-    assert len(RECIPES) == PAGE.count("```yaml") == 7 and len(DOCUMENTS) == 4
+    assert len(RECIPES) == PAGE.count("```yaml") == 8 and len(DOCUMENTS) == 4
 
 
 def test_bastion(bed: Bed) -> None:
@@ -121,6 +121,13 @@ def test_pools(bed: Bed) -> None:
 def test_accounts(bed: Bed) -> None:
     accounts = variable(listed(bed, RECIPES["accounts.huawei_ecs.yml"]), "ecs_account")
     assert (accounts.pop("east-head"), set(accounts.values()), len(accounts)) == ("lab", {"production"}, 6)
+
+
+def test_another_account(bed: Bed, simulator: Simulator) -> None:
+    tenant = simulator.add_tenant(MemorySource(fleet("lab")), "research-account", "ray-inventory", [A, B])
+    found = listed(bed, RECIPES["agency.huawei_ecs.yml"])
+    assert hosts_of(found, "huawei_ecs") == ["lab-1", "lab-head"] and hosts_of(found, "ray_head") == ["lab-head"]
+    assert tenant.access_key not in json.dumps(found)
 
 
 def test_spot_and_prepaid(bed: Bed) -> None:

@@ -265,6 +265,45 @@ def test_a_node_that_the_gcs_has_as_dead(host):
     assert host.run().findings()["node_dead"].detail.endswith("the GCS has it as DEAD: missed heartbeats.")
 
 
+GIVEN_UP = "health check failed due to missing too many heartbeats"
+
+
+@pytest.mark.parametrize(
+    ("deaths", "flaps"),
+    [
+        ([20, 60, 95], True),
+        ([20, 60], False),
+        # It is over: since then its node has lived for longer than it takes to be given up.
+        ([70, 110, 150], False),
+        ([20, 700, 900], False),
+    ],
+)
+def test_a_node_that_flaps(host, monkeypatch, deaths, flaps):
+    """By the GCS's memory: at this moment it is ALIVE, and sockets of its last life lie about."""
+    host.declared.cluster.nodes += [
+        host.entry(LOST[:-2] + f"{number:02}", state="DEAD", state_message=GIVEN_UP, death="unexpected",
+                   dead_for=float(ago)) for number, ago in enumerate(deaths)
+    ]
+    monkeypatch.setattr(node_module, "started_at", lambda pid: time.time() - 60)
+    host.run().unit.restarts = 7
+    found = host.findings()
+    assert ("node_flapping" in found, "crash_loop" in found) == (flaps, not flaps)
+    if flaps:
+        assert found["node_flapping"].detail == (
+            f"the GCS gave its node up 3 times within 3 minutes, and it came back each time: {GIVEN_UP}.")
+        assert found["node_flapping"].person and not found["node_flapping"].mend and host.steps() == []
+
+
+@pytest.mark.parametrize("death", [
+    {"death": "expected", "state_message": "received SIGTERM"}, {"death": "unexpected", "state_message": "raylet died"},
+    {"state_message": GIVEN_UP}, {"death": "unexpected", "state_message": GIVEN_UP, "dead_for": None},
+])
+def test_other_ends_are_no_flapping(host, death):
+    ended = {"state": "DEAD", "dead_for": 10.0, **death}
+    host.declared.cluster.nodes += [host.entry(LOST[:-1] + str(number), **ended) for number in range(5)]
+    assert "node_flapping" not in host.run().findings()
+
+
 def test_a_foreign_node_and_its_twin(host):
     host.others = [host.raylet_process(FOREIGN, "0::/user.slice/session-1.scope\n", 77)]
     host.declared.cluster.nodes.append(host.entry(FOREIGN, node_name="other"))

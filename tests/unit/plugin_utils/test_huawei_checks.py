@@ -77,7 +77,7 @@ NODES = [
         [rule(None, None, None, group="sg")],
         [rule("tcp", 1, 65535, cidr="0.0.0.0/0")],
         [rule("TCP", "1", "65535", cidr="10.0.0.0/16")],
-        [rule("tcp", 1, 9999, group="sg"), rule("tcp", 10000, 20000, cidr="10.0.0.0/16")],
+        [rule("tcp", 1, 9999, group="sg"), rule("tcp", 10000, 60999, cidr="10.0.0.0/16")],
         [rule("any", -1, -1)],
     ],
 )
@@ -97,6 +97,9 @@ def test_rules_that_are_enough(rules: list[dict[str, Any]]) -> None:
         ([rule("tcp", 1, 65535, cidr="10.0.0.0/24")], "6379", "6381"),
         ([rule("tcp", 1, 65535, cidr="nonsense")], "6379", "6381"),
         ([rule("tcp", 6380, 65535)], "6379", ""),
+        # What torch, gloo, NCCL and ZMQ use.
+        ([rule("tcp", 1, 32767)], "32768-60999", "32768-60999"),
+        ([rule("tcp", 1, 40000), rule("tcp", 40002, 65535)], "32768-60999", "32768-60999"),
     ],
 )
 def test_ports_that_are_closed(rules: list[dict[str, Any]], head: str, worker: str) -> None:
@@ -113,6 +116,22 @@ def test_each_combination_of_groups_is_looked_at() -> None:
     assert find("security_groups", nodes, **{"sg": opened, "more,sg": opened}) == []
     (found,) = find("security_groups", nodes, **{"sg": opened, "more,sg": []})
     assert "w3 (id-w3) (sg, more)" in found
+
+
+def test_a_row_of_another_project_is_looked_at_too() -> None:
+    result = RegionResult(Job(Account("default", None, (REGION,)), REGION, None, REGION), "the-one-asked")
+    tags = {"ray-cluster-name": "demo", "ray-node-type": "head"}
+    shorts = [{"name": name, "id": name, "tags": tags, "security_groups": ["sg"]} for name in ("a", "b")]
+    result.servers = [server_row({**short, "raw": {"tenant_id": "another"}}) for short in shorts]
+    result.rules = {"sg": [{"name": "sg", "rules": []}]}
+    nodes = [host_variables(row, REGION, "the-one-asked") for row in result.servers]
+    (found,) = Checks({}, DEFAULT_PORTS).findings(nodes, json.loads(json.dumps(facts([], [result]))))["security_groups"]
+    assert "the security groups of a (a) (sg) do not let all other nodes in on TCP 6379" in found
+
+
+def test_unknown_rules_are_no_silent_pass() -> None:
+    (head, workers) = find("security_groups", NODES)
+    assert head == "cluster demo: the security groups of h (id-h) (sg) have no known rules" and "w1 (id-w1)" in workers
 
 
 def test_rules_that_could_not_be_read_are_a_finding() -> None:

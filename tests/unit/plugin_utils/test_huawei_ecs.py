@@ -30,7 +30,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors impo
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_query import Account, Query, RegionResult
 from tests.ecs_simulator.instances import project_id
 from tests.ecs_simulator.server import Simulator
-from tests.ecs_simulator.testing import running
+from tests.ecs_simulator.testing import MemorySource, running
 
 A, B = "cn-north-4", "cn-east-3"
 LIST = "/v1/"
@@ -116,6 +116,39 @@ def test_server_that_caps_the_page_loses_nothing(simulator: Simulator) -> None:
     assert len(names(result)) == 7
 
 
+@pytest.mark.parametrize("count", [True, False])
+@pytest.mark.parametrize("marker", [True, False])
+@pytest.mark.parametrize("cap", [2, 3, 7, 1000])
+def test_every_kind_of_endpoint_loses_nothing(simulator: Simulator, count: bool, marker: bool, cap: int) -> None:
+    """With and without a total, with and without markers, and whatever it makes of the size of a page."""
+    simulator.counts, simulator.knows_marker, simulator.page_cap, simulator.omits_empty = count, marker, cap, count
+    for page_size in (3, 200):
+        (result,) = ask(simulator, {"page_size": page_size})
+        assert names(result) == [f"n{number}" for number in range(7)]
+
+
+def test_an_empty_list_that_is_left_away_is_no_failure(simulator: Simulator) -> None:
+    simulator.omits_empty = True
+    simulator.source.shorts = SHORTS[:6]
+    (result,) = ask(simulator, {"page_size": 3})
+    assert len(names(result)) == 6
+    simulator.source.shorts = []
+    (result,) = ask(simulator)
+    assert names(result) == []
+
+
+def test_a_count_without_a_list_has_a_sentence_of_its_own(simulator: Simulator) -> None:
+    simulator.add_failure({"body": '{"count": 3}', "path": LIST})
+    assert error(simulator) == "the reply counts 3 servers and lists none: check the endpoint, try again"
+
+
+def test_an_id_that_is_none_is_no_instance(simulator: Simulator) -> None:
+    simulator.source.shorts = [{"name": "a", "id": "i-a"}]
+    (result,) = ask(simulator, {"server_filters": {"server_id": "i-a,i-none"}})
+    assert names(result) == ["a"]
+    assert result.missing == {"i-none": "Instance i-none could not be found."}
+
+
 def test_marker_deleted_meanwhile(simulator: Simulator) -> None:
     simulator.add_failure({"status": 400, "path": "marker="})
     (result,) = ask(simulator, {"page_size": 3})
@@ -180,6 +213,10 @@ def test_slow_answer_is_no_failure_within_the_timeout(simulator: Simulator) -> N
         ({"status": 401, "path": LIST}, "ECS refused the credentials from the test (401 APIGW.0301: Incorrect IAM"),
         ({"status": 403, "path": LIST}, "ECS does not allow this (403 Ecs.0003: Policy doesn't allow"),
         ({"status": 403, "path": "/v3/"}, "from the test iam:projects:listProjects, or set project_id"),
+        (
+            {"status": 403, "body": '{"error_code": "APIGW.0802", "error_msg": "forbidden"}', "path": LIST},
+            "ECS is closed in this region to the user of the credentials from the test (403 APIGW.0802: forbidden)",
+        ),
         ({"status": 404, "path": LIST}, "does not know this API (404 APIGW.0101"),
         ({"status": 429}, "IAM limits the rate (429 APIGW.0308"),
         ({"status": 500, "path": LIST}, "failed on its side (500 Ecs.0000"),
@@ -377,3 +414,72 @@ def test_rules_that_cannot_be_read_do_not_cost_the_instances(simulator: Simulato
     simulator.add_failure({"status": 403, "path": "os-security-groups"})
     (result,) = ask(simulator, {"security_groups": True})
     assert names(result) == ["n"] and "the right to list the security groups" in result.rules_error
+
+
+def test_all_regions_are_those_of_iams_projects(simulator: Simulator) -> None:
+    """Also the projects below a region's own; not those of services, nor of regions that nobody knows."""
+    simulator.projects.update({project_id(f"{A}_team"): f"{A}_team", project_id("mars-1"): "mars-1"})
+    simulator.source.shorts = [*SHORTS[:1], {"name": "t", "region": f"{A}_team"}, {"name": "m", "region": "mars-1"}]
+    found = ask(simulator, regions=("all",))
+    assert sorted(name for each in found for name in names(each)) == ["n0", "t"]
+    assert {each.job.region for each in found} == {A, B}
+    assert [target for target in simulator.requests if target.startswith("/v3/")] == [
+        "/v3/auth/domains",
+        "/v3/auth/projects",
+    ]
+
+
+def test_of_all_regions_those_that_are_closed_do_not_count(simulator: Simulator) -> None:
+    simulator.closed_regions = {B}
+    good, closed = ask(simulator, regions=("all",))
+    assert len(names(good)) == 7 and closed.closed and "APIGW.0802" in closed.error
+    # Who names a region wants it.
+    (named,) = ask(simulator, regions=(B,))
+    assert not named.closed and "leave the region out of regions" in named.error
+
+
+def test_all_regions_without_a_project(simulator: Simulator) -> None:
+    simulator.add_failure({"body": '{"projects": [{"name": "MOS", "id": "x"}]}', "path": "/v3/auth/projects"})
+    assert "IAM shows these credentials no project of a region" in error(simulator, regions=("all",))
+    simulator.add_failure({"status": 403, "path": "/v3/auth/projects"})
+    assert "IAM does not allow this (403" in error(simulator, regions=("all",))
+
+
+AGENCY = {"agency": "ray", "agency_domain": {"domain_name": "theirs"}}
+
+
+def test_the_agency_of_another_account(simulator: Simulator) -> None:
+    """Its keys are asked for once, with the user's own, and all else with them."""
+    tenant = simulator.add_tenant(MemorySource([{"name": "other"}]), "theirs", "ray", [A, B])
+    # Keys of a test of their own, for the SDK remembers projects by key.
+    tenant.access_key = f"AK{uuid.uuid4().hex}"
+    first, second = ask(simulator, regions=(A, B), **AGENCY)
+    assert names(first) == ["other"] and names(second) == []
+    assert simulator.requests.count("/v3.0/OS-CREDENTIAL/securitytokens") == 1
+    (by_id,) = ask(simulator, agency="ray", agency_domain={"domain_id": tenant.domain_id})
+    assert names(by_id) == ["other"]
+    everywhere = ask(simulator, regions=("all",), **AGENCY)
+    assert [name for each in everywhere for name in names(each)] == ["other"]
+
+
+def test_an_agency_that_gives_no_keys(simulator: Simulator) -> None:
+    assert error(simulator, **AGENCY).startswith("IAM knows no such agency (404: Could not find agency: ray.): check")
+    simulator.add_tenant(MemorySource([]), "theirs", "ray", [A])
+    for failure, sentence in (
+        ({"status": 403}, "grant the credentials from the test the right to assume it (the role Agent Operator)"),
+        ({"status": 401}, "IAM (agency) refused the credentials from the test (401"),
+        ({"body": '{"credential": {"access": "x"}}'}, "IAM gave no keys of the agency ray: check iam_endpoint"),
+        ({"body": "<html>"}, "did not answer with JSON"),
+    ):
+        simulator.add_failure({**failure, "path": "securitytokens"})
+        assert sentence in error(simulator, {"retries": 0}, **AGENCY)
+    simulator.add_failure({"status": 500, "path": "securitytokens"})
+    (result,) = ask(simulator, **AGENCY)
+    assert not result.error
+
+
+def test_an_agency_is_as_late_as_the_deadline_says(simulator: Simulator) -> None:
+    simulator.add_failure({"delay": 3, "path": "securitytokens"})
+    start = time.monotonic()
+    assert "not complete after 1 s" in error(simulator, {"deadline": 1}, **AGENCY)
+    assert time.monotonic() - start < 50

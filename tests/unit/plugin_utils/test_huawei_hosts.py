@@ -65,6 +65,24 @@ def test_include_and_exclude_filters(wanted: dict[str, list[str]], expected: boo
     assert not Filters(include=[wanted], exclude=[wanted]).match(instance)
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "expected"),
+    [("_sys_type_hcss_x", [], True), ("_sys_root_resource_id", ["0"], True), ("_sys_root_resource_id", ["1"], False)],
+)
+def test_filters_on_tags_of_the_system(key: str, values: list[str], expected: bool) -> None:
+    instance = variables(system_tags={"_sys_type_hcss_x": ""})
+    patterns = [{f"tag:{key}": values or ["*"]}]
+    assert Filters([], {key: values}).match(instance) is expected
+    assert Filters(include=patterns).match(instance) is expected
+    assert Filters(exclude=patterns).match(instance) is not expected
+    assert not Filters([], {key: values}).match(variables(raw={"tags": []}))
+
+
+def test_bare_metal_can_be_left_out() -> None:
+    assert not Filters(bare_metal=False).match(variables(flavor="physical.s4.large"))
+    assert Filters(bare_metal=False).match(variables()) and Filters().match(variables(flavor="physical.s4.large"))
+
+
 def test_reboot_is_not_active() -> None:
     assert not Filters(["ACTIVE"], {}).match(variables(status="REBOOT"))
 
@@ -129,14 +147,32 @@ def test_clusters_that_would_share_a_group_are_refused(first: str, second: str, 
 
 
 def test_plain_groups() -> None:
-    instance = variables(tags={"env": "prod", "bare": ""}, flavor="p2s.2xlarge.8", vpc_id="vpc-1", status="SHUTOFF")
+    raw = {"network_interfaces": [{"port_id": "p", "subnet_id": "net-1"}]}
+    instance = variables(
+        tags={"env": "prod", "bare": ""},
+        flavor="p2s.2xlarge.8",
+        vpc_id="vpc-1",
+        status="SHUTOFF",
+        security_groups=["default", "ssh"],
+        enterprise_project_id="ep1",
+        port_id="p",
+        raw=raw,
+    )
+    instance["ecs_os_version"] = "Debian 12"
     kinds = [*sorted(hosts.GROUPED_BY), "tag:env", "tag:bare", "tag:none"]
     assert hosts.plain_groups(instance, kinds) == [
         "accelerator_gpu",
         "az_cn-north-4a",
+        "enterprise_project_ep1",
         "flavor_p2s.2xlarge.8",
+        "image_debian 12.0.0 64bit",
+        "os_linux",
+        "os_version_debian 12",
         "region_cn-north-4",
+        "security_group_default",
+        "security_group_ssh",
         "status_shutoff",
+        "subnet_net-1",
         "vpc_vpc-1",
         "tag_env_prod",
         "tag_bare",

@@ -24,6 +24,7 @@ def test_digest_knows_all_that_decides_the_answer(monkeypatch: pytest.MonkeyPatc
     digests.append(base.digest(Filters(["ACTIVE"], {"ray-cluster-name": ["x"]})))
     digests.append(base.digest(Filters(["ACTIVE"], {}, include=[{"flavor": ["p*"]}])))
     digests.append(base.digest(Filters(["ACTIVE"], {}, exclude=[{"flavor": ["p*"]}])))
+    digests.append(base.digest(Filters(["ACTIVE"], {}, bare_metal=False)))
     digests.append(Query((account, replace(account, name="b"))).digest(filters))
     for query in ({"server_filters": {"name": "x"}}, {"expiry": True}, {"flavor_details": True}):
         digests.append(replace(base, **query).digest(filters))
@@ -35,10 +36,18 @@ def test_digest_knows_all_that_decides_the_answer(monkeypatch: pytest.MonkeyPatc
         {"endpoints": {A: "https://x"}},
         {"iam_endpoint": "https://x"},
         {"enterprise_projects": ("0",)},
+        {"regions": ("all",)},
+        {"agency": "a", "agency_domain": {"domain_name": "b"}},
+        {"agency": "a", "agency_domain": {"domain_id": "b"}},
     ):
         digests.append(Query((replace(account, **change),)).digest(filters))
     monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_ECS_CN_NORTH_4", "https://other")
     digests.append(base.digest(filters))
     assert len(set(digests)) == len(digests)
     assert replace(base, timeout=1, retries=1, page_size=1, deadline=9).digest(filters) == digests[-1]
+    # An endpoint in the environment may be one of all regions.
+    everywhere = Query((replace(account, regions=("all",)),))
+    before = everywhere.digest(filters)
+    monkeypatch.setenv("HUAWEICLOUD_SDK_REGION_ECS_MY_REGION_1", "https://mine")
+    assert everywhere.digest(filters) != before
     assert "sk" not in json.dumps(account.identity())

@@ -13,6 +13,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_variables i
     filter_fields,
     host_variables,
     parse_tags,
+    tag,
 )
 from tests.ecs_simulator.instances import USER_DATA, flavor_rows, project_id, server_row
 
@@ -89,6 +90,7 @@ def test_all_variables_of_an_ordinary_instance() -> None:
         "ecs_npu_count": 0,
         "ecs_npu_name": "",
         "ecs_npu_memory": 0,
+        "ecs_bare_metal": False,
         "ecs_image_id": "5c8b6f5e-0000-4000-8000-000000000001",
         "ecs_image_name": "Debian 12.0.0 64bit",
         "ecs_os_type": "Linux",
@@ -111,7 +113,7 @@ def test_all_variables_of_an_ordinary_instance() -> None:
         "ecs_updated": "2026-11-01T08:01:00Z",
         "ecs_launched": "",
         "ecs_tags": tags,
-        "ecs_system_tags": {},
+        "ecs_system_tags": {"_sys_root_resource_id": "0"},
     }
     assert USER_DATA not in json.dumps(found)
 
@@ -211,6 +213,32 @@ def test_tags_split_at_the_first_equals_sign_and_lose_those_of_huawei() -> None:
         "bare": "",
         "empty": "",
     }
+
+
+def test_tags_of_the_system_have_a_place_of_their_own() -> None:
+    """As recorded: bare keys among the user's tags, and a list beside them."""
+    short = {"tags": {"env": "prod"}, "system_tags": {"_sys_type_hcss_x": ""}}
+    raw = {"sys_tags": [{"key": "_sys_enterprise_project_id", "value": "ep1"}, {"value": "odd"}, None]}
+    found = variables(**short, raw=raw)
+    assert found["ecs_tags"] == {"env": "prod"}
+    assert found["ecs_system_tags"] == {
+        "_sys_type_hcss_x": "",
+        "_sys_root_resource_id": "0",
+        "_sys_enterprise_project_id": "ep1",
+    }
+    assert [tag(found, key) for key in ("env", "_sys_type_hcss_x", "none", "_sys_none")] == ["prod", "", None, None]
+
+
+def test_bare_metal() -> None:
+    """Its row says some things elsewhere: how it is paid for, and its enterprise project."""
+    found = variables(flavor="physical.kat2ne.48xlarge.8.ei.pod101", charging_mode="1", enterprise_project_id="ep1")
+    assert (found["ecs_bare_metal"], found["ecs_arch"], found["ecs_npu_count"]) == (True, "aarch64", 8)
+    assert (found["ecs_charging_mode"], found["ecs_enterprise_project_id"]) == ("prepaid", "ep1")
+    assert variables(flavor="physical.s4.large")["ecs_arch"] == "x86_64"
+    # Not every such server has the tag, and not every row the flavor.
+    assert variables(raw={"tags": ["__type_baremetal"]})["ecs_bare_metal"] is True
+    assert variables(raw={"flavor": {"id": "physical.s4.large"}, "tags": []})["ecs_bare_metal"] is True
+    assert variables()["ecs_bare_metal"] is False
 
 
 def test_flavor_details_know_what_the_list_does_not() -> None:

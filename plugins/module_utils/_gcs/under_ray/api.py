@@ -30,6 +30,8 @@ RPC_SECONDS = 5
 ACCELERATORS = ("GPU", "NPU")
 # common.proto TaskStatus: what a worker has begun. FINISHED and FAILED are the ends; all other states wait.
 RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTING_AND_PINNING_ARGS")
+# common.proto NodeDeathInfo.Reason; a node that was asked to end, or drained, is expected to.
+DEATHS = {1: "expected", 2: "unexpected", 3: "expected", 4: "expected"}
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
 INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
 
@@ -175,6 +177,8 @@ def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict
         "is_head": node.is_head_node,
         "state": state,
         "state_message": node.death_info.reason_message if not alive else "",
+        "death": DEATHS.get(node.death_info.reason, "unspecified") if not alive else "",
+        "dead_for": round(max(0.0, time.time() - node.end_time_ms / 1000), 1) if not alive else None,
         "labels": dict(node.labels),
         "resources": {"total": public(node.resources_total), "available": available.get(node_id, {}) if alive else {}},
         "activity": list(node.state_snapshot.node_activity) if alive else [],

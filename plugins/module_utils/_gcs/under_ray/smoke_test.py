@@ -30,7 +30,10 @@ BATCH = 64  # results fetched together: bounds what the driver's node has to hol
 def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
     """Run one task per CPU, GPU and NPU on the very node that has it, all at the same time, and check each result.
 
-    request: address, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), dry_run.
+    Then move an object from each node that has worked to the next of them, in a ring.
+
+    request: address, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), transfer_bytes,
+    transfer_seconds, dry_run.
     """
     started = time.time()
     client = connect(request)
@@ -40,10 +43,11 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
         message = f"The cluster has no CPU to run a task on; its ALIVE nodes: {names}. Add a worker."
         raise HelperError("no_cpu", message)
     tasks, report = plan(nodes, request)
+    transfers: list[dict[str, Any]] = []
     if tasks and not request["dry_run"]:
         require_local_node(local_sockets(client))
-        run_tasks(client, tasks, report, request, started + request["timeout"])
-    return {"resources": report, "seconds": round(time.time() - started, 3)}
+        transfers = run_tasks(client, tasks, report, request, started + request["timeout"])
+    return {"resources": report, "transfers": transfers, "seconds": round(time.time() - started, 3)}
 
 
 def require_local_node(sockets: list[str]) -> None:
@@ -79,8 +83,13 @@ def plan(nodes: list[dict[str, Any]], request: dict[str, Any]) -> tuple[list[dic
     return tasks, report
 
 
-def run_tasks(client: Any, tasks: list[Any], report: dict[str, Any], request: dict[str, Any], deadline: float) -> None:
-    """Run the tasks and write their times into the report. Raises HelperError for the first that is not right."""
+def run_tasks(
+    client: Any, tasks: list[Any], report: dict[str, Any], request: dict[str, Any], deadline: float
+) -> list[dict[str, Any]]:
+    """Run the tasks and write their times into the report; returns what was moved between nodes.
+
+    Raises HelperError for the first that is not right.
+    """
     import ray
 
     try:
@@ -103,8 +112,70 @@ def run_tasks(client: Any, tasks: list[Any], report: dict[str, Any], request: di
             by_node = spans[resource].values()
             entry["sum_seconds"] = round(sum(end - start for node in by_node for start, end in node), 3)
             entry["parallel"] = sum(map(most_at_once, by_node))
+        # A node that has worked has a process that is ready; each name once.
+        nodes = list({task["node"]["node_id"]: task["node"] for task in tasks}.values())
+        return move(nodes, request) if request["transfer_bytes"] else []
     finally:
         ray.shutdown()
+
+
+def move(nodes: list[dict[str, Any]], request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Put an object on each node, and fetch it on the next: {source, target, bytes, seconds} of each pair.
+
+    Of one node alone the driver fetches. All pairs have transfer_seconds together.
+    """
+    import ray
+
+    size, limit = request["transfer_bytes"], request["transfer_seconds"]
+    deadline = time.time() + limit
+    own = {"node_id": ray.get_runtime_context().get_node_id(), "node_name": "this host", "ip": ""}
+    targets = nodes[1:] + nodes[:1] if len(nodes) > 1 else [own]
+    pairs = [(source, target) for source, target in zip(nodes, targets) if source["node_id"] != target["node_id"]]
+    made = [remote(make, source).remote(size) for source, _target in pairs]
+    if made:
+        ray.wait(made, num_returns=len(made), timeout=limit, fetch_local=False)
+    # In a list, so that it is fetched by the task, and not before it.
+    got = [[ref] if target is own else remote(fetch, target).remote([ref], limit)
+           for ref, (_source, target) in zip(made, pairs)]
+    found = []
+    for ref, (source, target) in zip(got, pairs):
+        left = max(0.0, deadline - time.time())
+        what = f"{size / 1e6:g} MB from {title(source)} to {title(target)}"
+        try:
+            length, seconds = fetch(ref, left) if target is own else ray.get(ref, timeout=left)
+        except ray.exceptions.GetTimeoutError:
+            message = f"Moving {what} took more than {limit:g} s: see how they are connected."
+            raise HelperError("task", message) from None
+        except Exception as error:
+            raise HelperError("task", f"Moving {what} failed: {type(error).__name__}: {reason(error)}.") from error
+        if length != size:
+            raise HelperError("task", f"Of {what} {length} bytes came.")
+        names = {"source": source["node_name"], "target": target["node_name"]}
+        found.append({**names, "bytes": size, "seconds": round(seconds, 4)})
+    return found
+
+
+def remote(function: Any, node: dict[str, Any]) -> Any:
+    """A function of this file as a task of a node, for which nothing needs to be free."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    place = NodeAffinitySchedulingStrategy(node["node_id"], soft=False)
+    name = "rayops.smoke_test"
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place, name=name)
+
+
+def make(size: int) -> bytes:
+    """Runs on the one node."""
+    return bytes(size)
+
+
+def fetch(refs: list[Any], seconds: float) -> tuple[int, float]:
+    """Runs on the other: how many bytes came, and in how many seconds."""
+    import ray
+
+    began = time.monotonic()
+    return len(ray.get(refs[0], timeout=seconds)), time.monotonic() - began
 
 
 def most_at_once(spans: list[tuple[float, float]]) -> int:
