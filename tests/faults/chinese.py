@@ -30,6 +30,12 @@ PHRASES = {
     "the GCS gives the node up after 15 to 30 s and starts its work elsewhere; back on the network, "
     "the node starts anew":
         "GCS 在 15 到 30 s 后放弃该节点，并在其他节点上重新开始其工作；网络恢复后，节点重新启动",
+    "worker: the head cannot open connections to it for 90 s": "工作节点：头节点无法连接它达 90 s",
+    "the node is ALIVE for half a minute, is given up and starts anew, again and again; `verify` and `recover` "
+    "name the ports": "节点保持 ALIVE 半分钟，被放弃后重新启动，如此反复；`verify` 和 `recover` 指出端口",
+    "the workers cannot reach each other for 60 s": "工作节点之间无法连通达 60 s",
+    "nothing: both reach the head, and calls between them wait; `verify` and `recover` name the ports":
+        "无需应对：两者都能连通头节点，它们之间的调用会等待；`verify` 和 `recover` 指出端口",
     "worker: power off, and on again": "工作节点：断电后重新上电",
     "the unit starts with the host": "单元随主机启动",
     "head: power off, and on again": "头节点：断电后重新上电",

@@ -61,8 +61,7 @@ COMMANDS = {
     "ansible-playbook site.yml -i huawei_ecs.yml -u root": Typed(SITE),
     "ansible-playbook site.yml -i huawei_ecs.yml": Typed(SITE),
     "ansible-playbook site.yml -i huawei_ecs.yml --tags workers": Typed(SITE),
-    "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/ray/auth_token /opt/ray/current/bin/ray status --address HEAD:6379":
-        Typed("Active:", "head"),
+    "ray-env ray status": Typed("Active:", "head"),
 }
 
 
@@ -93,8 +92,7 @@ class Newcomer:
         """The command with the reader's own values in place of the page's."""
         keys = self.cluster.environment()
         command = re.sub(r"(HUAWEICLOUD_SDK_[AS]K)=…", lambda found: f"{found[1]}={keys[found[1]]}", command)
-        command = command.replace("RAY_CLUSTER_NAME=deepseek", f"RAY_CLUSTER_NAME={self.cluster.bed.cluster_name}")
-        return command.replace("HEAD:6379", self.cluster.gcs)
+        return command.replace("RAY_CLUSTER_NAME=deepseek", f"RAY_CLUSTER_NAME={self.cluster.bed.cluster_name}")
 
     def own_variables(self, directory: Path) -> None:
         """The group_vars that these hosts need: small containers, and a wheelhouse."""
@@ -129,9 +127,9 @@ def newcomer() -> Iterator[Newcomer]:
 
 
 def of_the_pages() -> list[str]:
-    """The commands of both pages, with one word for the head's address."""
-    pages = [[re.sub(r"<[^>]*>:6379", "HEAD:6379", command).replace("-i …", "-i huawei_ecs.yml")
-              for command in commands((ROOT / page).read_text(encoding="utf-8"))] for page in READMES]
+    """The commands of both pages."""
+    pages = [[command.replace("-i …", "-i huawei_ecs.yml") for command in commands((ROOT / page).read_text("utf-8"))]
+             for page in READMES]
     assert sorted(set(pages[0])) == sorted(set(pages[1])), "the two READMEs have different commands"
     return pages[0]
 
