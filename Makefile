@@ -1,5 +1,6 @@
 # make demo     a cluster in containers, to look at
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
+# make matrix   unit tests, sanity and scenario default with each ansible-core and each Debian that is supported
 # make bench    the figures of docs/figures.md
 # make scale    what a further host costs: site.yml over 10, 30 and 100 hosts that have nothing to do
 # make faults   what a cluster does about each of the faults of docs/faults.md, which it writes
@@ -20,11 +21,11 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule bench scale faults browser shellcheck chromium clean
+.PHONY: help demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule matrix bench scale faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -8
+	@sed -n 's/^# //p' Makefile | head -9
 
 $(VENV)/.done: tests/requirements.txt
 	@echo "make: preparing .cache/venv (once)"
@@ -36,8 +37,9 @@ $(VENV)/.done: tests/requirements.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
-# The Ray that the unit tests run: the version of the role.
-$(CACHE)/ray/.done: $(VENV)/.done roles/ray_defaults/defaults/main.yml
+# The Ray that the unit tests run: the version of the role. A controller's environment, of which the matrix has several, only
+# makes it.
+$(CACHE)/ray/.done: roles/ray_defaults/defaults/main.yml | $(VENV)/.done
 	@echo "make: preparing .cache/ray (once)"
 	@rm -rf $(CACHE)/ray && $(VENV)/bin/python -m venv $(CACHE)/ray
 	@uv pip install --quiet --python $(CACHE)/ray/bin/python \
@@ -46,7 +48,7 @@ $(CACHE)/ray/.done: $(VENV)/.done roles/ray_defaults/defaults/main.yml
 
 # The oldest Ray that the door to its private interfaces (_gcs) was tried with.
 OLDEST_RAY = $(shell sed -n 's/^TRIED = ."\([^"]*\)".*/\1/p' plugins/module_utils/_gcs/under_ray/api.py)
-$(CACHE)/ray-oldest/.done: $(VENV)/.done plugins/module_utils/_gcs/under_ray/api.py
+$(CACHE)/ray-oldest/.done: plugins/module_utils/_gcs/under_ray/api.py | $(VENV)/.done
 	@test -x $(CACHE)/ray-oldest/bin/ray || { echo "make: preparing .cache/ray-oldest (once)"; \
 	  $(VENV)/bin/python -m venv $(CACHE)/ray-oldest; }
 	@uv pip install --quiet --python $(CACHE)/ray-oldest/bin/python "ray[default]==$(OLDEST_RAY)"
@@ -54,7 +56,7 @@ $(CACHE)/ray-oldest/.done: $(VENV)/.done plugins/module_utils/_gcs/under_ray/api
 
 # The oldest SDK that the inventory plugin supports. The newest one is in .cache/venv.
 OLDEST_SDK = $(shell sed -n 's/^huaweicloudsdkecs>=//p' meta/ee-requirements.txt)
-$(CACHE)/sdk/.done: $(VENV)/.done meta/ee-requirements.txt
+$(CACHE)/sdk/.done: meta/ee-requirements.txt | $(VENV)/.done
 	@echo "make: preparing .cache/sdk (once)"
 	@rm -rf $(CACHE)/sdk
 	@uv pip install --quiet --python $(VENV)/bin/python --target $(CACHE)/sdk \
@@ -139,6 +141,10 @@ molecule: $(addprefix molecule-,$(SCENARIOS))
 molecule-%: $(VENV)/.done chromium
 	@echo "make: molecule scenario $*"
 	@molecule test --scenario-name $*
+
+# The series of ansible-core that CORES names, or all of tests/matrix.py.
+matrix: $(VENV)/.done shellcheck chromium
+	@python -m tests.matrix $(CORES)
 
 bench: $(CACHE)/ray/.done
 	@python -m tests.bench

@@ -12,6 +12,7 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Installs packages with apt, and writes down which ones that brings, before it does. Their services are not started.
+  - Without apt it writes them down, and leaves them to the caller; those that dnf does not have are refused.
   - Removes what is written down, and no other package, as far as nothing else has come to need it.
 options:
   records: {description: "A directory of root's, for what is written down.", type: path, required: true}
@@ -20,6 +21,8 @@ options:
   names: {description: The packages to install., type: list, elements: str, default: []}
   optional: {description: "More of them, if the distribution has them.", type: list, elements: str, default: []}
   recommends: {description: "Whether packages that these recommend are installed, too.", type: bool, default: true}
+  advice: {description: "What to do about packages that dnf does not have, the end of a sentence.", type: str,
+      default: name the packages of this distribution}
   users: {description: "Users whom the packages make. They go with them.", type: list, elements: str, default: []}
 extends_documentation_fragment: [rayops.cluster.attributes]
 """
@@ -53,6 +56,7 @@ _STATUS = r"${db:Status-Status}\t${Package}\t${Provides}\t${Pre-Depends}, ${Depe
 # A new package in a simulation, apt-get(8); of one that is upgraded the old version comes first.
 _NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
 _POLICY = "/usr/sbin/policy-rc.d"
+OS_RELEASE = Path("/etc/os-release")
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class NodePackages:
         """Install what is missing."""
         params = self.module.params
         if not shutil.which("apt-get"):
+            self._refuse_unknown(params["names"])
             self.answer["left"] = sorted(params["names"])
             self._note(params["names"])
             return
@@ -136,6 +141,15 @@ class NodePackages:
                 self._run("apt-get", "install", "--yes", "-qq", "-o", "DPkg::Lock::Timeout=60",
                           "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
                           *options, *missing)
+
+    def _refuse_unknown(self, names: list[str]) -> None:
+        """Refuse packages that are called otherwise on a host with dnf."""
+        unknown = [name for name in names if shutil.which("dnf")
+                   and self._run("rpm", "--query", "--whatprovides", name, check=False) is None
+                   and not self._run("dnf", "--quiet", "repoquery", "--whatprovides", name, check=False)]
+        if unknown:
+            where = distribution(OS_RELEASE)
+            self.module.fail_json(msg=f"{where} has no package {', '.join(unknown)}: {self.module.params['advice']}.")
 
     def remove(self) -> None:
         """Remove what is written down, and the users that came with it."""
@@ -202,6 +216,13 @@ class NodePackages:
         return None if code else str(output)
 
 
+def distribution(release: Path) -> str:
+    """What a host calls itself in os-release(5)."""
+    text = release.read_text(encoding="utf-8") if release.exists() else ""
+    found = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", text, re.MULTILINE)
+    return found[1] if found else "This distribution"
+
+
 def _words(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split() if path.exists() else []
 
@@ -214,6 +235,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "optional": {"type": "list", "elements": "str", "default": []},
             "recommends": {"type": "bool", "default": True},
+            "advice": {"type": "str", "default": "name the packages of this distribution"},
             "users": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outcomes as a line, as a table, as JSON, and as the page docs/faults.md."""
+"""The outcomes as a line, as a table, as JSON, and as the page docs/faults.md in both languages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import json
 from pathlib import Path
 
 from tests.bed.bed import CACHE, ROOT, write
+from tests.faults import chinese
 from tests.faults.fault import Outcome
 
 JSON = CACHE / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
-TEMPLATE = Path(__file__).parent / "faults.md"
+CHINESE_PAGE = ROOT / "docs" / "zh" / "faults.md"
+TEMPLATES = Path(__file__).parent
 COLUMNS = ["fault", "what the cluster does", "serves again", "promise", "no twin left", "longest wait: counter, task",
            "answers lost", "what `site.yml` then says"]
 
@@ -55,5 +57,11 @@ def write_json(outcomes: list[Outcome]) -> None:
 
 
 def write_page(outcomes: list[Outcome], version: str) -> None:
-    text = TEMPLATE.read_text(encoding="utf-8").replace("VERSION", version).replace("TABLE\n", markdown(outcomes))
-    write(PAGE, text)
+    write(PAGE, page("faults.md", version, markdown(outcomes)))
+    write(CHINESE_PAGE, page("faults.zh.md", version, chinese.table(markdown(outcomes))))
+
+
+def page(template: str, version: str, rows: str) -> str:
+    """The page that a template makes of the table."""
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return text.replace("VERSION", version).replace("TABLE\n", rows)

@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
 
-from ansible_collections.rayops.cluster.plugins.modules.node_packages import parse, removable
+from ansible_collections.rayops.cluster.plugins.modules.node_packages import distribution, parse, removable
 
 POLICY = Path("/usr/sbin/policy-rc.d")
+REPOSITORY = Path(__file__).resolve().parents[3]
 KNOWN = """\
 installed\tbase\t\t,\x20
 installed\tlibc\t\t,\x20
@@ -122,3 +126,67 @@ def test_a_host_without_apt(node_packages, host, monkeypatch):
     assert node_packages(names=["redis"]) and (host / "records" / "packages").read_text() == "redis\n"
     result = node_packages(state="absent")
     assert (result["changed"], result["kept"]) == (False, ["redis"])
+
+
+@pytest.fixture
+def host_with_dnf(host, monkeypatch):
+    """A host with rpm and dnf, as far as stand-ins go: redis is in its repository, chrony is installed."""
+    for program in (host / "bin").iterdir():
+        program.unlink()
+    for name, text in {
+        "rpm": '#!/bin/sh\ntest "$3" = chrony\n',
+        "dnf": '#!/bin/sh\ntest "$4" != redis || echo redis-0:6.2.7-1.x86_64\n',
+    }.items():
+        (host / "bin" / name).write_text(text)
+        (host / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{host}/bin")
+    return host
+
+
+def role_advice(role, file):
+    """What a role says to packages that are not there."""
+    text = (REPOSITORY / "roles" / role / "tasks" / file).read_text()
+    return yaml.safe_load(re.search(r"_ray_packages_advice: (.*)", text)[1])
+
+
+def test_a_host_with_dnf_that_has_them(node_packages, host_with_dnf):
+    result = node_packages(names=["redis", "chrony"])
+    assert result["left"] == ["chrony", "redis"] and not result.get("failed")
+
+
+@pytest.mark.parametrize(("role", "file", "names", "variables"), [
+    ("redis", "install.yml", ["redis-server"], ["redis_packages", "redis_service"]),
+    ("monitor", "install.yml", ["prometheus", "prometheus-alertmanager"], ["ray_monitor", "monitor_prometheus"]),
+    ("ray", "environment.yml", ["python3-venv"], ["ray_python"]),
+])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_host_with_dnf_that_calls_them_otherwise(
+    node_packages, host_with_dnf, role, file, names, variables, check_mode
+):
+    """The names of Debian are refused, before anything is written down, with the variables to set."""
+    result = node_packages(check_mode, names=names, advice=role_advice(role, file))
+    assert result["failed"] and f"has no package {', '.join(names)}: " in result["msg"]
+    assert [name for name in variables if name not in result["msg"]] == []
+    assert not (host_with_dnf / "records").exists()
+
+
+@pytest.mark.parametrize(("name", "called"), [
+    ("hce-2.0", "Huawei Cloud EulerOS 2.0 (x86_64)"), ("openeuler-22.03", "openEuler 22.03 (LTS-SP1)"),
+    ("openeuler-24.03", "openEuler 24.03 (LTS)"), ("rocky-9", "Rocky Linux 9.6 (Blue Onyx)"),
+    ("unknown", "This distribution"),
+])
+def test_what_recorded_hosts_call_themselves(name, called):
+    assert distribution(REPOSITORY / "tests" / "unit" / "data" / "os-release" / name) == called
+
+
+@pytest.mark.parametrize("family", ["Huawei Cloud EulerOS", "RedHat"])
+def test_the_packages_that_are_left_go_to_dnf_whatever_the_family(family, monkeypatch):
+    """ansible.builtin.package asks this fact; HCE has a family of its own, and the programs of any host with dnf 4."""
+    monkeypatch.setattr(os.path, "exists", {"/usr/bin/dnf", "/usr/bin/dnf-3", "/usr/bin/yum"}.__contains__)
+    facts = PkgMgrFactCollector().collect(collected_facts={"ansible_os_family": family})
+    assert facts == {"pkg_mgr": "dnf"}
+
+
+def test_no_role_asks_for_the_family():
+    files = [path for path in (REPOSITORY / "roles").rglob("*") if path.suffix in (".yml", ".j2")]
+    assert [path for path in files if re.search(r"os_family|ansible_distribution", path.read_text())] == []
