@@ -67,6 +67,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import end_of
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
@@ -179,7 +180,7 @@ class NodeUnit:
                 self.module.fail_json(msg=(
                     f"{self.declared['name']} is {self.unit.properties['ActiveState']} and does not listen on "
                     f"{', '.join(missing) or 'anything'}: see journalctl -u {self.declared['name']}. It wrote last:\n"
-                    f"{self.unit.journal(15)}"
+                    f"{end_of(self.unit.journal(60))}"
                 ))
             time.sleep(0.2)
 

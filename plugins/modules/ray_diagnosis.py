@@ -56,11 +56,12 @@ findings:
   contains:
     problem:
       description:
-        - One of C(unit_missing), C(unit_stopped), C(unit_failed), C(unit_disabled), C(timers_stopped), C(crash_loop),
-          C(node_dead), C(node_flapping) (the GCS gives it up again and again), C(node_starting), C(node_unknown),
-          C(node_foreign), C(twin_nodes), C(not_as_declared), C(gcs_silent), C(storage_unreachable),
-          C(storage_corrupt), C(disk_full), C(shm_full), C(token_mismatch), C(version_mismatch),
-          C(environment_missing), C(address_changed), C(head_name), C(hardware_missing),
+        - One of C(unit_missing), C(unit_stopped), C(unit_failed), C(unit_disabled), C(unit_overridden) (it is masked,
+          or a drop-in replaces its command), C(timers_stopped), C(crash_loop), C(node_dead),
+          C(node_flapping) (the GCS gives it up again and again), C(node_starting), C(node_unknown), C(node_foreign),
+          C(twin_nodes), C(not_as_declared), C(gcs_silent), C(storage_unreachable), C(storage_corrupt), C(disk_full),
+          C(shm_full), C(token_mismatch), C(version_mismatch), C(environment_missing), C(address_changed),
+          C(head_name), C(hardware_missing),
           C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
           memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str

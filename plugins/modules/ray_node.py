@@ -173,17 +173,21 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import 
     refuse_losses,
     unfinished,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import unit_problem
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, secrets_of, unit_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles
 from ansible_collections.rayops.cluster.plugins.module_utils._node.start import (
     NodeError,
+    StartError,
+    refuse_problems,
     stop_others,
     wait_for_gcs,
     wait_for_raylet,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import end_of
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
@@ -196,7 +200,7 @@ class RayNode:
 
     def __init__(self, module: AnsibleModule):
         self.module = module
-        self.began = time.monotonic()
+        self.began, self.since = time.monotonic(), time.time()
         self.params = module.params
         self.node_type = self.params["node_type"]
         self.config_file = self.params["config_file"] or f"/etc/ray/{self.node_type}-node.yaml"
@@ -236,6 +240,7 @@ class RayNode:
         if found:
             told = list(map(str, found))
             self.module.fail_json(msg=harmless(" ".join(told)), problems=harmless(told))
+        self._refuse_in_vain()
         if self.action == "none" or self.module.check_mode:
             return
         if not self.unit.exists:
@@ -245,6 +250,15 @@ class RayNode:
                 msg=f"{self.unit.name} is not installed on this host: run the playbook's {self.node_type} role first."
             )
         self._apply()
+
+    def _refuse_in_vain(self) -> None:
+        """Touch nothing where a start is known to fail, and name what a running node's next start will fail with."""
+        if self.action in ("start", "restart"):
+            refuse_problems(self.live, self.node_type)
+            return
+        found = unit_problem(self.unit)
+        if found:
+            self.module.warn(f"The node runs, but will not start again as declared: {found}")
 
     def ensure_stopped(self, drained: bool = False) -> None:
         """Stop the node; if it is to be drained, wait for its work first."""
@@ -320,6 +334,8 @@ class RayNode:
         # systemd does not notice a file whose time is older than that of the one it has loaded, as after a rollback.
         if self.unit.stale or self.action in ("start", "restart"):
             self.unit.reload()
+            # A drop-in that is newer than what systemd had loaded.
+            refuse_problems(self.live, self.node_type)
         if not self.unit.enabled:
             self.unit.enable()
         before = self.live.raylet.pid if self.live.raylet else 0
@@ -340,8 +356,12 @@ class RayNode:
     def _wait_alive(self, old_raylet: int, deadline: float | None = None) -> None:
         """Wait until the GCS counts the node as ALIVE. deadline: by the monotonic clock."""
         end = deadline or time.monotonic() + self.params["timeout"]
-        node_id = wait_for_raylet(self.live, old_raylet, end, self.params["timeout"])
-        self._cluster().wait_alive(node_id, max(end - time.monotonic(), 5))
+        node_id = wait_for_raylet(self.live, self.node_type, old_raylet, end, self.params["timeout"])
+        try:
+            self._cluster().wait_alive(node_id, max(end - time.monotonic(), 5))
+        except RayClusterError as error:
+            refuse_problems(self.live, self.node_type)
+            raise NodeError(str(error)) from error
         differences, action = self._compare()
         if action in ("start", "restart"):
             first = next(iter(differences))
@@ -425,8 +445,12 @@ def main() -> None:
         module.fail_json(msg=f"{module.params['node_type']}-node.yaml: {error}")
     except NotEmptyError as error:
         module.fail_json(msg=harmless(str(error)), held=error.held)
+    except StartError as error:
+        module.fail_json(msg=harmless(str(error)))
     except NodeError as error:
-        module.fail_json(msg=harmless("\n".join(filter(None, (str(error), node.unit.journal())))))
+        # The line that matters comes last. What it wrote before belongs to another start.
+        log = end_of(node.unit.journal(200, node.since))
+        module.fail_json(msg=harmless("\n".join(filter(None, (str(error), log)))))
     except (SystemdError, RayClusterError, PathError) as error:
         module.fail_json(msg=str(error))
 

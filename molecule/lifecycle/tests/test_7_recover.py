@@ -155,3 +155,25 @@ def test_what_needs_a_person_keeps_nothing_else_from_being_mended(healthy):
         cluster.sh(first, "rm -f /dev/shm/other")
     cluster.play(VERB).must_succeed()
     cluster.wait_whole()
+
+
+DROP_IN = "/etc/systemd/system/ray-worker.service.d/50-false.conf"
+FALSE = f"install -d $(dirname {DROP_IN}); printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {DROP_IN}"
+
+
+def test_site_and_recover_name_a_command_that_was_replaced_before_they_start_it(healthy):
+    cluster = healthy
+    first = cluster.workers[0]
+    cluster.sh(first, f"{FALSE}; systemctl daemon-reload; systemctl stop ray-health.timer ray-worker")
+    said = f"is replaced by {DROP_IN}, which starts /bin/false"
+    try:
+        for verb in ("site.yml", VERB):
+            run = cluster.play(verb)
+            # A table's line is broken by nothing; a message's may be.
+            assert run.status != 0 and said in run.output, run.output
+            assert cluster.sh(first, "systemctl is-active ray-worker || true") in ("inactive", "failed")
+        assert (first, "unit_overridden") in table(run)
+    finally:
+        cluster.sh(first, f"rm -r $(dirname {DROP_IN}); systemctl daemon-reload")
+    cluster.play(VERB).must_succeed()
+    cluster.wait_whole()

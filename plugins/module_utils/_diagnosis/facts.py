@@ -21,46 +21,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
 
 SECONDS = 3.0
-# What programs write when they give up, the most telling first.
-_TELLING = (
-    re.compile(r"Check failed: (.*)"),
-    re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .*)"),
-    re.compile(r"((?:Bad file format|Wrong signature|Fatal|FATAL|.*[Cc]annot|.*[Ff]ailed to) .*)"),
-)
-_CORRUPT = re.compile(r"Corruption: .*|Bad file format reading .*|Short read or OOM loading DB.*|Wrong signature .*")
 # Ray gives each life of a raylet new names for these two, and never takes a name that exists.
 _SOCKET = re.compile(r"(raylet|plasma_store)(\.\d+)?")
-
-
-def telling_line(log: str) -> str:
-    """Of a log, the line that tells most of why something ended; empty where none does."""
-    # Not more of a line: a pattern's time grows with its square.
-    lines = [line[:1000] for line in log.splitlines()]
-    for pattern in _TELLING:
-        found = [match.group(1) for match in map(pattern.search, lines) if match]
-        if found:
-            return " ".join(found[-1].split())[:200]
-    return ""
-
-
-def corruption(log: str) -> str:
-    """The last line that tells of stored state that cannot be read; empty for none."""
-    found = _CORRUPT.findall(log)
-    return " ".join(found[-1].split())[:200].rstrip(". ") if found else ""
-
-
-def rocksdb_corruption(temp_dir: str, path: str) -> str:
-    """What the last GCS server said of a RocksDB that it could not open; empty where it could, or has another by now.
-
-    :arg temp_dir: where the sessions are.
-    :arg path: the database.
-    """
-    logs = sorted(glob.glob(f"{temp_dir}/session_latest/logs/gcs_server*.err"), key=os.path.getmtime)
-    found = corruption(read_regular(logs[-1])) if logs else ""
-    # A backup that was put back is newer than the log. Opening the database touches it too, just before.
-    files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
-    changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)
-    return found if found and changed <= os.path.getmtime(logs[-1]) + 2 else ""
 
 
 def full_disks(paths: Iterable[str], limit: float) -> list[tuple[str, str]]:

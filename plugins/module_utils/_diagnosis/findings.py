@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
 # A node that was started by systemd again and again and is younger than this may fall once more.
@@ -231,7 +233,7 @@ def sick_unit(unit: Unit, step: str) -> list[Finding]:
     if not unit.stopped:
         return []
     if state == "failed":
-        why = facts.telling_line(journal_of(unit))
+        why = telling_line(journal_of(unit))
         detail = f"{unit.name} has failed" + (f": {why}" if why else ".")
         return [Finding("unit_failed", detail, "it is started.", log, step)]
     return [Finding("unit_stopped", f"{unit.name} is stopped.", "it is started.", log, step)]
@@ -295,7 +297,7 @@ class HostDiagnosis:
         unit = Unit(self.declared.redis_service)
         found = sick_unit(unit, "redis")
         looping = not found and not unit.active and unit.restarts >= self.declared.crash_restarts
-        corrupt = facts.corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
+        corrupt = corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
         if corrupt:
             return [Finding(
                 "storage_corrupt", f"{unit.name} cannot read its state: {corrupt}.", blocks="redis",
@@ -305,7 +307,7 @@ class HostDiagnosis:
         if looping:
             found = [Finding(
                 "crash_loop", f"systemd has started {unit.name} {unit.restarts} times in vain: "
-                f"{facts.telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
+                f"{telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
                 f"see `journalctl -u {unit.name}` on the host.", "redis",
             )]
         return found + disabled_unit(unit, "redis")

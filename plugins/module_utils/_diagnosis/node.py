@@ -33,9 +33,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.config import
     storage_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import storage_problem, unit_problem
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, redis_password
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
@@ -69,8 +71,9 @@ class NodeDiagnosis(HostDiagnosis):
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         return [
-            self.declaration, self.versions, self.storage, self.node, self.others, self.twins, self.token, self.address,
-            self.head_name, self.beside, *super().checks(), self.shared_memory, self.stale_files,
+            self.declaration, self.overriding, self.versions, self.storage, self.node, self.others, self.twins,
+            self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
+            self.stale_files,
         ]
 
     def steps(self) -> dict[str, Mending]:
@@ -88,6 +91,16 @@ class NodeDiagnosis(HostDiagnosis):
             Finding(problem.kind, f"{problem.fact}.", person=problem.fix, blocks="start")
             for problem in problems(self.declared.config, self.node_type, self.accelerators)
         ]
+
+    def overriding(self) -> list[Finding]:
+        """Whether the unit starts what is declared."""
+        problem = unit_problem(self.unit)
+        if not problem:
+            return []
+        if self.alive:
+            return [Finding(problem.kind, f"the node works, but {problem.fact}.",
+                            f"nothing: it does not start again before a person does this: {problem.fix}")]
+        return [Finding(problem.kind, f"{problem.fact}.", person=problem.fix, blocks="start")]
 
     def versions(self) -> list[Finding]:
         """Ray and Python must be the cluster's to the last digit."""
@@ -132,16 +145,8 @@ class NodeDiagnosis(HostDiagnosis):
         storage = storage_of(self.declared.config) if self.node_type == "head" else ""
         if storage == "redis":
             return self._redis()
-        servers = [process for process in self.live.processes if process.kind == "gcs_server"]
-        if storage != "rocksdb" or any(process.in_unit(self.unit.name) for process in servers):
-            return []
-        temp_dir, path = self.declared.temp_dir, self.declared.gcs_path
-        corrupt = self.as_guest(lambda: facts.rocksdb_corruption(temp_dir, path))
-        return [] if not corrupt else [Finding(
-            "storage_corrupt", f"the GCS cannot read {self.declared.gcs_path}: {corrupt}.", blocks="start",
-            person="put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or "
-            "begin anew: `ansible-playbook rayops.cluster.reset -e reset_state=wipe`.",
-        )]
+        problem = storage_problem(self.live, self.node_type, self.user)
+        return [Finding(problem.kind, f"{problem.fact}.", person=problem.fix, blocks="start")] if problem else []
 
     def _redis(self) -> list[Finding]:
         config = self.declared.config
@@ -165,6 +170,8 @@ class NodeDiagnosis(HostDiagnosis):
 
     def node(self) -> list[Finding]:
         """The unit, and whether its node lives."""
+        if self.unit.masked:
+            return []  # It is told of above.
         if not self.live.running:
             found = sick_unit(self.unit, "start")
             if found:
@@ -215,7 +222,7 @@ class NodeDiagnosis(HostDiagnosis):
         return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
 
     def _loop(self) -> Finding:
-        why = facts.telling_line(journal_of(self.unit)) or "its log does not say why"
+        why = telling_line(journal_of(self.unit)) or self.unit.ending or "its log does not say why"
         detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
         if self.alive:
             return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")

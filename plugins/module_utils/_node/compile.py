@@ -208,6 +208,9 @@ def _compile_system_config(start: RayStart, config: dict[str, Any], node_type: s
     if node_type == "head":
         # The GCS hands these to every node and driver, where they win over the environment.
         start.options["--system-config"] = _json({**_SYSTEM_CONFIG, **system})
+        # Where a new GCS ends, as without its Redis, `ray start` asks it for so many seconds before it looks whether it
+        # still runs: with Ray's own 30 a start in vain takes 40 s, with this 13. One that lives is asked again.
+        start.environment["RAY_py_gcs_connect_timeout_s"] = "3"
     else:
         for key, value in sorted(system.items()):
             start.environment[f"RAY_{key}"] = _text(value)

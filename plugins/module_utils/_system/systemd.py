@@ -14,10 +14,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
-    "ExecStart", "InactiveEnterTimestampMonotonic",
+    "ExecStart", "InactiveEnterTimestampMonotonic", "FragmentPath", "ExecMainCode", "ExecMainStatus",
 )
-# Characters of a line of a log.
+# How a main process ends, by the numbers of waitid(2).
+_ENDINGS = {"1": "exit status", "2": "signal", "3": "signal"}
+# Characters of a line of a log, and of a unit's file.
 _LINE = 2000
+_FILE = 1 << 16
 # The program of a loaded unit, as systemctl shows it; what follows are its arguments.
 _PROGRAM = re.compile(r"\{ path=(/[^;]*[^;\s]) ; argv\[\]=")
 
@@ -87,6 +90,27 @@ class Unit:
     def drop_ins(self) -> list[str]:
         """Files that change the unit from outside."""
         return (self.properties.get("DropInPaths") or "").split()
+
+    @property
+    def fragment(self) -> str:
+        """Its own file, which drop-ins change; empty for none."""
+        return self.properties.get("FragmentPath") or ""
+
+    @property
+    def masked(self) -> bool:
+        """Whether its file is a link to /dev/null, so that nothing starts it."""
+        return self.properties.get("LoadState") == "masked"
+
+    def overriding(self, setting: str) -> list[str]:
+        """The drop-ins that set something, such as ``ExecStart``, in place of its own file."""
+        line = re.compile(rf"\s*{setting}\s*=")
+        return [path for path in self.drop_ins if any(map(line.match, _settings(path)))]
+
+    @property
+    def ending(self) -> str:
+        """How its last process ended, such as ``exit status 1``; empty where it runs, or has not run."""
+        kind = _ENDINGS.get(self.properties.get("ExecMainCode") or "")
+        return f"{kind} {self.properties.get('ExecMainStatus') or 0}" if kind else ""
 
     @property
     def stopped_at(self) -> float:
@@ -166,9 +190,13 @@ class Unit:
         """Forget failures, and the count of restarts: systemd keeps it when a unit between two tries is restarted."""
         self._systemctl("reset-failed", "--", self.name, check=False)
 
-    def journal(self, lines: int = 25) -> str:
-        """The last lines that it wrote, each of a sentence's length: a job's own may have a gigabyte."""
+    def journal(self, lines: int = 25, since: float = 0) -> str:
+        """The last lines that it wrote, each of a sentence's length: a job's own may have a gigabyte.
+
+        :arg since: seconds since the epoch; what is older belongs to another start.
+        """
         command = ["journalctl", f"--unit={self.name}", "--lines", str(lines), "--no-pager", "--output", "cat"]
+        command += [f"--since=@{int(since)}"] if since else []
         try:
             _code, output, _errors = run(command, None, 30, variables={"PATH": os.environ.get("PATH", "")})
         except (GuestError, OSError) as error:
@@ -188,3 +216,15 @@ class Unit:
         if check and result.returncode:
             raise SystemdError(f"systemctl {' '.join(arguments)} failed: {' '.join(result.stderr.split())}")
         return result.stdout
+
+
+def _settings(path: str) -> list[str]:
+    """The lines of a unit's file that are neither comments nor the rest of a line above; none where it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_FILE)
+    except OSError:
+        return []
+    # A comment among the parts of a line is none of them, and does not end it (systemd.syntax(7)).
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+    return re.sub(r"\\\n", " ", "\n".join(lines)).splitlines()

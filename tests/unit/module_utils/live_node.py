@@ -39,6 +39,9 @@ class StandInUnit:
     program = ""
     properties = {"ActiveState": "inactive"}
 
+    masked, failed, ending = False, False, ""
+    drop_ins: list[str] = []
+
     def refresh(self) -> None:
         pass
 

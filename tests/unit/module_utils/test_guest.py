@@ -24,6 +24,7 @@ import pytest
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import rocksdb_corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest as _guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless, run
 
@@ -244,7 +245,7 @@ def test_a_pipe_in_place_of_a_file_holds_nobody_up(directory, guests):
     os.mkfifo(directory / "token", 0o600)
     started = time.monotonic()
     assert as_user("nobody", lambda: facts.stale_files(str(guests), []), 10) == []
-    assert as_user("nobody", lambda: facts.rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
+    assert as_user("nobody", lambda: rocksdb_corruption(str(guests), str(guests / "gcs")), 10) == ""
     assert facts.digest_of(str(directory / "token")) == ""
     assert time.monotonic() - started < 50
 

@@ -21,7 +21,9 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
 from ansible_collections.rayops.cluster.plugins.module_utils._node import redis
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import corruption, rocksdb_corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply, RedisServer
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 
 GCS_LOG = (
     "[2026-11-24 08:39:55,295 C 1232 1232] (gcs_server) rocksdb_store_client.cc:179:  An unexpected system state has "
@@ -42,37 +44,37 @@ REDIS_LOG = "1:M 24 Nov 2026 08:00:00.000 # Bad file format reading the append o
     ],
 )
 def test_the_line_that_tells_most(log, line):
-    found = facts.telling_line(log)
+    found = telling_line(log)
     assert found.startswith(line) and bool(found) == bool(line)
 
 
 def test_a_line_without_end_takes_no_time():
     """Where each byte is looked at for each other one, it takes hours."""
     began = time.process_time()
-    assert facts.telling_line("a" * 1000000 + "\n" + "a." * 500000) == ""
+    assert telling_line("a" * 1000000 + "\n" + "a." * 500000) == ""
     assert time.process_time() - began < 30
 
 
 def test_only_what_says_so_is_corrupt():
-    assert facts.corruption(GCS_LOG).startswith("Corruption: no log_file_number")
-    assert facts.corruption(REDIS_LOG).startswith("Bad file format")
-    assert facts.corruption("RuntimeError: Version mismatch\nConnection refused\n") == ""
+    assert corruption(GCS_LOG).startswith("Corruption: no log_file_number")
+    assert corruption(REDIS_LOG).startswith("Bad file format")
+    assert corruption("RuntimeError: Version mismatch\nConnection refused\n") == ""
 
 
 def test_a_database_that_was_put_back_is_no_longer_corrupt(tmp_path):
     logs, database = tmp_path / "session_latest" / "logs", tmp_path / "gcs"
     logs.mkdir(parents=True)
     (database / "tables").mkdir(parents=True)
-    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert rocksdb_corruption(str(tmp_path), str(database)) == ""
     (logs / "gcs_server.err").write_text(GCS_LOG)
-    assert facts.rocksdb_corruption(str(tmp_path), str(database)).startswith("Corruption: ")
+    assert rocksdb_corruption(str(tmp_path), str(database)).startswith("Corruption: ")
     # The log of a life before.
     past = time.time() - 60
     os.utime(logs / "gcs_server.err", (past, past))
-    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert rocksdb_corruption(str(tmp_path), str(database)) == ""
     # A later life that opened it.
     (logs / "gcs_server.1.err").write_text("")
-    assert facts.rocksdb_corruption(str(tmp_path), str(database)) == ""
+    assert rocksdb_corruption(str(tmp_path), str(database)) == ""
 
 
 def test_a_full_disk_is_named_once(tmp_path):

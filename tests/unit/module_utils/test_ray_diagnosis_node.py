@@ -57,6 +57,9 @@ class StandInUnit:
         self.name = name
         self.properties = {"ActiveState": "inactive"}
 
+    masked, failed, ending = False, False, ""
+    drop_ins: list[str] = []
+
     def refresh(self) -> None:
         pass
 

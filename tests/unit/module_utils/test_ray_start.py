@@ -300,6 +300,13 @@ def test_the_guides_redis_port_and_another_gcs_port_contradict_each_other():
         compile_start({"redis": {"port": 6400}, "network": {"ports": {"gcs": 6379}}}, "head")
 
 
+def test_a_head_whose_gcs_ended_is_not_waited_for():
+    variable = "RAY_py_gcs_connect_timeout_s"
+    assert compile_start({}, "head").environment[variable] == "3"
+    assert compile_start({"environment": {variable: "9"}}, "head").environment[variable] == "9"
+    assert variable not in compile_start(WORKER, "worker").environment
+
+
 def test_the_environment():
     start = compile_start({**COMMON, "environment": {"HF_HOME": "/data", "DEBUG": True, "N": 3, "GONE": None}}, "head")
     assert start.environment["RAY_AUTH_MODE"] == "token"
