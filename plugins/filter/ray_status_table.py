@@ -116,7 +116,7 @@ def age(seconds: Any) -> str:
 
 def dead(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
     """Why nodes are dead, a line each."""
-    reasons = {text(node.get("node_name")): " ".join(text(node.get("state_message")).split())
+    reasons = {text(node.get("node_name")): text(" ".join(str(node.get("state_message") or "").split()))
                for node in nodes if node.get("state") == "DEAD"}
     return [f"{cut(name)} is dead: {cut(reason, WIDEST_DEMAND)}" for name, reason in reasons.items() if reason]
 

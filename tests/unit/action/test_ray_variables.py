@@ -77,8 +77,8 @@ def play(playbook, inventory, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
-WRONG = {"worker_config": ["a"], "ray_environment_variables": "A=1", "worker_batch": "abc", "ray_auth_token": ["hunter2"],
-         "ray_temp_dir": "{{ site_home }}/ray"}
+WRONG = {"worker_config": ["a"], "ray_environment_variables": "A=1", "worker_batch": "abc",
+         "ray_auth_token": ["hunter2"], "ray_temp_dir": "{{ site_home }}/ray"}
 SAID = [
     "worker_config is [a] in group ray_workers: use a dictionary, such as {resources: {CPU: 64, GPU: 4}}.",
     "ray_environment_variables is A=1 in group ray_workers: use a dictionary, such as {NCCL_DEBUG: INFO}.",
@@ -89,8 +89,8 @@ SAID = [
 
 
 @pytest.mark.parametrize(("playbook", "arguments"), [
-    ("site", []), ("site", ["--check", "--diff", "--tags", "workers"]), ("restart", []), ("upgrade", []), ("recover", []),
-    ("backup", []), ("replace_head", []), ("reset", ["-e", "reset_confirm=ray"]),
+    ("site", []), ("site", ["--check", "--diff", "--tags", "workers"]), ("restart", []), ("upgrade", []),
+    ("recover", []), ("backup", []), ("replace_head", []), ("reset", ["-e", "reset_confirm=ray"]),
     ("remove_worker", ["-e", "remove_worker_hosts=worker-1"]),
 ], ids=str)
 def test_every_verb_refuses_wrong_types_before_it_touches_a_host(tmp_path, playbook, arguments):
@@ -117,8 +117,8 @@ def test_a_wrong_type_of_one_host_or_of_the_command_line_is_named(tmp_path):
 # Somewhere behind the check, without touching a host.
 MISSPELT = {"ray_objectstore_memory": 8000000000, "worker_count": 3}
 LATER = {"ray_wheelhouse": "/nowhere"}
-NAMED = ("ray_objectstore_memory in group ray_workers is no variable of rayops.cluster, which does not read it: did you "
-         "mean ray_object_store_memory?")
+NAMED = ("ray_objectstore_memory in group ray_workers is no variable of rayops.cluster, which does not read it: did "
+         "you mean ray_object_store_memory?")
 
 
 @pytest.mark.parametrize("how", ["warn", "error", "ignore"])

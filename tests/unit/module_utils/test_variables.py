@@ -22,8 +22,9 @@ def said(name, value):
 
 @pytest.mark.parametrize(("name", "value", "expected"), [
     ("worker_config", ["a"], "worker_config is [a]: use a dictionary, such as {resources: {CPU: 64, GPU: 4}}."),
-    ("worker_config", None, "worker_config has no value: leave it out, or use a dictionary, such as {resources: {CPU: 64"),
-    ("ray_environment_variables", "A=1", "ray_environment_variables is A=1: use a dictionary, such as {NCCL_DEBUG: INFO}."),
+    ("worker_config", None, "worker_config has no value: leave it out, or use a dictionary, such as {resources: {CPU"),
+    ("ray_environment_variables", "A=1",
+     "ray_environment_variables is A=1: use a dictionary, such as {NCCL_DEBUG: INFO}."),
     ("ray_environment_variables", '{"A": 1}', 'ray_environment_variables is {"A": 1}: use a dictionary'),
     ("worker_batch", "abc", "worker_batch is abc: use a number or a percentage, such as 25%."),
     ("worker_batch", 0, "worker_batch is 0: use a number or a percentage"),
@@ -78,9 +79,9 @@ def test_a_secret_is_not_shown(name, value):
     ("Error while resolving value: 'site_home' is undefined",
      "ray_root is {{ x }} on head, where site_home is not defined: define it, or write the value itself."),
     ("Syntax error in template: unexpected '}'",
-     "ray_root is {{ x }} on head, which is no valid template: see to its braces and quotes, or write the value itself."),
-    ("The lookup plugin 'file' failed.\nTraceback", "ray_root is {{ x }} on head, which cannot be worked out (The lookup "
-                                                    "plugin 'file' failed): mend that, or write the value itself."),
+     "ray_root is {{ x }} on head, which is no valid template: see to its braces and quotes, or write the value"),
+    ("The lookup plugin 'file' failed.\nTraceback",
+     "ray_root is {{ x }} on head, which cannot be worked out (The lookup plugin 'file' failed): mend that, or write"),
     ("", "ray_root is {{ x }} on head, which cannot be worked out (no reason is known): mend that"),
 ])
 def test_a_template_that_cannot_be_worked_out(error, expected):
@@ -104,12 +105,14 @@ def test_the_place_of_a_value(hosts, expected):
 
 def test_names_that_nothing_reads():
     assert strangers({
-        "ray_objectstore_memory", "ray_object_store_memory", "ray_team_owner", "ray_versions", "worker_confg", "worker_count",
-        "head_backup_dirs", "head_count", "redis_port", "monitor_recievers", "recover_disk_limits", "recover_me",
+        "ray_objectstore_memory", "ray_object_store_memory", "ray_team_owner", "ray_versions", "worker_confg",
+        "worker_count", "head_backup_dirs", "head_count", "redis_port", "monitor_recievers", "recover_disk_limits",
+        "recover_me",
         "replace_head_olds", "ansible_host", "ecs_name", "_ray_root", "ray", "my_ray_version", "teardown_confim",
     }, OPTIONS) == {
         "ray_objectstore_memory": "ray_object_store_memory", "ray_team_owner": "", "ray_versions": "ray_version",
-        "worker_confg": "worker_config", "head_backup_dirs": "head_backup_dir", "monitor_recievers": "monitor_receivers",
+        "worker_confg": "worker_config", "head_backup_dirs": "head_backup_dir",
+        "monitor_recievers": "monitor_receivers",
         "recover_disk_limits": "recover_disk_limit", "replace_head_olds": "replace_head_old",
         "teardown_confim": "teardown_confirm",
     }
