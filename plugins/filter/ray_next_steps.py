@@ -32,7 +32,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # It listens there for whoever is on the head, or for everybody.
-_LOCAL, _ANY = ("127.0.0.1", "::1", "localhost"), ("0.0.0.0", "::", "")
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_ANY = ("0.0.0.0", "::", "")
 
 
 def ray_next_steps(head: Mapping[str, Any], inventory: Sequence[str] = ()) -> list[str]:

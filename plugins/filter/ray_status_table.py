@@ -42,7 +42,8 @@ RESOURCES = {"CPU": ("CPU", 1), "GPU": ("GPU", 1), "NPU": ("NPU", 1),
              "memory": ("memory", 1 << 30), "object store": ("object_store_memory", 1 << 30)}
 RIGHT = {*RESOURCES, "age"}
 # Cells of a terminal that a name, and what a demand asks for, may take.
-WIDEST, WIDEST_DEMAND = 40, 100
+WIDEST = 40
+WIDEST_DEMAND = 100
 _POOL = "ray_pool_"
 _SHAPELESS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
