@@ -37,7 +37,6 @@ from typing import Any
 from ansible.module_utils.compat.version import LooseVersion
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import ray_sandbox
-from ansible_collections.rayops.cluster.plugins.module_utils._node.config import STORAGES
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import read_url
 
 OLDEST = "2.57.0"
@@ -47,7 +46,6 @@ _FORMS = {
                            "differently: use letters, digits and . _ ~ + / = -."),
     "ray_journal_max_use": (r"([0-9]+[KMGT]?)?", "ray_journal_max_use is {0}: use a number with K, M, G or T, such as "
                             "1G."),
-    "ray_gcs_storage": ("|".join(STORAGES), "ray_gcs_storage is {0}: use rocksdb, redis or memory."),
     "ray_temp_dir": (r".{0,40}", "ray_temp_dir {0} is too long: Ray keeps sockets below it, whose paths may have 107 "
                      "bytes; use 40 at most."),
 }

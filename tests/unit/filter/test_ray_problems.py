@@ -50,7 +50,6 @@ def test_what_works(tmp_path):
     ({"versions": ["2.60.0", "2.59.0", "2.60.0"]}, "The hosts declare Ray 2.60.0 and 2.59.0: a cluster runs one"),
     ({"ray_version": "2.56.9"}, "ray_version is 2.56.9: use 2.57.0 or later, the first that drains a node"),
     ({"ray_version": "nightly"}, "ray_version is nightly: use 2.57.0 or later"),
-    ({"ray_gcs_storage": "sqlite"}, "ray_gcs_storage is sqlite: use rocksdb, redis or memory."),
     ({"sandboxes": [{"LockPersonalty": True}]}, "ray_sandbox has no directive LockPersonalty: did you mean"),
     ({"ray_gcs_storage": "redis"}, "ray_gcs_storage is redis, so group ray_redis must have exactly one host"),
     ({"ray_wheelhouse": "/none"}, "ray_wheelhouse /none is no directory on this machine: fill one with pip"),

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ray_next_steps
+short_description: What a user needs to know of a Ray cluster that runs
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description: The dashboard's address, the place of its token and the next command.
+positional: inventory
+options:
+  _input: {description: What is declared for the head., type: dict, required: true}
+  inventory: {description: The inventory's sources., type: list, elements: str, default: []}
+"""
+
+EXAMPLES = r"""
+- name: Say what comes next
+  ansible.builtin.debug:
+    msg: "{{ _head_node_config | rayops.cluster.ray_next_steps(ansible_inventory_sources) }}"
+"""
+
+RETURN = r"""
+_value: {description: "A line each.", type: list, elements: str}
+"""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# It listens there for whoever is on the head, or for everybody.
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_ANY = ("0.0.0.0", "::", "")
+
+
+def ray_next_steps(head: Mapping[str, Any], inventory: Sequence[str] = ()) -> list[str]:
+    """The lines; see the documentation above."""
+    network, auth = head["network"], head.get("auth") or {}
+    host, port = str(network.get("dashboard_host") or ""), network["ports"]["dashboard"]
+    address = bracketed(network["node_ip_address"] if host in _ANY else host)
+    tunnel = f" (on the head alone: ssh -L {port}:{address}:{port} to it first)" if host in _LOCAL else ""
+    token = auth.get("token_path")
+    sources = " ".join(f"-i {shlex.quote(short(str(source)))}" for source in inventory)
+    return [
+        f"Dashboard: http://{address}:{port}{tunnel}",
+        f"Its token: in {token} on every node, for root and the group of Ray's user" if token else
+        "Its token: none is asked for, so whoever reaches it can run code on every node",
+        f"Next: ansible-playbook rayops.cluster.status {sources}".rstrip(),
+    ]
+
+
+def short(source: str) -> str:
+    """A file below the working directory as it was typed there; Ansible makes whole paths of them."""
+    inside = os.path.isabs(source) and os.path.commonpath([source, os.getcwd()]) == os.getcwd()
+    return os.path.relpath(source) if inside else source
+
+
+def bracketed(address: str) -> str:
+    """As it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"ray_next_steps": ray_next_steps}
