@@ -67,6 +67,12 @@ class StandInUnit:
         return self.log
 
 
+@pytest.fixture(autouse=True)
+def nodes_on_loopback(monkeypatch):
+    """The nodes of these tests are at 127.0.0.1, which is refused where it is declared (test_ray_host.py)."""
+    monkeypatch.setattr(hardware, "_is_loopback", lambda address: False)
+
+
 class Agent(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(self.server.status)
