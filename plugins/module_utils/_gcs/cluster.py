@@ -32,7 +32,7 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
 
 def connected(options: dict[str, Any]) -> RayCluster:
     """The cluster that the options of a module name, with its timeout."""
-    return RayCluster(*(options[name] for name in connection_arguments()), timeout=options["timeout"])
+    return RayCluster(**{name: options[name] for name in (*connection_arguments(), "timeout")})
 
 
 class RayCluster(RayEnvironment):
