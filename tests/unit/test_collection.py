@@ -53,6 +53,24 @@ def test_a_roles_variables_are_those_that_it_documents(role):
         )
 
 
+def test_a_switch_from_the_command_line_is_no_text():
+    """``-e monitor_prometheus=false`` gives a text, which is true: whoever reads a switch says ``| bool``."""
+    specs = REPOSITORY.glob("roles/*/meta/argument_specs.yml")
+    switches = {
+        name for spec in specs for entry in read_yaml(spec)["argument_specs"].values()
+        for name, option in entry.get("options", {}).items() if option.get("type") == "bool"
+    }
+    # Not a key, not a word of a sentence; a module that is given it alone has a type of its own.
+    names = "|".join(switches)
+    read = re.compile(rf"(?<![\w.'\"])(?<!set )({names})(?![\w:=])(?!\s*\|\s*(default\([^)]*\)\s*\|\s*)?bool)")
+    alone = re.compile(r': "\{\{ \w+( \| default\(\w+\))? \}\}"$')
+    files = [file for place in ("roles/*/tasks", "roles/*/vars", "roles/*/templates", "playbooks")
+             for folder in REPOSITORY.glob(place) for file in folder.rglob("*") if file.is_file()]
+    assert switches and files
+    assert [f"{file.name}: {line.strip()}" for file in files for line in file.read_text(encoding="utf-8").splitlines()
+            if read.search(line) and not line.lstrip().startswith("#") and not alone.search(line)] == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_roles_entry_points_exist(role):
     for entry in read_yaml(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]:
