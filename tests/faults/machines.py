@@ -33,6 +33,7 @@ WRONG_CLOCK = (
     "now=$(date +%s); echo +1h > /etc/faketimerc; echo @ > /etc/ld.so.preload; test $(date +%s) -gt $((now + 3000))"
 ).replace("@", FAKETIME)
 RESTART = "systemctl restart ray-worker"
+BARE_HOSTS = "echo '127.0.0.1 localhost' > /etc/hosts"
 
 
 def unplug(cluster: Cluster) -> None:
@@ -99,6 +100,9 @@ MACHINES = [
     Fault("head-reboot", "head: power off, and on again",
           "the unit starts with the host and reads its state back; the workers wait for it", BOOT_SECONDS,
           power_off("head"), power_on("head"), hold=1, renewed=("head",)),
+    Fault("hosts-file", "worker: `/etc/hosts` written anew, as cloud-init does it at boot, and its node started anew",
+          "`ray-hosts` puts the head's name back, and the node finds the head", BOOT_SECONDS,
+          command(WORKER, f"{BARE_HOSTS}; {RESTART}"), renewed=(WORKER,)),
     Fault("disk-full", "worker: the disk of `/var/lib/ray` full, then freed",
           "the node goes on: its tasks run, its logs stop, and no object is spilled", DISK_SECONDS,
           command(WORKER, FILL.format("/var/lib/ray") + "; true"), command(WORKER, "rm -f /var/lib/ray/filler*"),
