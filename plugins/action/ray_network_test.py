@@ -87,7 +87,8 @@ def peer_of(name: str, hostvars: Mapping[str, Any], timeout: float) -> Peer | No
 
 def numbers(answer: Any) -> set[int]:
     """The whole numbers of a list that a host gave."""
-    return {item for item in answer if type(item) is int} if isinstance(answer, list) else set()
+    items = answer if isinstance(answer, list) else []
+    return {item for item in items if isinstance(item, int) and not isinstance(item, bool)}
 
 
 def answers_of(found: Mapping[str, Any], targets: list[dict[str, Any]]) -> list[dict[int, str]]:

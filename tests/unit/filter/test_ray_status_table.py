@@ -15,8 +15,8 @@ GROUPS = {"all": ["head", "w1", "w2", "w3"], "ray_head": ["head"], "ray_workers"
           "ray_pool_gpu": ["w1"]}
 
 
-def table(status, groups=GROUPS):
-    return FilterModule().filters()["ray_status_table"](status, groups)
+def table(status, groups=None):
+    return FilterModule().filters()["ray_status_table"](status, groups or GROUPS)
 
 
 def node(name, state="ALIVE", total=None, available=None, **more):
