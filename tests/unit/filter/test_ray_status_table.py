@@ -16,7 +16,7 @@ GROUPS = {"all": ["head", "w1", "w2", "w3"], "ray_head": ["head"], "ray_workers"
 
 
 def table(status, groups=None):
-    return FilterModule().filters()["ray_status_table"](status, groups or GROUPS)
+    return FilterModule().filters()["ray_status_table"](status, GROUPS if groups is None else groups)
 
 
 def node(name, state="ALIVE", total=None, available=None, **more):
