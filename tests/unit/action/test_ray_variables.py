@@ -100,8 +100,8 @@ def test_every_verb_refuses_wrong_types_before_it_touches_a_host(tmp_path, playb
     assert not INSIDE.search(output) and "hunter2" not in output
     tasks = re.findall(r"^TASK \[(.*?)\]", output, re.MULTILINE)
     assert tasks[-1].endswith("Refuse variables of a wrong type, and name those that nothing reads")
-    assert set(tasks[:-1]) <= {"Refuse an inventory without one head", "Refuse to remove nobody",
-                               "Refuse names of no worker", "Group the workers to remove"}
+    assert set(tasks[:-1]) <= {"Refuse an inventory without one head", "Refuse to remove nobody, or who is no worker",
+                               "Group the workers to remove"}
 
 
 def test_a_wrong_type_of_one_host_or_of_the_command_line_is_named(tmp_path):

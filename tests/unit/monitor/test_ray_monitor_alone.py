@@ -104,7 +104,7 @@ def test_many_shapes_and_odd_names(in_ray):
         "def node(name, number, state, gpus=0):\n"
         "    available = {'GPU': gpus - 1.5} if gpus else {}\n"
         "    return {'node_name': name, 'node_id': str(number), 'ip': f'10.0.0.{number}', 'state': state,\n"
-        "            'is_head': False, 'start_time': f'2026-01-01T00:00:0{number}+00:00',\n"
+        "            'is_head': False, 'death': None, 'start_time': f'2026-01-01T00:00:0{number}+00:00',\n"
         "            'resources': {'total': {'GPU': gpus, 'CPU': 4}, 'available': available}}\n"
         "nodes = [node('moved', 1, 'ALIVE'), node('moved', 2, 'ALIVE', 3), node('odd \"\\n', 3, 'ALIVE')]\n"
         "demands = [{'kind': 'task_or_actor', 'resources': {'CPU': n}, 'count': 200 - n} for n in range(1, 121)]\n"
