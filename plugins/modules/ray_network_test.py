@@ -16,7 +16,8 @@ description:
     in proportion to the nodes.
   - Each node is tried on O(ports) and on one port of 32768-60999, which torch, gloo, NCCL and ZMQ use between the
     nodes of a model, all at the same time. Nothing is sent.
-  - A port that is refused counts only where something listens on it, as a node that is down is no firewall's fault.
+  - A port that is refused counts only where something listens on it, and the port of 32768-60999 does not answer, as a
+    node that is down is no firewall's fault.
 extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
   check_mode: {details: "It changes nothing, so a check tests the network too."}

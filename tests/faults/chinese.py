@@ -43,7 +43,8 @@ PHRASES = {
         "单元随主机启动并读回状态；工作节点等待头节点",
     "worker: `/etc/hosts` written anew, as cloud-init does it at boot, and its node started anew":
         "工作节点：`/etc/hosts` 被重新写入（cloud-init 在启动时会这样做），并重启其节点",
-    "`ray-hosts` puts the head's name back, and the node finds the head": "`ray-hosts` 恢复头节点的名称，节点找到头节点",
+    "`ray-hosts` puts the head's name back, and the node finds the head":
+        "`ray-hosts` 恢复头节点的名称，节点找到头节点",
     "worker: the disk of `/var/lib/ray` full, then freed": "工作节点：`/var/lib/ray` 所在磁盘写满，然后释放",
     "the node goes on: its tasks run, its logs stop, and no object is spilled":
         "节点继续运行：任务照常执行，日志停止写入，对象不再溢出",

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
 from tests.bed.engine import client
@@ -36,15 +39,11 @@ RESTART = "systemctl restart ray-worker"
 BARE_HOSTS = "echo '127.0.0.1 localhost' > /etc/hosts"
 
 
-def unplug(cluster: Cluster) -> None:
-    client().networks.get(cluster.bed.network).disconnect(cluster.container(WORKER))
-
-
-def plug(cluster: Cluster) -> None:
-    """The address is the worker's own number in the bed's subnet: it must be the same as before."""
-    number = next(node.number for node in cluster.bed.nodes if node.name == WORKER)
-    own = f"{address(cluster.bed, 'head').rpartition('.')[0]}.{number}"
-    client().networks.get(cluster.bed.network).connect(cluster.container(WORKER), ipv4_address=own)
+def cable(cluster: Cluster, state: str) -> None:
+    """As of a cable that is pulled: the host's interface stays, with its name and its address, and carries nothing."""
+    number = int(cluster.sh(WORKER, "cat /sys/class/net/eth0/iflink"))
+    outside = next(name for index, name in socket.if_nameindex() if index == number)
+    subprocess.run(["ip", "link", "set", outside, state], check=True, timeout=30)
 
 
 def one_way(cluster: Cluster) -> None:
@@ -88,7 +87,8 @@ MACHINES = [
           heals=False, says=(r"TASK \[.*Run Redis with its configuration\] \*+\nchanged: \[redis\]",)),
     Fault("network", "worker cut off the network for 90 s, and back",
           "the GCS gives the node up after 15 to 30 s and starts its work elsewhere; back on the network, the node "
-          "starts anew", NETWORK_SECONDS, unplug, plug, hold=90, renewed=(WORKER,)),
+          "starts anew", NETWORK_SECONDS, lambda cluster: cable(cluster, "down"),
+          lambda cluster: cable(cluster, "up"), hold=90, renewed=(WORKER,)),
     Fault("one-way", "worker: the head cannot open connections to it for 90 s",
           "the node is ALIVE for half a minute, is given up and starts anew, again and again; `verify` and `recover` "
           "name the ports", NETWORK_SECONDS, one_way, together, hold=90, renewed=(WORKER,)),

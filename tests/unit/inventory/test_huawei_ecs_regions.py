@@ -124,7 +124,7 @@ def test_group_and_prefix(bed: Bed) -> None:
     assert not any(name.startswith("ecs_") for name in head)
     assert found["accel_gpu"]["hosts"] == [f"gpu-1.{A}"] and hosts_of(found, "ray_workers")
     groups = ("os_linux", "image_debian_12_0_0_64bit", "security_group_default", "enterprise_project_0")
-    assert all(len(hosts_of(found, group)) == 2 for group in groups)
+    assert {group: len(hosts_of(found, group)) for group in groups} == dict.fromkeys(groups, 2)
 
 
 def test_a_host_is_never_called_as_the_group_of_all(bed: Bed, simulator: Simulator) -> None:

@@ -62,6 +62,8 @@ def test_what_is_said_of_a_pair():
 
 def test_a_node_that_is_down_is_no_firewalls_fault():
     assert sentences({6381: "refused", 6382: "refused", 10002: "refused", 40000: "open"}, listening=()) == []
+    # It listened when it was asked, and has ended since.
+    assert sentences({6381: "refused", 6382: "refused", 10002: "refused", 40000: "open"}, listening=(6381, 6382)) == []
     # Nor one whose listener could not be opened, or that tells nonsense.
     assert sentences({6381: "failed", 6382: "open"}, workload=0) == []
 
