@@ -41,7 +41,7 @@ BARE_HOSTS = "echo '127.0.0.1 localhost' > /etc/hosts"
 
 def cable(cluster: Cluster, state: str) -> None:
     """As of a cable that is pulled: the host's interface stays, with its name and its address, and carries nothing."""
-    number = int(cluster.sh(WORKER, "cat /sys/class/net/eth0/iflink"))
+    number = int(cluster.sh(WORKER, "cat /sys/class/net/eth*/iflink"))
     outside = next(name for index, name in socket.if_nameindex() if index == number)
     subprocess.run(["ip", "link", "set", outside, state], check=True, timeout=30)
 

@@ -63,8 +63,8 @@ def problems_of(peer: Peer, answers: Mapping[int, str]) -> list[Problem]:
     :arg answers: what became of the connection to each port that was tried, one of probe.KINDS.
     """
     tried = peer.tried()
-    # A port that nobody listens on is refused by any host. A node may have ended since it was asked: where the workload's
-    # port answers, no firewall refuses.
+    # A port that nobody listens on is refused by any host, and a node may have ended since it was asked. Where the
+    # workload's port answers, no firewall refuses.
     there = frozenset() if answers.get(peer.workload) == "open" else peer.listening | {peer.workload}
     by_kind: dict[str, list[str]] = {}
     for port, kind in answers.items():
