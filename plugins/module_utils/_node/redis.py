@@ -136,7 +136,7 @@ def ask(server: RedisServer, password: str, namespace: str = "", ca: str = "", h
                 _try_rights(stream, f"RAY{namespace}@rayops")
     except _RedisError as error:
         words = str(error)[:200]
-        return RedisReply(_REPLIES.get(words.partition(" ")[0], "refused"), words)
+        return RedisReply(_REPLIES.get(words.partition(" ")[0], "refused"), words.rstrip("."))
     except ssl.SSLCertVerificationError as error:
         return RedisReply("certificate", error.verify_message.rstrip("."))
     except TimeoutError:
