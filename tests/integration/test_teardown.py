@@ -73,6 +73,9 @@ def story() -> Iterator[Story]:
         check = cluster.play("rayops.cluster.teardown", "--check", "--diff")
         after_check = cluster.pids()
         cluster.play("rayops.cluster.teardown", *CONFIRMED).must_succeed()
+        for name in HOSTS:
+            # The port that verify tests the network with is open for two minutes, and ends by itself.
+            cluster.sh(name, "timeout 130 sh -c 'while pgrep -u nobody > /dev/null; do sleep 1; done'")
         after = snapshots(cluster)
         again = cluster.play("rayops.cluster.teardown", *CONFIRMED)
         yield Story(with_data, before, bare, check, after_check, deployed, after, again)
