@@ -19,12 +19,12 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import (
     Peer,
-    Problem,
     first_of,
     peers_of,
     problems_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._network.probe import KINDS, WORKLOAD_PORTS
+from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 REGISTERED = "network_listener"
 SECONDS, TIMEOUT = 120, 3
@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
                     for problem in problems_of(peer, answers)]
         return {
             "changed": False, "failed": bool(problems), "msg": said(name, problems, len(peers)),
-            "problems": [{"detail": f"it {problem.detail}.", "person": f"{problem.person}."} for problem in problems],
+            "problems": [{"detail": f"it {problem.fact}.", "person": f"{problem.fix}."} for problem in problems],
         }
 
 
@@ -105,5 +105,5 @@ def answers_of(found: Mapping[str, Any], targets: list[dict[str, Any]]) -> list[
 def said(name: str, problems: list[Problem], count: int) -> str:
     """The result in words."""
     if problems:
-        return "\n".join(f"{name} {problem.detail}: {problem.person}." for problem in problems)
+        return "\n".join(f"{name} {problem}." for problem in problems)
     return f"{name} reaches {count} {'node' if count == 1 else 'nodes'}."

@@ -109,8 +109,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import (
-    RayCluster,
     RayClusterError,
+    connected,
     connection_arguments,
 )
 
@@ -159,13 +159,7 @@ def main() -> None:
     for option in NUMBERS:
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative, but is {params[option]}.")
-    cluster = RayCluster(
-        environment=params["environment"],
-        address=params["address"],
-        auth_token_path=params["auth_token_path"],
-        user=params["user"],
-        timeout=params["timeout"],
-    )
+    cluster = connected(params)
     options = {name: params[name] for name in (*NUMBERS, "in_use")}
     try:
         result = cluster.smoke_test(**options, dry_run=module.check_mode)

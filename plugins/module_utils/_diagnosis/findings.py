@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
-from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import corruption
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import GUEST_SECONDS, corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
@@ -23,8 +23,6 @@ STEADY = 300.0
 # A node that was given up this often within these seconds, the last time not longer ago than these, flaps: it takes the
 # GCS half a minute at most.
 FLAPS, FLAP_WINDOW, FLAP_PAUSE = 3, 600.0, 60.0
-# For what is read as Ray's user.
-GUEST_SECONDS = 20.0
 # Sessions of terabytes have many files.
 PRUNE_SECONDS = 900.0
 # None is that all was done.

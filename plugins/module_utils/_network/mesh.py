@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.rayops.cluster.plugins.module_utils._network.probe import WORKLOAD_PORTS
+from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,6 @@ class Peer:
         return {**found, **({self.workload: "{}-{}".format(*WORKLOAD_PORTS)} if self.workload else {})}
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A node that cannot reach another: what it cannot, without its own name, and what a person does about that."""
-
-    detail: str
-    person: str
-
-
 def first_of(ports: str) -> int:
     """The port, or the first one of a range."""
     return int(ports.partition("-")[0])
@@ -58,7 +51,7 @@ def peers_of(name: str, nodes: list[str]) -> list[str]:
 
 
 def problems_of(peer: Peer, answers: Mapping[int, str]) -> list[Problem]:
-    """What is wrong on the way to a node.
+    """What is wrong on the way to a node: what its neighbour cannot, without the name of that one, and the fix.
 
     :arg answers: what became of the connection to each port that was tried, one of probe.KINDS.
     """
@@ -76,12 +69,12 @@ def problems_of(peer: Peer, answers: Mapping[int, str]) -> list[Problem]:
 def _sentence(kind: str, name: str, ports: list[str]) -> Problem:
     shown, it = merged(ports), "it" if len(ports) == 1 and "-" not in ports[0] else "them"
     if kind == "dropped":
-        return Problem(f"cannot reach {name} on {shown}", f"open {it} in the security group, or in {name}'s firewall")
+        fix = f"open {it} in the security group, or in {name}'s firewall"
+        return Problem(kind, f"cannot reach {name} on {shown}", fix)
     if kind == "refused":
-        return Problem(f"cannot reach {name} on {shown} (refused)", f"open {it} in {name}'s firewall")
-    return Problem(
-        f"cannot reach {name} on {shown} (no route)", f"open {it} in {name}'s firewall, or give this host a route to it"
-    )
+        return Problem(kind, f"cannot reach {name} on {shown} (refused)", f"open {it} in {name}'s firewall")
+    fix = f"open {it} in {name}'s firewall, or give this host a route to it"
+    return Problem(kind, f"cannot reach {name} on {shown} (no route)", fix)
 
 
 def merged(ports: list[str]) -> str:

@@ -23,7 +23,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.problem imp
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
 # For what is read as Ray's user.
-_SECONDS = 20.0
+GUEST_SECONDS = 20.0
 _CORRUPT = re.compile(r"Corruption: .*|Bad file format reading .*|Short read or OOM loading DB.*|Wrong signature .*")
 
 
@@ -74,7 +74,7 @@ def storage_problem(live: LiveNode, node_type: str, user: str | None) -> Problem
     if any(process.kind == "gcs_server" and process.in_unit(live.unit.name) for process in live.processes):
         return None
     temp_dir, path = _directory(live.config, "ray", "temp_dir"), _directory(live.config, "gcs", "path")
-    corrupt = as_user(user, lambda: rocksdb_corruption(temp_dir, path), _SECONDS) if user else (
+    corrupt = as_user(user, lambda: rocksdb_corruption(temp_dir, path), GUEST_SECONDS) if user else (
         rocksdb_corruption(temp_dir, path))
     return None if not corrupt else Problem("storage_corrupt", f"the GCS cannot read {path}: {corrupt}", (
         "put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or begin anew: "

@@ -13,7 +13,7 @@ import socket
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
-from ansible_collections.rayops.cluster.plugins.module_utils._system.addresses import interfaces
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interfaces
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 # Plasma maps its memory files into every process of the node: on a file system that other hosts share, that is slow

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.action.ray_network_test import answers_of, numbers, peer_of, said
-from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import Peer, Problem
+from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import Peer
+from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
 OPENED = {"address": "10.0.0.2", "ports": ["6381", "10002-19999"], "listening": [6381], "port": 40000, "ends": 0}
 TARGETS = [{"address": "10.0.0.2", "ports": [6381, 40000]}]
@@ -73,7 +74,7 @@ def test_answers_to_other_questions_are_none(answers):
 
 def test_what_is_said():
     assert said("w1", [], 1) == "w1 reaches 1 node."
-    assert said("w1", [Problem("cannot reach w2 on 6382", "open it"), Problem("b", "c")], 2) == (
+    assert said("w1", [Problem("dropped", "cannot reach w2 on 6382", "open it"), Problem("refused", "b", "c")], 2) == (
         "w1 cannot reach w2 on 6382: open it.\nw1 b: c.")
 
 

@@ -44,7 +44,7 @@ def test_the_cost_is_in_proportion_to_the_nodes():
 
 def sentences(answers, listening=frozenset({6381, 6382}), workload=40000):
     peer = Peer("w2", "10.0.0.2", PORTS, frozenset(listening), workload)
-    return [f"{problem.detail}: {problem.person}" for problem in problems_of(peer, answers)]
+    return [str(problem) for problem in problems_of(peer, answers)]
 
 
 def test_what_is_said_of_a_pair():

@@ -19,7 +19,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware impo
     size_of,
     total_memory,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._system.addresses import interfaces
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interfaces
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw,relatime 0 0
