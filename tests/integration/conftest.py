@@ -21,9 +21,9 @@ END_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Bare hosts, removed at the end."""
-    bed = Bed(os.environ.get("BED_NAME", "integration"), redis="separate")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Bare hosts, removed at the end. A file that wants others than these says so in BED."""
+    bed = Bed(os.environ.get("BED_NAME", "integration"), **getattr(request.module, "BED", {"redis": "separate"}))
     down(Bed.load(bed.name))
     try:
         up(bed)

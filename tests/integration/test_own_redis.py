@@ -6,32 +6,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bed.__main__ import down, up
-from tests.bed.bed import Bed
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address
 from tests.redis import Redis, certificates
 
+# A head and a worker; Redis is somebody else's.
+BED = {"workers": 1}
 OURS, THEIRS = "RAYdemo-2.60.0@", "RAYanother@KV"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A head and a worker, bare."""
-    bed = Bed(os.environ.get("BED_NAME", "integration"), workers=1)
-    down(Bed.load(bed.name))
-    try:
-        up(bed)
-        yield Cluster(bed)
-    finally:
-        if not os.environ.get("BED_KEEP"):
-            down(bed)
 
 
 @pytest.fixture(scope="module")
