@@ -89,6 +89,6 @@ def test_a_name_that_is_lost_later_comes_back(cluster):
             cluster.sh(node.name, "/usr/local/sbin/write-hosts")
         deadline = time.monotonic() + 20
         while cluster.sh(node.name, f"{ENTRY} || true").split()[:1] != [cluster.gcs.partition(":")[0]]:
-            assert time.monotonic() < deadline, cluster.sh(node.name, "cat /etc/hosts; systemctl status ray-hosts.path")
+            assert time.monotonic() < deadline, cluster.sh(node.name, "cat /etc/hosts; systemctl status ray-hosts")
             time.sleep(0.5)
     assert cluster.pids() == pids

@@ -34,10 +34,10 @@ _TIMERS = ("ray-health.timer", "ray-prune.timer")
 # What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
 _HELPERS = (
     "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service", "ray-gpu.service",
-    "ray-hide-processes.service", "ray-backup.service", "ray-hosts.service",
+    "ray-hide-processes.service", "ray-backup.service",
 )
 # Of a head that makes backups, and of a host whose /etc/hosts has the head's name.
-_OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.path"), "worker": ("ray-hosts.path",)}
+_OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.service"), "worker": ("ray-hosts.service",)}
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
 
 

@@ -10,7 +10,11 @@ import errno
 import os
 import re
 import shutil
-import sys
+import socket
+import time
+
+# Seconds. A file that was the same twice is written to by nobody at this moment.
+INTERVAL = 0.5
 
 
 def with_entry(text: str, address: str, name: str) -> str:
@@ -47,15 +51,48 @@ def keep(path: str, address: str, name: str) -> bool:
     return True
 
 
+def stamp(*paths: str) -> list[tuple[int, int, int]]:
+    """What changes with the content of these files."""
+    found = [os.stat(path) for path in paths]
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
+
+
+def put_back(path: str, entry: str) -> None:
+    """Bring about the entry that is declared, and say so where it was missing."""
+    with open(entry, encoding="utf-8") as stream:
+        address, name = stream.read().split()
+    if keep(path, address, name):
+        print(f"{path} had no '{address} {name}': it is there again", flush=True)
+
+
+def watch(path: str, entry: str) -> None:
+    """Put it back for ever. systemd's path units miss what is written while they start their service."""
+    done = before = None
+    while True:
+        now = stamp(path, entry)
+        if now == before != done:
+            put_back(path, entry)
+            # What is written from here on has another stamp, this program's own line, too.
+            done = now
+        before = now
+        time.sleep(INTERVAL)
+
+
+def ready() -> None:
+    """Tell systemd that what waits for this unit may start (sd_notify(3))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
+        there.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
+        there.send(b"READY=1")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep the name of the cluster's head in /etc/hosts.")
     parser.add_argument("--entry", required=True, help="a file that holds the address and the name")
     parser.add_argument("--file", default="/etc/hosts")
     options = parser.parse_args()
-    with open(options.entry, encoding="utf-8") as stream:
-        address, name = stream.read().split()
-    if keep(options.file, address, name):
-        sys.stdout.write(f"{options.file} had no '{address} {name}': it is there again\n")
+    put_back(options.file, options.entry)
+    ready()
+    watch(options.file, options.entry)
 
 
 if __name__ == "__main__":
