@@ -16,13 +16,15 @@ description:
 options:
   state:
     description:
-      - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails.
-      - V(kept) copies the files of the node to O(path), unless they name O(environment) already, as after a run that
-        was interrupted, or are not there.
+      - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails. Of vLLM, if
+        it is there, C(vllm._C) is loaded, which links libraries of the host's.
+      - V(kept) copies the files of the node to O(path), unless they are not there, or name O(environment) already by a
+        run that was interrupted.
+      - V(finished) says that no run is.
       - V(present) fails unless files are kept, and Ray can be imported in the environment that they name.
       - V(restored) puts the kept files back.
     type: str
-    choices: [tried, kept, present, restored]
+    choices: [tried, kept, finished, present, restored]
     required: true
   node_type: {description: Which node of this host it is about., type: str, choices: [head, worker]}
   environment: {description: The environment that is to run., type: path}
@@ -49,24 +51,21 @@ environment: {description: "The one that was tried, or is kept; null for none.",
 """
 
 import filecmp
-import inspect
 import os
 import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._environment import import_check
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, harmless, run
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
+    UnusableError,
+    imported_version,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, read_regular
 
 UNITS = "/etc/systemd/system"
+# Beside the kept files until the upgrade has finished: the environment that it is to.
+UPGRADE = "upgraded-to"
 PROGRAM = re.compile(r"^ExecStart=(/\S+)/bin/ray ", re.MULTILINE)
-# Seconds that Ray and a few large packages have, on a cold and slow disk.
-PATIENCE = 300
-
-
-class UpgradeError(Exception):
-    """What is to run does not work. The message is one sentence."""
 
 
 class Previous:
@@ -89,13 +88,34 @@ class Previous:
         return environment_of(self.kept(self.unit))
 
     def keep(self) -> list[str]:
-        """Keep the files of a node that runs another environment; returns them."""
-        if environment_of(self.unit) in (None, self.module.params["environment"]):
+        """Keep the files of a node for an upgrade to the environment; returns them.
+
+        A node that other pools' packages do not concern has that environment already, and keeps it all the same: what
+        was kept there is of an upgrade before. Only while this one has not finished, it is what ran before.
+        """
+        runs, wanted = environment_of(self.unit), self.module.params["environment"]
+        if runs is None or (runs == wanted and self._kept_for() == wanted):
             return []
         if not self.module.check_mode:
             with opened(self.path, 0o750):
                 pass
-        return self._copy([(file, self.kept(file)) for file in self.files])
+        copied = self._copy([(file, self.kept(file)) for file in self.files])
+        if not self.module.check_mode:
+            with open(self.kept(UPGRADE), "w", encoding="utf-8") as stream:
+                stream.write(f"{wanted}\n")
+        return copied
+
+    def _kept_for(self) -> str:
+        """The environment of the upgrade for which files were kept; empty for none."""
+        try:
+            return read_regular(self.kept(UPGRADE)).decode().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def finish(self) -> None:
+        """The node runs what the upgrade was to."""
+        if os.path.exists(self.kept(UPGRADE)) and not self.module.check_mode:
+            os.unlink(self.kept(UPGRADE))
 
     def restore(self) -> list[str]:
         """Put the kept files back; returns them."""
@@ -113,14 +133,14 @@ class Previous:
         return copied
 
     def check(self) -> None:
-        """Fail unless there is something to go back to; raises UpgradeError."""
+        """Fail unless there is something to go back to; raises UnusableError."""
         environment = self.environment()
         try:
             if not environment or not all(os.path.exists(self.kept(file)) for file in self.needed):
-                raise UpgradeError("No unit and no declared state are kept.")
+                raise UnusableError("No unit and no declared state are kept.")
             imported_version(environment, self.module.params["user"], [])
-        except UpgradeError as error:
-            raise UpgradeError(
+        except UnusableError as error:
+            raise UnusableError(
                 f"{self.path} names no environment that works: there was no upgrade, or it was removed. Declare the "
                 f"version that is wanted, and run rayops.cluster.upgrade without ray_rollback. ({error})"
             ) from None
@@ -135,25 +155,10 @@ def environment_of(unit: str) -> str | None:
     return found.group(1) if found else None
 
 
-def imported_version(environment: str, user: str, packages: list[str]) -> str:
-    """Import Ray and packages in an environment, as a user; returns Ray's version, or raises UpgradeError."""
-    python = os.path.join(environment, "bin", "python")
-    try:
-        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check))
-    except TimeoutError:
-        raise UpgradeError(f"{environment} was not imported within {PATIENCE} s.") from None
-    except (GuestError, OSError) as error:
-        raise UpgradeError(f"{python} cannot be run: {error}") from None
-    if code:
-        words = [line.strip() for line in errors.splitlines() if line.strip()] or ["it wrote nothing"]
-        raise UpgradeError(f"{environment} does not work: {harmless(words[-1][:1000])}")
-    return str(harmless((output.splitlines() or [""])[-1][:100]))
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"choices": ["tried", "kept", "present", "restored"], "required": True},
+            "state": {"choices": ["tried", "kept", "finished", "present", "restored"], "required": True},
             "node_type": {"type": "str", "choices": ["head", "worker"]},
             "environment": {"type": "path"},
             "version": {"type": "str"},
@@ -164,7 +169,8 @@ def main() -> None:
         },
         required_if=[
             ("state", "tried", ["environment", "version"]), ("state", "kept", ["environment", "node_type"]),
-            ("state", "present", ["node_type"]), ("state", "restored", ["node_type"]),
+            ("state", "finished", ["node_type"]), ("state", "present", ["node_type"]),
+            ("state", "restored", ["node_type"]),
         ],
         supports_check_mode=True,
     )
@@ -173,15 +179,18 @@ def main() -> None:
         if params["state"] == "tried":
             found = imported_version(params["environment"], params["user"], params["packages"])
             if found != params["version"]:
-                raise UpgradeError(f"{params['environment']} holds Ray {found}, not {params['version']}: declare that.")
+                wanted = params["version"]
+                raise UnusableError(f"{params['environment']} holds Ray {found}, not {wanted}: declare that.")
             module.exit_json(changed=False, files=[], environment=params["environment"])
         previous, files = Previous(module), []
         if params["state"] == "present":
             previous.check()
+        elif params["state"] == "finished":
+            previous.finish()
         else:
             files = previous.keep() if params["state"] == "kept" else previous.restore()
         module.exit_json(changed=bool(files), files=files, environment=previous.environment())
-    except (UpgradeError, PathError) as error:
+    except (UnusableError, PathError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -61,7 +61,7 @@ def test_what_runs_is_kept_and_put_back(host):
     kept = host / "etc" / "previous"
     assert len(node(host, check_mode=True).keep()) == 3 and not kept.exists()
     assert len(node(host).keep()) == 3 and node(host).keep() == []
-    assert sorted(os.listdir(kept)) == ["head-node.yaml", "ray-backup.service", "ray-head.service"]
+    assert sorted(os.listdir(kept)) == ["head-node.yaml", "ray-backup.service", "ray-head.service", "upgraded-to"]
     assert kept.stat().st_mode & 0o777 == 0o750 and (kept / "head-node.yaml").stat().st_mode & 0o777 == 0o640
     write(host, NEW)
     # A run that was interrupted has written the new files: what is kept is still what ran.
@@ -74,22 +74,32 @@ def test_what_runs_is_kept_and_put_back(host):
     assert len(os.listdir(host / "units")) == 2
 
 
+def test_a_node_whose_environment_stays_does_not_go_back_to_an_older_one(host):
+    """Another pool has other packages: all nodes stop and start, and this one's environment is the same as before."""
+    node(host).keep()
+    write(host, NEW)
+    assert node(host).keep() == [] and node(host).environment() == OLD
+    node(host).finish()
+    assert node(host).environment() == OLD
+    assert len(node(host).keep()) == 3 and node(host).environment() == NEW
+
+
 def test_a_host_without_a_node_has_nothing_to_keep(host):
     (host / "units" / "ray-head.service").unlink()
     assert node(host).keep() == [] and node(host).environment() is None
 
 
 def test_there_is_something_to_go_back_to(host, ray_environment):
-    with pytest.raises(upgrade.UpgradeError, match="are kept"):
+    with pytest.raises(upgrade.UnusableError, match="are kept"):
         node(host).check()
     node(host).keep()
-    with pytest.raises(upgrade.UpgradeError, match=f"{OLD}/bin/python cannot be run"):
+    with pytest.raises(upgrade.UnusableError, match=f"{OLD}/bin/python cannot be run"):
         node(host).check()
     write(host, ray_environment)
     node(host).keep()
     node(host).check()
     (host / "etc" / "previous" / "head-node.yaml").unlink()
-    with pytest.raises(upgrade.UpgradeError, match="are kept"):
+    with pytest.raises(upgrade.UnusableError, match="are kept"):
         node(host).check()
 
 
@@ -106,7 +116,7 @@ def test_a_link_that_others_made_is_not_followed(host):
 
 def test_packages_are_imported(ray_environment):
     assert upgrade.imported_version(ray_environment, OWN_USER, ["PyYAML>=5", "click"]) == ray_version(ray_environment)
-    with pytest.raises(upgrade.UpgradeError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
+    with pytest.raises(upgrade.UnusableError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
         upgrade.imported_version(ray_environment, OWN_USER, ["click", "no-such-package==1"])
 
 
