@@ -38,12 +38,14 @@ DASHBOARDS = {
     path.stem: json.loads(json.dumps(monitor_dashboard(yaml.safe_load(path.read_text(encoding="utf-8")))))
     for path in FILES.glob("dashboards/*.yml")
 }
-VARIABLES = {"$cluster": "demo", "$pool": ".*", "$__rate_interval": "1m"}
+VARIABLES = {"$cluster": "demo", "$pool": ".*", "$model": ".*", "$__rate_interval": "1m"}
 OLD = """ray_up 0
 ray_gcs_reachable {reachable}
 ray_monitor_reading_age_seconds 321
 ray_cluster_nodes_declared{{pool="worker"}} 3
 """
+# Of the models' series, those that only grow.
+COUNTED = re.compile(r"(ray_\w+_(?:total|count|sum|bucket){.*}) (\S+)")
 HOSTILE_NODE = "<script>alert('1')</script>\\\"\n"
 HOSTILE_POOL = "<b>\"it's\"</b> & {{.}}"
 HOSTILE_CLUSTER = "<i>o'l\"d\\"
@@ -59,6 +61,10 @@ TARGETS = [
     for panel in panels(board)
     for target in panel["targets"]
 ]
+
+
+def grown(series: re.Match[str]) -> str:
+    return f"{series[1]} {float(series[2]) * Exposition.scrapes}"
 
 
 def with_variables(expression: str) -> str:
@@ -88,7 +94,8 @@ class Exposition(BaseHTTPRequestHandler):
                 text = text.replace(old, str(int(time.time() + new)))
             return re.sub(r"(ray_node_restarts_total{.*}) \d+", rf"\1 {Exposition.scrapes}", text)
         if self.path == "/ray":
-            return (DATA / "ray_series.txt").read_text(encoding="utf-8")
+            serving = (DATA / "serving_series.txt").read_text(encoding="utf-8")
+            return (DATA / "ray_series.txt").read_text(encoding="utf-8") + COUNTED.sub(grown, serving)
         if self.path == "/redis":
             return "redis_up 1\n"
         return OLD.format(reachable=int(self.path == "/old"))
@@ -176,6 +183,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         running.wait_for("ray:node_gpus_seen:count")
         running.wait_for("rate(ray_gcs_storage_operation_count_total[1m])")
         running.wait_for("increase(ray_node_restarts_total[1m]) > 0")
+        running.wait_for("ray:model_first_token_seconds:p95")
         yield running
     finally:
         stop(process)
@@ -185,10 +193,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 # The dashboards
 
 
-def test_the_dashboards_are_three():
-    assert sorted(DASHBOARDS) == ["ray-faults", "ray-glance", "ray-pools"]
-    assert len({board["uid"] for board in DASHBOARDS.values()}) == 3
-    assert len({board["title"] for board in DASHBOARDS.values()}) == 3
+def test_the_dashboards_are_four():
+    assert sorted(DASHBOARDS) == ["ray-faults", "ray-glance", "ray-pools", "ray-serving"]
+    assert len({board["uid"] for board in DASHBOARDS.values()}) == 4
+    assert len({board["title"] for board in DASHBOARDS.values()}) == 4
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
@@ -239,7 +247,7 @@ def test_every_query_is_of_one_cluster(name):
 
 
 def known_metrics() -> set[str]:
-    ray = (DATA / "ray_series.txt").read_text(encoding="utf-8")
+    ray = "".join((DATA / f"{name}_series.txt").read_text(encoding="utf-8") for name in ("ray", "serving"))
     recorded = re.findall(r"- record: (\S+)", RULES)
     exporter = re.findall(r"^\| `(ray_\w+)` \|", METRICS, re.M)
     return {*exporter, *re.findall(r"^ray_\w+", ray, re.M), *recorded, "ALERTS", "up", "redis_up"}
