@@ -21,6 +21,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -81,7 +82,8 @@ class Exposition(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.text().encode()
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        listed = self.path == "/vllm-targets"
+        self.send_header("Content-Type", "application/json" if listed else "text/plain; version=0.0.4; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -96,6 +98,11 @@ class Exposition(BaseHTTPRequestHandler):
         if self.path == "/ray":
             serving = (DATA / "serving_series.txt").read_text(encoding="utf-8")
             return (DATA / "ray_series.txt").read_text(encoding="utf-8") + COUNTED.sub(grown, serving)
+        if self.path == "/vllm-targets":
+            own = self.server.server_address[1]
+            return json.dumps([{"targets": [f"127.0.0.1:{own}"], "labels": {"model": "beside@worker-1"}}])
+        if self.path == "/metrics":
+            return (DATA / "vllm_series.txt").read_text(encoding="utf-8")
         if self.path == "/redis":
             return "redis_up 1\n"
         return OLD.format(reachable=int(self.path == "/old"))
@@ -145,6 +152,7 @@ def scrape_configs(port: int) -> list[dict[str, Any]]:
             {"targets": [f"127.0.0.1:{port}"], "labels": {"job": job, "ray_io_cluster": cluster}}]}
         for number, (job, path, cluster) in enumerate(targets)
     ]
+    configs.append(next(job for job in role_scrape_configs(port) if job["job_name"] == "ray-vllm"))
     # Nobody listens there.
     lost = [("ray", "demo", "127.0.0.1:1"), ("ray-monitor", "unknown", "127.0.0.1:1")]
     return configs + [
@@ -152,6 +160,18 @@ def scrape_configs(port: int) -> list[dict[str, Any]]:
             {"targets": [address], "labels": {"job": job, "ray_io_cluster": cluster}}]}
         for job, cluster, address in lost
     ]
+
+
+def role_scrape_configs(port: int) -> list[dict[str, Any]]:
+    """What the role gives Prometheus, on a monitor whose exporter listens here on that port."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.ChainableUndefined)
+    environment.filters.update(bool=bool, to_json=lambda value: json.dumps(str(value)))
+    text = environment.from_string((FILES.parent / "templates/prometheus.yml.j2").read_text(encoding="utf-8")).render(
+        monitor_prometheus=True, monitor_interval=1, monitor_bind_address="127.0.0.1", monitor_port=port,
+        ray_cluster_name="beside", monitor_scrape_configs=[],
+    )
+    found: list[dict[str, Any]] = yaml.safe_load(text)["scrape_configs"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +289,21 @@ def test_the_variables_find_their_values(prometheus):
         for variable in board["templating"]["list"][1:]:
             selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
             assert prometheus.query(f"group by ({label}) ({with_variables(selector)})")
+
+
+def test_vllm_beside_ray_has_the_series_of_vllm_under_it(prometheus):
+    """They are scraped without being asked for, and the rules and dashboards know one name of each."""
+    selector = '{job="ray-vllm",ray_io_cluster="beside",model="beside@worker-1"}'
+    prometheus.wait_for(f"ray_vllm_num_requests_running{selector}")
+    names = {series["metric"]["__name__"] for series in prometheus.query(selector)}
+    plain = (DATA / "vllm_series.txt").read_text(encoding="utf-8")
+    ray = (DATA / "serving_series.txt").read_text(encoding="utf-8")
+    scraped = {name for name in names if name.startswith("ray_vllm_")}
+    assert scraped == {f"ray_vllm_{name}" for name in re.findall(r"^vllm:(\w+)", plain, re.M)}
+    assert scraped <= set(re.findall(r"^ray_vllm_\w+", ray, re.M))
+    # Nothing else of a process that jobs may have been in; those of a scrape are Prometheus's own.
+    assert {name for name in names - scraped if not name.startswith("scrape_")} == {"up"}
+    assert prometheus.query('ray:model_requests_waiting:sum{ray_io_cluster="beside",model="deepseek-tiny"}')
 
 
 def test_a_wrong_query_is_noticed(prometheus):
