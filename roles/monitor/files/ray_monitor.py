@@ -11,11 +11,13 @@ says is rendered once (ray_monitor_metrics). The Python is that of Ray's environ
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -35,6 +37,8 @@ from ray_monitor_reader import Reader, ReadingError
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CERTIFICATE_INTERVAL = 60
 CERTIFICATE_SECONDS = 5
+# A model is asked for a token so often, and given up after so long.
+MODEL_INTERVAL, MODEL_SECONDS = 30, 20
 CLIENT_SECONDS = 10
 HOST_PORT = re.compile(r"[^\s/]+:\d{1,5}")
 
@@ -42,6 +46,10 @@ HOST_PORT = re.compile(r"[^\s/]+:\d{1,5}")
 def log(text: str) -> None:
     sys.stderr.write(f"ray-monitor: {text}\n")
     sys.stderr.flush()
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 # The config
@@ -71,6 +79,12 @@ RULES = {
     "timeout": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),
     "nodes": ("a mapping of node names", lambda value: isinstance(value, dict)),
     "certificates": ("a list", lambda value: isinstance(value, list)),
+    "models": ("{file: .., program: ..}", lambda value: isinstance(value, dict)),
+    "first_token_limit": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),
+}
+MODELS_RULES = {
+    name: ("an absolute path", lambda value: isinstance(value, str) and value[:1] == "/")
+    for name in ("file", "program")
 }
 LISTEN_RULES = {
     "address": ("an IP address of this host", lambda value: isinstance(value, str) and value),
@@ -109,6 +123,7 @@ def load(path: str) -> dict[str, Any]:
         raise ConfigError(f"it is not YAML: {' '.join(str(error).split())}") from error
     check(config, RULES)
     check(config["listen"], LISTEN_RULES, "listen.")
+    check(config["models"], MODELS_RULES, "models.")
     for name, node in config["nodes"].items():
         check(node, NODE_RULES, f"nodes.{name}.", optional=("gpus", "npus"))
     for certificate in config["certificates"]:
@@ -168,7 +183,7 @@ class Certificates:
                     self.expiries[name] = expiry(name)
                 except Exception as error:  # Whatever it is: the others are to be watched all the same.
                     self.expiries[name] = None
-                    trouble = " ".join((getattr(error, "strerror", None) or str(error)).split())
+                    trouble = one_line(getattr(error, "strerror", None) or str(error))
                 if trouble != troubles.get(name, ""):
                     log(f"the certificate {name} cannot be read: {trouble}" if trouble else f"{name} can be read again")
                 troubles[name] = trouble
@@ -184,6 +199,80 @@ class Certificates:
             "ray_certificate_readable", "1 if the certificate could be read.", ["certificate"],
             [([name], moment is not None) for name, moment in found.items()],
         )
+
+
+# The models
+
+
+class Models:
+    """Whether each declared model answers, asked in a thread of its own, by the program that all ask with.
+
+    file: what is declared, which role serve writes and this process only reads; where it is not there, no model is.
+    """
+
+    def __init__(self, file: str, program: str) -> None:
+        self.file = file
+        self.command = [sys.executable, "-I", program, "--config", file, "--timeout", str(MODEL_SECONDS)]
+        self.declared: list[dict[str, Any]] = []
+        self.answers: dict[str, dict[str, Any]] = {}
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        told = ""
+        while True:
+            began = time.monotonic()
+            try:
+                self.declared = self._read()
+                self.answers = self._ask() if any(model["replicas"] for model in self.declared) else {}
+                silent = [(name, answer) for name, answer in self.answers.items() if not answer["answered"]]
+                words = [f"the model {name} does not answer: {one_line(answer['error'])}" for name, answer in silent]
+            except Exception as error:  # Whatever it is: nobody else would say that no model is asked any more.
+                self.answers = {model["name"]: {"answered": False} for model in self.declared if model["replicas"]}
+                words = [f"the models cannot be asked: {one_line(getattr(error, 'strerror', None) or str(error))}"]
+            if told != "; ".join(words):
+                told = "; ".join(words)
+                log(told or "all models answer")
+            time.sleep(max(1.0, began + MODEL_INTERVAL - time.monotonic()))
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            with open(self.file, encoding="utf-8") as file:
+                models: list[dict[str, Any]] = yaml.safe_load(file)["models"]
+        except FileNotFoundError:
+            return []
+        return models
+
+    def _ask(self) -> dict[str, dict[str, Any]]:
+        done = subprocess.run(
+            self.command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            timeout=2 * MODEL_SECONDS,
+        )
+        if done.returncode and not done.stdout.strip():
+            raise ValueError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it ended without a word")
+        return {answer["name"]: answer for answer in json.loads(done.stdout)}
+
+    def add_to(self, families: Families) -> None:
+        declared, answers = self.declared, self.answers
+        families.gauge(
+            "ray_model_replicas_declared", "Replicas that are declared for the model, or the least of them.",
+            ["model", "engine"], [([model["name"], model["engine"]], model["replicas"]) for model in declared],
+        )
+        families.gauge(
+            "ray_model_answering", "1 if a token of the model came back at the last attempt.", ["model"],
+            [([name], bool(answer["answered"])) for name, answer in answers.items()],
+        )
+        families.gauge(
+            "ray_model_token_seconds", "How long that took.", ["model"],
+            [([name], answer["seconds"]) for name, answer in answers.items() if answer["answered"]],
+        )
+
+    def targets(self) -> bytes:
+        """The vLLM servers that are no part of Ray, as Prometheus's http_sd_configs wants them."""
+        found = [
+            {"targets": model["metrics"], "labels": {"model": model["name"]}}
+            for model in self.declared if model.get("metrics")
+        ]
+        return json.dumps(found).encode()
 
 
 # The readings
@@ -207,6 +296,7 @@ class Monitor:
         self.reader = Reader(config)
         self.metrics = ClusterMetrics(config)
         self.certificates = Certificates(config["certificates"])
+        self.models = Models(**config["models"])
         self.declared = declared_metrics(config["nodes"]).text()
         self.fresh_seconds = 2 * config["interval"] + config["timeout"]
         self.last: Reading | None = None
@@ -266,6 +356,9 @@ class Monitor:
         samples = [([outcome], number) for outcome, number in self.outcomes.items()]
         families.counter("ray_monitor_readings_total", "Readings by outcome.", ["outcome"], samples)
         self.certificates.add_to(families)
+        self.models.add_to(families)
+        text = "Seconds to the first token above which an alert comes."
+        families.value("ray_model_first_token_limit_seconds", text, self.config["first_token_limit"])
         return families.text() + self.declared + (last.text if up and last else b"")
 
 
@@ -291,7 +384,7 @@ class Server(ThreadingTCPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /metrics and GET /-/healthy."""
+    """GET /metrics, GET /vllm-targets and GET /-/healthy."""
 
     server: Server
     timeout = CLIENT_SECONDS
@@ -300,6 +393,8 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/metrics":
             self.reply(200, CONTENT_TYPE, self.server.monitor.text())
+        elif path == "/vllm-targets":
+            self.reply(200, "application/json", self.server.monitor.models.targets())
         elif path == "/-/healthy":
             self.reply(200, "text/plain", b"ray-monitor is healthy.\n")
         else:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from ray_monitor_groups import add, capacity, placeable
 
 UNDECLARED = "undeclared"
 STATES = ("alive", "draining", "dead")
@@ -22,6 +24,8 @@ NODE_LABELS = ("node", "node_ip", "pool")
 LOSSES = {"given_up": "health_check", "unexpected": "ended"}
 # More shapes than a page can show, and few enough for Prometheus.
 MOST_SHAPES = 100
+# Of the bundles of a placement group, so many shapes are named.
+MOST_BUNDLES = 4
 # A task that waits within a placement group asks for resources that only that group has.
 GROUP_RESOURCE = re.compile(r"_group_(\d+_)?[0-9a-f]+$")
 
@@ -87,6 +91,8 @@ class ClusterMetrics:
         # By name and reason, of LOSSES: how many, and the ids of those that the GCS remembers.
         self.losses: Counter[tuple[str, str]] = Counter()
         self.lost_ids: set[str] = set()
+        # Since when each placement group has waited, by its id.
+        self.waiting: dict[str, float] = {}
 
     def families(self, reading: dict[str, Any]) -> Families:
         """The families that are valid while the cluster answers. reading: see Connection.read."""
@@ -99,6 +105,8 @@ class ClusterMetrics:
         self._claimed(families, [node for node in nodes if node["state"] != "DEAD"])
         self._resources(families, [node for node in nodes if node["state"] == "ALIVE"])
         demands(families, status["demands"], [node for node in nodes if node["state"] == "ALIVE"])
+        if reading["groups"] is not None:
+            self._groups(families, reading["groups"], [node for node in nodes if node["state"] == "ALIVE"])
         return families
 
     def pool(self, name: str) -> str:
@@ -190,6 +198,23 @@ class ClusterMetrics:
         """Whether 0 is worth a row: without NPUs it is the rule."""
         return resource == "GPU" or "npus" in self.declared.get(name, {})
 
+    def _groups(self, families: Families, groups: list[dict[str, Any]], nodes: list[Node]) -> None:
+        """By strategy and bundles: ids and names would be another series for each group that ever was."""
+        now = time.time()
+        # Of a group that has lost its place Ray does not tell when that was.
+        self.waiting = {group["id"]: self.waiting.get(group["id"], group["created"] or now) for group in groups}
+        unplaceable: Counter[tuple[str, str]] = Counter()
+        longest: dict[tuple[str, str], float] = {}
+        for group in groups:
+            key = group["strategy"], bundles(group["bundles"])
+            unplaceable[key] += not placeable(group, nodes)
+            longest[key] = max(longest.get(key, 0.0), now - self.waiting[group["id"]])
+        labels = ["strategy", "bundles"]
+        text = "Placement groups that wait and that the alive nodes could not hold, in no arrangement, even when empty."
+        families.gauge("ray_placement_groups_unplaceable", text, labels, unplaceable.items())
+        text = "How long the placement group that waits longest has waited."
+        families.gauge("ray_placement_group_pending_seconds_max", text, labels, longest.items())
+
     def _claimed(self, families: Families, nodes: list[Node]) -> None:
         """By address, which is how the dashboard's pages and Ray's own series name a host."""
         used: dict[str, dict[str, float]] = {}
@@ -245,18 +270,13 @@ def claimed(node: Node) -> dict[str, float]:
     }
 
 
-def add(total: dict[str, float], part: dict[str, float]) -> None:
-    for name, value in part.items():
-        total[name] = total.get(name, 0) + value
-
-
 def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
 def demands(families: Families, found: list[dict[str, Any]], nodes: list[Node]) -> None:
     """What waits for resources, and what of it no alive node could hold even when empty."""
-    totals = [node["resources"]["total"] for node in nodes]
+    totals = [capacity(node) for node in nodes]
     most = {name: max(total.get(name, 0) for total in totals) for name in set().union(*totals)}
     infeasible = [demand for demand in found if not fits(demand["resources"], totals, most)]
     for name, text, part in (
@@ -294,3 +314,10 @@ def shape(resources: dict[str, float]) -> str:
     # Beside its resources, such a task asks for a sliver of the group itself.
     parts.pop("bundle_group", None)
     return ",".join(f"{name}:{int(value) if value == int(value) else value}" for name, value in sorted(parts.items()))
+
+
+def bundles(found: list[dict[str, float]]) -> str:
+    """Four of {"GPU": 1} as 4 x GPU:1; the most frequent first."""
+    counts = Counter(shape(resources) for resources in found).most_common()
+    named = [f"{count} x {name}" for name, count in counts[:MOST_BUNDLES]]
+    return " + ".join([*named, *(["other"] if len(counts) > MOST_BUNDLES else [])])

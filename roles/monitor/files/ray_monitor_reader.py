@@ -29,9 +29,11 @@ import _ray_api
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 # What a part of a reading may take before it is given up. A reading without such parts takes a tenth of a second.
-COUNT_SECONDS, PROBE_SECONDS, DASHBOARD_SECONDS = 5, 2, 2
+COUNT_SECONDS, PROBE_SECONDS, DASHBOARD_SECONDS, GROUPS_SECONDS = 5, 2, 2, 2
 # Of the time, the GCS may spend one part in so many on counting its tasks: the longer that takes, the rarer it is done.
 COUNT_SHARE = 20
+# Placement groups that wait, of which so many are looked at: a question to the GCS each.
+MOST_GROUPS = 100
 
 
 class ReadingError(Exception):
@@ -164,6 +166,7 @@ class Connection:
         self.dashboard_url = request["dashboard_url"]
         self.client = _ray_api.connect(request)
         self.task_service = _ray_api.task_service(self.address)
+        self.group_service = _ray_api.group_service(self.address)
         self.tasks: dict[str, int] | Exception = {}
         self.next_count = 0.0
         # Two monitors of one cluster write different keys.
@@ -172,12 +175,16 @@ class Connection:
     def read(self) -> dict[str, Any]:
         """A reading: read_status(), and what is read beside it.
 
-        tasks: by state; storage_seconds: of the probe; token_auth: bool. Each is None where it could not be read, and
-        troubles has the reason under the same key: the rest of the reading is good.
+        tasks: by state; storage_seconds: of the probe; token_auth: bool; groups: see read_waiting_groups. Each is None
+        where it could not be read, and troubles has the reason under the same key: the rest of the reading is good.
         """
         began = time.monotonic()
-        reading: dict[str, Any] = {"status": _ray_api.read_status(self.client), "troubles": {}}
-        parts = {"tasks": self._tasks, "storage_seconds": self._storage, "token_auth": self._token_auth}
+        reading: dict[str, Any] = {"status": _ray_api.read_status(self.client), "groups": [], "troubles": {}}
+        parts: dict[str, Any] = {
+            "tasks": self._tasks, "storage_seconds": self._storage, "token_auth": self._token_auth,
+        }
+        if any(demand["kind"] == "placement_group" for demand in reading["status"]["demands"]):
+            parts["groups"] = self._groups
         for name, read in parts.items():
             try:
                 reading[name] = read()
@@ -201,6 +208,9 @@ class Connection:
 
     def _storage(self) -> float:
         return _ray_api.probe_storage(self.client, self.probe_key, PROBE_SECONDS)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return _ray_api.read_waiting_groups(self.client, self.group_service, MOST_GROUPS, GROUPS_SECONDS)
 
     def _token_auth(self) -> bool:
         """Whether the cluster asks for tokens. Its dashboard answers this to anybody."""

@@ -197,7 +197,7 @@ class Alertmanager:
 
     def inhibited(self) -> dict[str, bool]:
         """Whether each alert is silenced by another, by its labels."""
-        order = ("ray_io_cluster", "alertname", "pool", "node", "severity")
+        order = ("ray_io_cluster", "alertname", "pool", "node", "model", "severity")
         return {
             " ".join(alert["labels"][name] for name in order if name in alert["labels"]):
                 bool(alert["status"]["inhibitedBy"])
@@ -350,6 +350,32 @@ def test_one_cause_is_told_once(rendered, alertmanager):
         "other RayNodeLost gpu critical": False,
         "other RayPoolBelowDeclared gpu warning": True,
         "other RayPoolBelowDeclared cpu warning": False,
+    }
+
+
+def test_a_model_that_is_silent_is_told_once(rendered, alertmanager):
+    manager = alertmanager(rendered / "nobody")
+    manager.post(
+        {"alertname": "RayHeadDown", "severity": "critical", "ray_io_cluster": "other"},
+        {"alertname": "RayPlacementGroupUnplaceable", "severity": "warning", "ray_io_cluster": "other"},
+        # It goes on without its head.
+        {"alertname": "RayModelNotAnswering", "model": "r1", "severity": "critical", "ray_io_cluster": "other"},
+        {"alertname": "RayModelNotAnswering", "model": "r1", "severity": "critical"},
+        {"alertname": "RayModelReplicasBelowDeclared", "model": "r1", "severity": "warning"},
+        {"alertname": "RayModelQueueGrowing", "model": "r1", "severity": "warning"},
+        {"alertname": "RayModelQueueGrowing", "model": "v3", "severity": "warning"},
+        # The reason why it is silent, perhaps.
+        {"alertname": "RayPlacementGroupUnplaceable", "severity": "warning"},
+    )
+    assert wait_for(manager.inhibited) == {
+        "other RayHeadDown critical": False,
+        "other RayPlacementGroupUnplaceable warning": True,
+        "other RayModelNotAnswering r1 critical": False,
+        "demo RayModelNotAnswering r1 critical": False,
+        "demo RayModelReplicasBelowDeclared r1 warning": True,
+        "demo RayModelQueueGrowing r1 warning": True,
+        "demo RayModelQueueGrowing v3 warning": False,
+        "demo RayPlacementGroupUnplaceable warning": False,
     }
 
 

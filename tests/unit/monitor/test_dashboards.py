@@ -21,6 +21,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -38,12 +39,14 @@ DASHBOARDS = {
     path.stem: json.loads(json.dumps(monitor_dashboard(yaml.safe_load(path.read_text(encoding="utf-8")))))
     for path in FILES.glob("dashboards/*.yml")
 }
-VARIABLES = {"$cluster": "demo", "$pool": ".*", "$__rate_interval": "1m"}
+VARIABLES = {"$cluster": "demo", "$pool": ".*", "$model": ".*", "$__rate_interval": "1m"}
 OLD = """ray_up 0
 ray_gcs_reachable {reachable}
 ray_monitor_reading_age_seconds 321
 ray_cluster_nodes_declared{{pool="worker"}} 3
 """
+# Of the models' series, those that only grow.
+COUNTED = re.compile(r"(ray_\w+_(?:total|count|sum|bucket){.*}) (\S+)")
 HOSTILE_NODE = "<script>alert('1')</script>\\\"\n"
 HOSTILE_POOL = "<b>\"it's\"</b> & {{.}}"
 HOSTILE_CLUSTER = "<i>o'l\"d\\"
@@ -61,6 +64,10 @@ TARGETS = [
 ]
 
 
+def grown(series: re.Match[str]) -> str:
+    return f"{series[1]} {float(series[2]) * Exposition.scrapes}"
+
+
 def with_variables(expression: str) -> str:
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
@@ -75,7 +82,8 @@ class Exposition(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.text().encode()
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        listed = self.path == "/vllm-targets"
+        self.send_header("Content-Type", "application/json" if listed else "text/plain; version=0.0.4; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -88,7 +96,13 @@ class Exposition(BaseHTTPRequestHandler):
                 text = text.replace(old, str(int(time.time() + new)))
             return re.sub(r"(ray_node_restarts_total{.*}) \d+", rf"\1 {Exposition.scrapes}", text)
         if self.path == "/ray":
-            return (DATA / "ray_series.txt").read_text(encoding="utf-8")
+            serving = (DATA / "serving_series.txt").read_text(encoding="utf-8")
+            return (DATA / "ray_series.txt").read_text(encoding="utf-8") + COUNTED.sub(grown, serving)
+        if self.path == "/vllm-targets":
+            own = self.server.server_address[1]
+            return json.dumps([{"targets": [f"127.0.0.1:{own}"], "labels": {"model": "beside@worker-1"}}])
+        if self.path == "/metrics":
+            return (DATA / "vllm_series.txt").read_text(encoding="utf-8")
         if self.path == "/redis":
             return "redis_up 1\n"
         return OLD.format(reachable=int(self.path == "/old"))
@@ -138,6 +152,7 @@ def scrape_configs(port: int) -> list[dict[str, Any]]:
             {"targets": [f"127.0.0.1:{port}"], "labels": {"job": job, "ray_io_cluster": cluster}}]}
         for number, (job, path, cluster) in enumerate(targets)
     ]
+    configs.append(next(job for job in role_scrape_configs(port) if job["job_name"] == "ray-vllm"))
     # Nobody listens there.
     lost = [("ray", "demo", "127.0.0.1:1"), ("ray-monitor", "unknown", "127.0.0.1:1")]
     return configs + [
@@ -145,6 +160,18 @@ def scrape_configs(port: int) -> list[dict[str, Any]]:
             {"targets": [address], "labels": {"job": job, "ray_io_cluster": cluster}}]}
         for job, cluster, address in lost
     ]
+
+
+def role_scrape_configs(port: int) -> list[dict[str, Any]]:
+    """What the role gives Prometheus, on a monitor whose exporter listens here on that port."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.ChainableUndefined)
+    environment.filters.update(bool=bool, to_json=lambda value: json.dumps(str(value)))
+    text = environment.from_string((FILES.parent / "templates/prometheus.yml.j2").read_text(encoding="utf-8")).render(
+        monitor_prometheus=True, monitor_interval=1, monitor_bind_address="127.0.0.1", monitor_port=port,
+        ray_cluster_name="beside", monitor_scrape_configs=[],
+    )
+    found: list[dict[str, Any]] = yaml.safe_load(text)["scrape_configs"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +203,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         running.wait_for("ray:node_gpus_seen:count")
         running.wait_for("rate(ray_gcs_storage_operation_count_total[1m])")
         running.wait_for("increase(ray_node_restarts_total[1m]) > 0")
+        running.wait_for("ray:model_first_token_seconds:p95")
         yield running
     finally:
         stop(process)
@@ -185,10 +213,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 # The dashboards
 
 
-def test_the_dashboards_are_three():
-    assert sorted(DASHBOARDS) == ["ray-faults", "ray-glance", "ray-pools"]
-    assert len({board["uid"] for board in DASHBOARDS.values()}) == 3
-    assert len({board["title"] for board in DASHBOARDS.values()}) == 3
+def test_the_dashboards_are_four():
+    assert sorted(DASHBOARDS) == ["ray-faults", "ray-glance", "ray-pools", "ray-serving"]
+    assert len({board["uid"] for board in DASHBOARDS.values()}) == 4
+    assert len({board["title"] for board in DASHBOARDS.values()}) == 4
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
@@ -239,7 +267,7 @@ def test_every_query_is_of_one_cluster(name):
 
 
 def known_metrics() -> set[str]:
-    ray = (DATA / "ray_series.txt").read_text(encoding="utf-8")
+    ray = "".join((DATA / f"{name}_series.txt").read_text(encoding="utf-8") for name in ("ray", "serving"))
     recorded = re.findall(r"- record: (\S+)", RULES)
     exporter = re.findall(r"^\| `(ray_\w+)` \|", METRICS, re.M)
     return {*exporter, *re.findall(r"^ray_\w+", ray, re.M), *recorded, "ALERTS", "up", "redis_up"}
@@ -261,6 +289,21 @@ def test_the_variables_find_their_values(prometheus):
         for variable in board["templating"]["list"][1:]:
             selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
             assert prometheus.query(f"group by ({label}) ({with_variables(selector)})")
+
+
+def test_vllm_beside_ray_has_the_series_of_vllm_under_it(prometheus):
+    """They are scraped without being asked for, and the rules and dashboards know one name of each."""
+    selector = '{job="ray-vllm",ray_io_cluster="beside",model="beside@worker-1"}'
+    prometheus.wait_for(f"ray_vllm_num_requests_running{selector}")
+    names = {series["metric"]["__name__"] for series in prometheus.query(selector)}
+    plain = (DATA / "vllm_series.txt").read_text(encoding="utf-8")
+    ray = (DATA / "serving_series.txt").read_text(encoding="utf-8")
+    scraped = {name for name in names if name.startswith("ray_vllm_")}
+    assert scraped == {f"ray_vllm_{name}" for name in re.findall(r"^vllm:(\w+)", plain, re.M)}
+    assert scraped <= set(re.findall(r"^ray_vllm_\w+", ray, re.M))
+    # Nothing else of a process that jobs may have been in; those of a scrape are Prometheus's own.
+    assert {name for name in names - scraped if not name.startswith("scrape_")} == {"up"}
+    assert prometheus.query('ray:model_requests_waiting:sum{ray_io_cluster="beside",model="deepseek-tiny"}')
 
 
 def test_a_wrong_query_is_noticed(prometheus):

@@ -41,6 +41,56 @@ def test_certificates(start, tmp_path):
     assert f"the certificate {absent} cannot be read: No such file" in exporter.log.read_text()
 
 
+# As role serve's program: it says of each model what stands beside the file that it is given.
+PROBE = """
+import json, pathlib, sys
+assert sys.flags.isolated and sys.argv[1::2] == ["--config", "--timeout"]
+told = pathlib.Path(sys.argv[2]).with_name("told")
+sys.stdout.write(told.read_text())
+sys.exit("\\n  it broke" if not told.read_text() else 1)
+"""
+
+
+def test_models(start, tmp_path):
+    declared, program = tmp_path / "models.yaml", tmp_path / "ray-model.py"
+    program.write_text(PROBE)
+    settings = config(models={"file": str(declared), "program": str(program)}, first_token_limit=2.5)
+    exporter = start(settings)
+    # Nothing is declared: nobody is asked, and no series claims that a model is silent.
+    assert "ray_model_answering" not in exporter.text() and exporter.text("/vllm-targets") == "[]"
+    assert exporter.value("ray_model_first_token_limit_seconds") == 2.5
+    exporter.close()
+    models = [
+        {"name": "r1", "engine": "serve", "replicas": 2}, {"name": "v3", "engine": "serve", "replicas": 1},
+        {"name": "sleeper", "engine": "serve", "replicas": 0},
+        {"name": "beside@worker-1", "engine": "vllm", "replicas": 1, "metrics": ["10.0.0.11:8001"]},
+    ]
+    declared.write_text(json.dumps({"models": models}))
+    (tmp_path / "told").write_text(json.dumps([
+        {"name": "r1", "answered": True, "seconds": 0.25, "error": ""},
+        {"name": "v3", "answered": False, "seconds": 20, "error": "gave no\nanswer"},
+        {"name": "beside@worker-1", "answered": False, "seconds": 0, "error": "does not listen"},
+    ]))
+    exporter = start(settings)
+    until(lambda: exporter.samples("ray_model_answering"))
+    assert exporter.samples("ray_model_answering") == {("r1",): 1, ("v3",): 0, ("beside@worker-1",): 0}
+    assert exporter.samples("ray_model_token_seconds") == {("r1",): 0.25}
+    assert exporter.samples("ray_model_replicas_declared") == {
+        ("serve", "r1"): 2, ("serve", "v3"): 1, ("serve", "sleeper"): 0, ("vllm", "beside@worker-1"): 1,
+    }
+    targets = [{"targets": ["10.0.0.11:8001"], "labels": {"model": "beside@worker-1"}}]
+    assert json.loads(exporter.text("/vllm-targets")) == targets
+    silent = "the model v3 does not answer: gave no answer; the model beside@worker-1 does not answer: does not listen"
+    assert f"ray-monitor: {silent}\n" in exporter.log.read_text()
+    exporter.close()
+    # Where they cannot be asked, they count as silent: that nobody knows is no good news.
+    (tmp_path / "told").write_text("")
+    exporter = start(settings)
+    until(lambda: exporter.samples("ray_model_answering"))
+    assert exporter.samples("ray_model_answering") == {("r1",): 0, ("v3",): 0, ("beside@worker-1",): 0}
+    assert "ray-monitor: the models cannot be asked: it broke\n" in exporter.log.read_text()
+
+
 def greet(server: socket.socket, context: ssl.SSLContext) -> None:
     with context.wrap_socket(server.accept()[0], server_side=True):
         pass
@@ -57,6 +107,8 @@ def greet(server: socket.socket, context: ssl.SSLContext) -> None:
         ({"nodes": {"w": {"gpus": 4}}}, "nodes.w.pool is missing; it must be a name."),
         ({"nodes": {"w": None}}, "nodes.w must be a mapping with the keys pool, gpus, npus."),
         ({"nodes": {"w": {"pool": "p", "gpus": True}}}, "nodes.w.gpus must be a number, not True."),
+        ({"models": {"file": "models.yaml"}}, "models.file must be an absolute path, not 'models.yaml'."),
+        ({"first_token_limit": 0}, "first_token_limit must be a number of seconds above 0, not 0."),
         ({"certificates": ["x.pem"]}, "certificates must be absolute paths of PEM files or host:port, not 'x.pem'."),
         ({"auth_token_path": "/nonexistent"},
          "the token file /nonexistent (auth_token_path) cannot be read: No such file or directory."),
@@ -112,7 +164,7 @@ def test_many_shapes_and_odd_names(in_ray):
         "demands.append({'kind': 'task_or_actor', 'resources': group, 'count': 500})\n"
         "status = {'nodes': nodes, 'demands': demands, 'ray_version': '2', 'python_version': '3',\n"
         "          'session_name': 's'}\n"
-        "reading = {'status': status, 'tasks': None, 'storage_seconds': None, 'token_auth': None}\n"
+        "reading = {'status': status, 'tasks': None, 'storage_seconds': None, 'token_auth': None, 'groups': None}\n"
         "metrics = m.ClusterMetrics({'nodes': {'moved': {'pool': 'p'}}, 'cluster_name': 'c', 'gcs_storage': 'redis'})\n"
         "text = metrics.families(reading).text().decode()\n"
         "print(json.dumps([text, [[*key, value] for key, value in m.shapes(demands).items()]]))"

@@ -105,7 +105,8 @@ def test_a_name_with_several_rules_tells_them_apart():
 
 
 def test_the_rules_read_series_that_exist():
-    ray = (Path(__file__).parent / "data/ray_series.txt").read_text(encoding="utf-8")
+    data = Path(__file__).parent / "data"
+    ray = "".join((data / f"{name}_series.txt").read_text(encoding="utf-8") for name in ("ray", "serving"))
     known = {*re.findall(r"^\| `(ray_\w+)` \|", METRICS, re.M), *re.findall(r"^ray_\w+", ray, re.M), *OTHER_SERIES}
     known.update(rule["record"] for rule in RECORDS)
     assert set().union(*(metric_names(rule["expr"]) for rule in ALERTS + RECORDS)) - known == set()

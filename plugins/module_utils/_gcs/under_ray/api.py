@@ -206,12 +206,17 @@ def mark_replaced(nodes: list[dict[str, Any]]) -> None:
         newest[node["ip"], node["port"]] = node
 
 
-def read_demands(client: Any) -> list[dict[str, Any]]:
-    """What waits for resources: one entry per kind and shape."""
+def read_waiting(client: Any) -> Any:
+    """What waits for resources, as the GCS tells it to the autoscaler (autoscaler.proto ClusterResourceState)."""
     from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
     # Read as it is: the classes of the autoscaler go through all nodes as well, which takes four times as long.
-    state = GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=RPC_SECONDS)).cluster_resource_state
+    return GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=RPC_SECONDS)).cluster_resource_state
+
+
+def read_demands(client: Any) -> list[dict[str, Any]]:
+    """What waits for resources: one entry per kind and shape."""
+    state = read_waiting(client)
     found = [("task_or_actor", item.request.resources_bundle, item.count) for item in state.pending_resource_requests]
     for group in state.pending_gang_resource_requests:
         bundles = Counter(tuple(sorted(request.resources_bundle.items())) for request in group.requests)
@@ -219,6 +224,57 @@ def read_demands(client: Any) -> list[dict[str, Any]]:
     for constraint in state.cluster_resource_constraints:
         found += [("request", item.request.resources_bundle, item.count) for item in constraint.resource_requests]
     return [{"kind": kind, "resources": dict(bundle), "count": count} for kind, bundle, count in found]
+
+
+def read_waiting_groups(client: Any, service: Any, most: int, seconds: float) -> list[dict[str, Any]]:
+    """The placement groups that wait for a place for all or some of their bundles; at most so many of them.
+
+    Each: id; strategy; created, when it was asked for, as a timestamp, or None for one that had a place and lost it;
+    bundles: the resources of all of them; placed: [node id, resources] of those that have a node; waiting: the others,
+    in alternatives of which one must fit, each a list of {resources, labels: [[key, whether one of them, values], ..]}.
+    """
+    from ray.core.generated.common_pb2 import PlacementStrategy
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+    from ray.core.generated.gcs_service_pb2 import GetPlacementGroupRequest
+
+    deadline = time.monotonic() + seconds
+    found = []
+    for gang in list(read_waiting(client).pending_gang_resource_requests)[:most]:
+        # Asked for one by one: the list of all has those too that were removed, since the cluster began.
+        request = GetPlacementGroupRequest(placement_group_id=bytes.fromhex(gang.details.partition(":")[0]))
+        reply = service.GetPlacementGroup(request, timeout=max(0, deadline - time.monotonic()))
+        group = reply.placement_group_table_data
+        if group.state not in (PlacementGroupTableData.PENDING, PlacementGroupTableData.RESCHEDULING):
+            continue
+        lost = group.state == PlacementGroupTableData.RESCHEDULING
+        alternatives = [selector.resource_requests for selector in gang.bundle_selectors] or [gang.requests]
+        found.append({
+            "id": group.placement_group_id.hex(),
+            "strategy": PlacementStrategy.Name(group.strategy),
+            "created": None if lost else group.placement_group_creation_timestamp_ms / 1000,
+            "bundles": [dict(bundle.unit_resources) for bundle in group.bundles],
+            "placed": [[one.node_id.hex(), dict(one.unit_resources)] for one in group.bundles if one.node_id],
+            "waiting": [[describe_request(one) for one in requests] for requests in alternatives],
+        })
+    return found
+
+
+def describe_request(request: Any) -> dict[str, Any]:
+    """An autoscaler.proto ResourceRequest: its resources, and what it asks of a node's labels."""
+    labels = [
+        [constraint.label_key, constraint.operator == 1, list(constraint.label_values)]  # 1: LABEL_OPERATOR_IN
+        for selector in request.label_selectors
+        for constraint in selector.label_constraints
+    ]
+    return {"resources": dict(request.resources_bundle), "labels": labels}
+
+
+def group_service(address: str) -> Any:
+    """What read_waiting_groups asks: GcsClient has no call for placement groups. It sends the process's own token."""
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2_grpc import PlacementGroupInfoGcsServiceStub
+
+    return PlacementGroupInfoGcsServiceStub(init_grpc_channel(address))
 
 
 def task_service(address: str) -> Any:
