@@ -21,7 +21,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule matrix bench scale faults browser shellcheck chromium clean
+.PHONY: help serving demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule matrix bench scale faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +62,10 @@ $(CACHE)/sdk/.done: meta/ee-requirements.txt | $(VENV)/.done
 	@uv pip install --quiet --python $(VENV)/bin/python --target $(CACHE)/sdk \
 	  huaweicloudsdkecs==$(OLDEST_SDK) huaweicloudsdkcore==$(OLDEST_SDK)
 	@touch $@
+
+# vLLM for CPU and a tiny model, which beds mount with --serving.
+serving: $(VENV)/.done
+	@python -m tests.serving
 
 demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor

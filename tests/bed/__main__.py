@@ -15,6 +15,9 @@ from pathlib import Path
 
 from docker.errors import DockerException
 
+from tests import serving
+from tests.serving import environment
+
 from . import containers, engine, files, image, simulator, ssh, wheelhouse
 from .bed import BEDS, Bed, BedError, one_at_a_time, say
 
@@ -32,8 +35,9 @@ def up(bed: Bed) -> None:
     """Make the bed what its description says. Running it again changes nothing on a bed that is well."""
     began = time.monotonic()
     suite_image, wheels = prepare(bed.image, bed.wheels)
+    mounts = [f"{environment.ensure()}:{serving.PLACE}:ro"] if bed.serving else []
     containers.refuse_foreign(bed)
-    addresses = containers.ensure_nodes(bed, suite_image)
+    addresses = containers.ensure_nodes(bed, suite_image, mounts)
     ssh.ensure(bed, addresses)
     port = simulator.ensure(bed)
     files.write_all(bed, addresses, wheels, port, simulator.access(bed))
@@ -88,6 +92,8 @@ def arguments() -> argparse.Namespace:
     make.add_argument("--cluster-name", default="demo")
     make.add_argument("--hardened", action="store_true",
                       help="umask 077, sudo instead of root, links to a data disk, /etc/hosts written at every boot")
+    make.add_argument("--serving", action="store_true",
+                      help="vLLM for CPU and a tiny DeepSeek in every host, and a GPU that is none on each worker")
     make.add_argument("--var", type=variable, action="append", default=[], dest="variables", metavar="NAME=VALUE",
                       help="a variable of all hosts, its value in JSON or as it stands")
     ready = verbs.add_parser("prepare", help="make what beds share, so that several can be made at once")

@@ -54,6 +54,8 @@ class Bed:
     variables: dict[str, object] = field(default_factory=dict)
     wheels: tuple[str, ...] = ()
     hardened: bool = False
+    # Hosts have vLLM for CPU and a tiny model, and workers a GPU that is none.
+    serving: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", self.name):
@@ -101,7 +103,7 @@ class Bed:
 
     def same_containers(self, other: Bed) -> bool:
         """Whether a container of the one bed could be a container of the other."""
-        names = ("image", "shm_size", "cluster_name", "hardened")
+        names = ("image", "shm_size", "cluster_name", "hardened", "serving")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def save(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -91,14 +91,16 @@ def boots(image: str, mode: BootMode) -> bool:
 def start(
     image: str, mode: BootMode, name: str, labels: Mapping[str, str], hostname: str | None = None,
     shm_size: str | None = None, network: str | None = None, address: str = "", hard: bool = False,
+    mounts: Sequence[str] = (),
 ) -> None:
-    """Make a container and boot it."""
+    """Make a container and boot it. ``mounts`` are in Docker's notation."""
     endpoint = {network: client().api.create_endpoint_config(ipv4_address=address)} if network else None
     client().containers.run(
         image, detach=True, name=name, hostname=hostname, labels=dict(labels), shm_size=shm_size,
         network=network, networking_config=endpoint,
         tmpfs={"/run": "exec", "/run/lock": "", **(hardened.TMPFS if hard else {})}, stop_signal="SIGRTMIN+3",
-        privileged=mode.privileged, cgroupns=mode.cgroups, volumes=mode.volumes + (hardened.VOLUMES if hard else []),
+        privileged=mode.privileged, cgroupns=mode.cgroups,
+        volumes=[*mode.volumes, *(hardened.VOLUMES if hard else []), *mounts],
         cap_add=mode.capabilities, security_opt=mode.security,
     )
 
@@ -130,7 +132,7 @@ def subnet_of(network: Network) -> str:
     return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
 
 
-def ensure_nodes(bed: Bed, image: str) -> dict[str, str]:
+def ensure_nodes(bed: Bed, image: str, mounts: Sequence[str] = ()) -> dict[str, str]:
     """Make the bed's containers what it says, and return each node's address, by its name."""
     mode = boot_mode(image)
     with one_at_a_time():
@@ -147,7 +149,7 @@ def ensure_nodes(bed: Bed, image: str) -> dict[str, str]:
         if name not in present:
             say(f"starting {name}")
             start(image, mode, name, labels(bed, node), hostname=node.name, shm_size=bed.shm_size,
-                  network=bed.network, address=f"{prefix}.{node.number}", hard=bed.hardened)
+                  network=bed.network, address=f"{prefix}.{node.number}", hard=bed.hardened, mounts=mounts)
         elif present[name] != "running":
             say(f"starting {name} again")
             client().containers.get(name).start()

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests import serving
+
 from . import hardened
 from .bed import ROOT, WORKER_POOL, Bed, write
 from .execution import answer
@@ -57,6 +59,7 @@ def variables(bed: Bed, wheels: Path) -> dict[str, object]:
         "ray_wheelhouse": str(wheels),
         "ray_limit_nofile": nofile_limit(bed),
         "ray_object_store_memory": 268435456,
+        **(serving.VARIABLES if bed.serving else {}),
         **bed.variables,
     }
 

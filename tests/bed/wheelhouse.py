@@ -57,18 +57,22 @@ def fill(wheels: Path, python: str, wanted: list[str]) -> None:
         return
     say(f"downloading wheels for Python {python}: {' '.join(wanted)} (once)")
     wheels.mkdir(parents=True, exist_ok=True)
-    machine = platform.machine()
     # pip evaluates markers for the Python that runs it; uv does it for the one that is asked for. So uv picks the
     # versions, and pip fetches them.
     locked = wheels / ".requirements.txt"
     run("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary=:all:",
-        "--python-version", python, "--python-platform", f"{machine}-manylinux_2_{GLIBC_MINOR}",
+        "--python-version", python, "--python-platform", f"{platform.machine()}-manylinux_2_{GLIBC_MINOR}",
         "--output-file", str(locked), "-", stdin="\n".join(wanted))
-    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 4, -1)]
     run("pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
-        "--python-version", python, *platforms, f"--platform=manylinux2014_{machine}", "--dest", str(wheels),
-        "--requirement", str(locked))
+        "--python-version", python, *platforms(), "--dest", str(wheels), "--requirement", str(locked))
     write(stamp, "".join(f"{line}\n" for line in [*done, " ".join(wanted)]))
+
+
+def platforms() -> list[str]:
+    """pip's arguments for the wheels that the images can load."""
+    machine = platform.machine()
+    tags = [f"manylinux_2_{minor}" for minor in range(GLIBC_MINOR, 4, -1)]
+    return [f"--platform={tag}_{machine}" for tag in [*tags, "manylinux2014"]]
 
 
 def run(module: str, *arguments: str, stdin: str | None = None) -> None:

@@ -1,0 +1,18 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What serves a model without a GPU: an environment with Ray and vLLM for CPU, and a DeepSeek of 4 MB."""
+
+# Where hosts have the environment. Its programs name this path, so it has it also while it is made.
+PLACE = "/srv/serving"
+MODEL = f"{PLACE}/model"
+# What a site sets that runs it.
+VARIABLES: dict[str, object] = {
+    "ray_environment_path": PLACE,
+    "ray_system_packages": ["libnuma1"],
+    "ray_check_accelerators": False,
+    "worker_config": {"resources": {"GPU": 1}},
+    # No compiler is there, and no network.
+    "ray_environment_variables": {
+        "TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+}
