@@ -57,7 +57,6 @@ units: {description: Models of which an earlier run has made a unit., returned: 
 """
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -65,19 +64,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
-    engine_of,
     engine_problem,
     files_of,
     recorded,
     taken,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
-
-# Of Debian and Ubuntu.
-_PACKAGES = {
-    "libnuma.so.1": "libnuma1", "libgomp.so.1": "libgomp1", "libGL.so.1": "libgl1", "libibverbs.so.1": "libibverbs1",
-    "libtcmalloc_minimal.so.4": "libtcmalloc-minimal4", "libglib-2.0.so.0": "libglib2.0-0", "libtbb.so.12": "libtbb12",
-}
 
 
 def accelerators(config: dict[str, Any]) -> dict[str, float]:
@@ -86,23 +78,15 @@ def accelerators(config: dict[str, Any]) -> dict[str, float]:
     return {"GPU": count_gpus(), "NPU": count_npus(), **declared}
 
 
-def engine(params: dict[str, Any], known: str) -> Iterator[str]:
+def engine(params: dict[str, Any], known: str) -> list[str]:
     """What is wrong with vLLM. Loading it takes seconds: an environment that serves already, and one that is still to
     be installed, are left alone."""
-    if known == params["environment"]:
-        return
-    environment = os.path.realpath(params["environment"])
-    if not params["engine"] or not os.path.exists(f"{environment}/bin/python") or not guest.exists(params["user"]):
-        return
-    try:
-        problem = engine_problem(engine_of(environment, params["user"], params["serve"]), environment, _PACKAGES)
-    except TimeoutError:
-        yield f"vLLM in {environment} could not be loaded within minutes: see whether its disk is well."
-    except (guest.GuestError, OSError) as error:
-        yield f"vLLM in {environment} could not be loaded: {getattr(error, 'strerror', None) or error}"
-    else:
-        if problem:
-            yield str(problem)
+    environment, user = params["environment"], params["user"]
+    if not params["engine"] or known == environment or not os.path.exists(f"{environment}/bin/python"):
+        return []
+    # A user who is not made yet has what everybody has.
+    problem = engine_problem(environment, user if guest.exists(user) else "nobody", params["serve"])
+    return [problem] if problem else []
 
 
 def main() -> None:

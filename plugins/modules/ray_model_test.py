@@ -91,7 +91,7 @@ def failure(models: list[dict[str, Any]], timeout: float) -> str:
     named = "; ".join(f"{each['name']} {each['error']}" for each in silent)
     if any("without a key" in each["error"] for each in silent):
         return f"Model {named}: whoever reaches it can use it; this Ray is not supported, run the role's own version."
-    return (f"No token came within {timeout:g} s: model {named}. See ray-env serve status on the head, or "
+    return (f"No token came within {timeout:g} s: model {named}. See the page Serve of the dashboard, or "
             "journalctl -u 'vllm@*' on the model's hosts.")
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
+    UnusableError,
+    imported_version,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import has_engine
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import NAME
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
@@ -30,28 +34,16 @@ _NOBODY: tuple[int, int, list[int]] = (65534, 65534, [])
 # Runs under Ray's own Python. What a version of vLLM lacks shows in the import of Ray Serve LLM, which needs it.
 IMPORTS = """
 import importlib, importlib.metadata, json, sys
-serve = json.loads(sys.argv[1])
-found = {"vllm": "", "ray": "", "pinned": "", "step": "", "error": ""}
+found = {"vllm": importlib.metadata.version("vllm"), "ray": importlib.metadata.version("ray"), "named": "", "error": ""}
+for line in importlib.metadata.requires("ray") or []:
+    name, _mark, extra = line.partition(";")
+    if name.lower().startswith("vllm") and "llm" in extra:
+        found["named"] = name.strip()
 try:
-    found["step"] = "version"
-    found["vllm"] = importlib.metadata.version("vllm")
-    found["ray"] = importlib.metadata.version("ray")
-    for line in importlib.metadata.requires("ray") or []:
-        if line.partition(";")[0].strip().lower().startswith("vllm") and "llm" in line.partition(";")[2]:
-            found["pinned"] = line.partition(";")[0].strip()
-    found["step"] = "vllm"
-    importlib.import_module("vllm")
-    found["step"] = "native"
-    if importlib.util.find_spec("vllm._C"):
-        import torch
-        importlib.import_module("vllm._C")
-    if serve:
-        found["step"] = "serve"
-        importlib.import_module("ray.serve.llm.ingress")
-        importlib.import_module("ray.llm._internal.serve.engines.vllm.vllm_engine")
-    found["step"] = ""
+    importlib.import_module("ray.serve.llm.ingress")
+    importlib.import_module("ray.llm._internal.serve.engines.vllm.vllm_engine")
 except Exception as error:
-    found["error"] = (type(error).__name__ + ": " + " ".join(str(error).split()))[:400]
+    found["error"] = type(error).__name__ + ": " + " ".join(str(error).split())
 sys.__stdout__.write("\\n" + json.dumps(found) + "\\n")
 """
 
@@ -135,43 +127,38 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 break
 
 
-def engine_problem(answer: Mapping[str, Any], environment: str, package_of: Mapping[str, str]) -> Problem | None:
-    """What the environment lacks. answer: what IMPORTS wrote. package_of: system packages by their libraries."""
-    step, error = str(answer.get("step", "")), guest.harmless(str(answer.get("error", "")))[:400].rstrip(".")
-    if not step:
-        return None
-    if step == "version":
-        return Problem("no_vllm", f"{environment} has no vLLM", (
-            "add it to ray_extra_packages (such as vllm==0.32.0), or set ray_environment_path to an environment that "
-            "has it."))
-    library = re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file", error)
-    if library:
-        package = package_of.get(library[1], "")
-        return Problem("no_library", f"vLLM in {environment} needs {library[1]}, which this host lacks", (
-            f"install {package or 'the package that has it'} on it" + (
-                f" (ray_system_packages: [{package}])." if package else " (ray_system_packages).")))
-    if step == "serve":
-        versions = f"vLLM {answer.get('vllm')} does not fit Ray {answer.get('ray')} in {environment} ({error})"
-        return Problem("vllm_version", guest.harmless(versions), (
-            f"use the one that this Ray names, {answer.get('pinned') or 'in its extra llm'}, or engine: vllm."))
-    return Problem("vllm_broken", f"vLLM in {environment} cannot be loaded ({error})", (
-        "mend the environment; the command is: "
-        f"{environment}/bin/python -c 'import vllm._C'."))
+def engine_problem(environment: str, user: str, serve: bool) -> str:
+    """What an environment lacks to serve models; empty for nothing.
 
-
-def engine_of(environment: str, user: str, serve: bool) -> dict[str, Any]:
-    """Load vLLM under Ray's own Python, as Ray's user, and say how far that came.
-
-    :raises guest.GuestError, TimeoutError, OSError: it could not be tried.
+    :arg serve: whether Ray Serve LLM is wanted, too.
     """
-    command = [f"{environment}/bin/python", "-I", "-c", IMPORTS, json.dumps(serve)]
-    _code, output, errors = guest.run(command, user or guest.own_name(), IMPORT_SECONDS)
-    line = output.strip().rpartition("\n")[2]
+    if not has_engine(environment):
+        return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
+                "ray_environment_path to an environment that has it.")
     try:
-        answer = json.loads(line)
+        imported_version(environment, user, [])
+    except UnusableError as error:
+        return str(error)
+    return fit_problem(environment, user) if serve else ""
+
+
+def fit_problem(environment: str, user: str) -> str:
+    """Whether the vLLM of an environment is one that its Ray can serve with; empty for nothing."""
+    try:
+        _code, output, errors = guest.run([f"{environment}/bin/python", "-I", "-c", IMPORTS], user, IMPORT_SECONDS)
+    except TimeoutError:
+        return f"Ray Serve LLM in {environment} was not loaded within {IMPORT_SECONDS} s: see whether its disk is well."
+    except (guest.GuestError, OSError) as error:
+        return f"{environment} cannot be tried: {str(error).rstrip('.')}."
+    try:
+        found = json.loads(output.strip().rpartition("\n")[2])
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        last = (errors.strip().splitlines() or ["it wrote nothing"])[-1]
-        return {"step": "vllm", "error": last}
-    return answer
+        found = None
+    if not isinstance(found, dict):
+        found = {"error": (errors.strip().splitlines() or ["it wrote nothing"])[-1]}
+    if not found.get("error"):
+        return ""
+    said = {key: str(guest.harmless(str(found.get(key, ""))))[:300].rstrip(".")
+            for key in ("vllm", "ray", "named", "error")}
+    return (f"vLLM {said['vllm']} does not fit Ray {said['ray']} in {environment} ({said['error']}): use the one that "
+            f"this Ray names, {said['named'] or 'in its extra llm'}, or engine: vllm.")
