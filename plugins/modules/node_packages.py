@@ -21,7 +21,7 @@ options:
   names: {description: The packages to install., type: list, elements: str, default: []}
   optional: {description: "More of them, if the distribution has them.", type: list, elements: str, default: []}
   recommends: {description: "Whether packages that these recommend are installed, too.", type: bool, default: true}
-  advice: {description: "What to do about packages that dnf does not have, the end of a sentence.", type: str,
+  advice: {description: "What to do about packages that are not to be had, the end of a sentence.", type: str,
       default: name the packages of this distribution}
   users: {description: "Users whom the packages make. They go with them.", type: list, elements: str, default: []}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -47,49 +47,21 @@ import pwd
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-_STATUS = r"${db:Status-Status}\t${Package}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
+from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import (
+    STATUS,
+    Package,
+    missing_packages,
+    parse,
+)
+
 # A new package in a simulation, apt-get(8); of one that is upgraded the old version comes first.
 _NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
 _POLICY = "/usr/sbin/policy-rc.d"
 OS_RELEASE = Path("/etc/os-release")
-
-
-@dataclass(frozen=True)
-class Package:
-    """One that dpkg knows. needs: for each of its dependencies the names that satisfy it."""
-
-    status: str
-    provides: frozenset[str]
-    needs: tuple[frozenset[str], ...]
-
-    @property
-    def unpacked(self) -> bool:
-        """Whether its files are there."""
-        return self.status not in ("not-installed", "config-files")
-
-
-def _names(relation: str) -> Iterator[frozenset[str]]:
-    """A field such as `libc6 (>= 2.36), default-mta | mail-transport-agent`, deb-control(5), without versions."""
-    for group in relation.split(","):
-        names = frozenset(word.split()[0].partition(":")[0] for word in group.split("|") if word.strip())
-        if names:
-            yield names
-
-
-def parse(status: str) -> dict[str, Package]:
-    """The answer of dpkg-query."""
-    found = {}
-    for line in status.splitlines():
-        state, name, provides, needs = line.split("\t")
-        # The same package for another architecture needs no less.
-        if name not in found or not found[name].unpacked:
-            found[name] = Package(state, frozenset().union({name}, *_names(provides)), tuple(_names(needs)))
-    return found
 
 
 def removable(packages: dict[str, Package], noted: set[str]) -> set[str]:
@@ -132,7 +104,10 @@ class NodePackages:
         missing = self._missing([*params["names"], *known])
         options = [] if params["recommends"] else ["--no-install-recommends"]
         # A check cannot refresh a new host's lists, in which the packages may be missing.
-        simulated = self._run("apt-get", "install", "--simulate", *options, *missing, check=not self.module.check_mode)
+        simulated = self._run("apt-get", "install", "--simulate", *options, *missing, check=False)
+        if simulated is None and not self.module.check_mode:
+            self._refuse([name for name in missing if self._run("apt-cache", "show", name, check=False) is None])
+            self._run("apt-get", "install", "--simulate", *options, *missing)
         self.answer["installed"] = _NEW.findall(simulated or "") or missing
         if not self.module.check_mode:
             # Before it is done: a run that dies in between has written down what it left.
@@ -147,6 +122,9 @@ class NodePackages:
         unknown = [name for name in names if shutil.which("dnf")
                    and self._run("rpm", "--query", "--whatprovides", name, check=False) is None
                    and not self._run("dnf", "--quiet", "repoquery", "--whatprovides", name, check=False)]
+        self._refuse(unknown)
+
+    def _refuse(self, unknown: list[str]) -> None:
         if unknown:
             where = distribution(OS_RELEASE)
             self.module.fail_json(msg=f"{where} has no package {', '.join(unknown)}: {self.module.params['advice']}.")
@@ -175,11 +153,10 @@ class NodePackages:
                         self._run("userdel", name)
 
     def _packages(self) -> dict[str, Package]:
-        return parse(self._run("dpkg-query", "--show", "--showformat", _STATUS) or "")
+        return parse(self._run("dpkg-query", "--show", "--showformat", STATUS) or "")
 
     def _missing(self, names: list[str]) -> list[str]:
-        packages = self._packages()
-        return [name for name in names if name not in packages or packages[name].status != "installed"]
+        return missing_packages(names, self._packages())
 
     def _note(self, names: list[str]) -> None:
         if self.module.check_mode:

@@ -29,7 +29,10 @@ options:
       type: list, elements: str, default: []}
   wheelhouse: {description: "A directory on the controller with every wheel, which hosts get as a tar file; no index
       is asked then. With uv's wheel among them, uv installs, several times as fast.", type: path}
-  user: {description: The system user that Ray runs as. It is only looked up., type: str}
+  system_packages: {description: "Packages of the distribution that it needs. They are only looked up.", type: list,
+      elements: str, default: []}
+  user: {description: "The system user that Ray runs as. As this one, an engine that is in the environment is tried.",
+      type: str}
   link: {description: A symbolic link that points to the environment., type: path}
 extends_documentation_fragment: [rayops.cluster.attributes]
 """
@@ -48,6 +51,8 @@ RETURN = r"""
 install: {description: "Whether packages were, or in check mode would be, installed.", type: bool, returned: success}
 link: {description: "Whether the link was, or in check mode would be, changed.", type: bool, returned: success}
 venv_missing: {description: "Whether O(python) lacks Debian's C(python3-venv).", type: bool, returned: success}
+packages_missing: {description: "Those of O(system_packages) that are not installed.", type: list, elements: str,
+    returned: success}
 user_missing: {description: Whether O(user) has to be made., type: bool, returned: success}
 ray_version: {description: "The version of Ray in the environment, null for none.", type: str, returned: success}
 python_version: {description: "The version of Python in the environment, null for none.", type: str, returned: success}
@@ -64,6 +69,10 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
+    UnusableError,
+    imported_version,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.needs import (
     python_problem,
     room_for_environment,
@@ -77,11 +86,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.requir
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import (
     compile_later,
     compile_no_more,
+    has_engine,
     python_version,
     ray_version,
     venv_missing,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import unpacked, uv_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import missing_packages
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
     opened,
@@ -155,6 +166,12 @@ class RayEnvironment:
         for problem in (python_problem(params["python"]), *room_problems([room])):
             if problem:
                 self.module.fail_json(msg=str(problem))
+
+    def check_engine(self) -> None:
+        """Refuse an environment whose engine lacks a library of the host's: it would be seen when a model is served."""
+        user = self.module.params["user"]
+        if user and has_engine(self.path):
+            imported_version(self.path, user, [])
 
     def ensure_installed(self) -> None:
         """Install, unless another installation has just done so.
@@ -307,6 +324,7 @@ def main() -> None:
             "source_packages": {"type": "list", "elements": "str", "default": []},
             "ca_file": {"type": "path"},
             "wheelhouse": {"type": "path"},
+            "system_packages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str"},
             "link": {"type": "path"},
         },
@@ -318,7 +336,7 @@ def main() -> None:
     module.no_log_values.update(secrets_of(module.params["index_url"] or ""))
     try:
         run(module)
-    except (PathError, RequirementsError) as error:
+    except (UnusableError, PathError, RequirementsError) as error:
         module.fail_json(msg=str(error))
 
 
@@ -337,13 +355,16 @@ def run(module: AnsibleModule) -> None:
         environment.check_host()
         if not module.check_mode:
             environment.ensure_installed()
-    if link and not module.check_mode:
-        environment.link()
+    if not module.check_mode:
+        environment.check_engine()
+        if link:
+            environment.link()
     module.exit_json(
         changed=install or link,
         install=install,
         link=link,
         venv_missing=install and module.check_mode and venv_missing(module.params["python"]),
+        packages_missing=missing_packages(module.params["system_packages"]),
         user_missing=_user_missing(module.params["user"]),
         ray_version=ray_version(environment.path),
         python_version=python_version(environment.path),

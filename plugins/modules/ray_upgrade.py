@@ -16,7 +16,8 @@ description:
 options:
   state:
     description:
-      - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails.
+      - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails. Of vLLM, if
+        it is there, C(vllm._C) is loaded, which links libraries of the host's.
       - V(kept) copies the files of the node to O(path), unless they name O(environment) already, as after a run that
         was interrupted, or are not there.
       - V(present) fails unless files are kept, and Ray can be imported in the environment that they name.
@@ -49,24 +50,19 @@ environment: {description: "The one that was tried, or is kept; null for none.",
 """
 
 import filecmp
-import inspect
 import os
 import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._environment import import_check
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, harmless, run
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
+    UnusableError,
+    imported_version,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, read_regular
 
 UNITS = "/etc/systemd/system"
 PROGRAM = re.compile(r"^ExecStart=(/\S+)/bin/ray ", re.MULTILINE)
-# Seconds that Ray and a few large packages have, on a cold and slow disk.
-PATIENCE = 300
-
-
-class UpgradeError(Exception):
-    """What is to run does not work. The message is one sentence."""
 
 
 class Previous:
@@ -113,14 +109,14 @@ class Previous:
         return copied
 
     def check(self) -> None:
-        """Fail unless there is something to go back to; raises UpgradeError."""
+        """Fail unless there is something to go back to; raises UnusableError."""
         environment = self.environment()
         try:
             if not environment or not all(os.path.exists(self.kept(file)) for file in self.needed):
-                raise UpgradeError("No unit and no declared state are kept.")
+                raise UnusableError("No unit and no declared state are kept.")
             imported_version(environment, self.module.params["user"], [])
-        except UpgradeError as error:
-            raise UpgradeError(
+        except UnusableError as error:
+            raise UnusableError(
                 f"{self.path} names no environment that works: there was no upgrade, or it was removed. Declare the "
                 f"version that is wanted, and run rayops.cluster.upgrade without ray_rollback. ({error})"
             ) from None
@@ -133,21 +129,6 @@ def environment_of(unit: str) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return found.group(1) if found else None
-
-
-def imported_version(environment: str, user: str, packages: list[str]) -> str:
-    """Import Ray and packages in an environment, as a user; returns Ray's version, or raises UpgradeError."""
-    python = os.path.join(environment, "bin", "python")
-    try:
-        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check))
-    except TimeoutError:
-        raise UpgradeError(f"{environment} was not imported within {PATIENCE} s.") from None
-    except (GuestError, OSError) as error:
-        raise UpgradeError(f"{python} cannot be run: {error}") from None
-    if code:
-        words = [line.strip() for line in errors.splitlines() if line.strip()] or ["it wrote nothing"]
-        raise UpgradeError(f"{environment} does not work: {harmless(words[-1][:1000])}")
-    return str(harmless((output.splitlines() or [""])[-1][:100]))
 
 
 def main() -> None:
@@ -173,7 +154,8 @@ def main() -> None:
         if params["state"] == "tried":
             found = imported_version(params["environment"], params["user"], params["packages"])
             if found != params["version"]:
-                raise UpgradeError(f"{params['environment']} holds Ray {found}, not {params['version']}: declare that.")
+                wanted = params["version"]
+                raise UnusableError(f"{params['environment']} holds Ray {found}, not {wanted}: declare that.")
             module.exit_json(changed=False, files=[], environment=params["environment"])
         previous, files = Previous(module), []
         if params["state"] == "present":
@@ -181,7 +163,7 @@ def main() -> None:
         else:
             files = previous.keep() if params["state"] == "kept" else previous.restore()
         module.exit_json(changed=bool(files), files=files, environment=previous.environment())
-    except (UpgradeError, PathError) as error:
+    except (UnusableError, PathError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -26,6 +26,11 @@ def ray_version(environment: str) -> str | None:
     return os.path.basename(found[0])[len("ray-"):-len(".dist-info")] if whole else None
 
 
+def has_engine(environment: str) -> bool:
+    """Whether vLLM is there, which links libraries of the host's."""
+    return bool(glob.glob(os.path.join(environment, "lib", "python3*", "site-packages", "vllm-*.dist-info")))
+
+
 def compile_later(environment: str) -> list[str]:
     """The command that lets bytecode be left, as pip does and uv does not, and returns at once.
 

@@ -107,6 +107,16 @@ def test_nothing_is_missing(node_packages, host):
     assert (host / "calls").read_text() == "" and not (host / "records").exists()
 
 
+def test_a_package_that_apt_does_not_have_is_named(node_packages, host):
+    """A check cannot refresh the lists, in which it may be missing."""
+    (host / "bin" / "apt-get").write_text('#!/bin/sh\ncase "$*" in *nowhere*) exit 100 ;; esac\n')
+    wanted = {"names": ["tools", "nowhere"], "advice": "let ray_system_packages name another"}
+    assert node_packages(True, **wanted)["installed"] == ["tools", "nowhere"]
+    result = node_packages(**wanted)
+    assert result["failed"] and result["msg"].endswith(" has no package nowhere: let ray_system_packages name another.")
+    assert not (host / "records").exists()
+
+
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_what_is_written_down_goes(node_packages, host, check_mode):
     (host / "records").mkdir()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import glob
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import packed
+from tests.unit.conftest import OWN_USER
 
 MARKER = ".rayops-environment.json"
 
@@ -301,6 +303,52 @@ def test_the_user_is_looked_up(ray_environment_module, options, user, missing):
         ray_environment_module({**options, **({"user": user} if user else {})}, check_mode=True)["user_missing"]
         is missing
     )
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    # The first two are what glibc says.
+    ("libnuma.so.1: cannot open shared object file: No such file or directory",
+     r"vllm\._C cannot be loaded: the shared library libnuma\.so\.1 is missing on this host: add its package, "
+     r"(libnuma1|numactl-libs), to ray_system_packages\.$"),
+    ("libodd.so.7: cannot open shared object file: No such file or directory",
+     r"libodd\.so\.7 is missing on this host: add the package that has it \(.* libodd\.so\.7\) to ray_system_pack"),
+    ("/srv/vllm/_C.abi3.so: undefined symbol: _ZN2at6detail",
+     r"vllm\._C cannot be loaded: /srv/vllm/_C\.abi3\.so: undefined symbol: _ZN2at6detail$"),
+    # A head without a GPU has no driver, and is none of vLLM's nodes.
+    ("libcuda.so.1: cannot open shared object file: No such file or directory",
+     "" if not glob.glob("/dev/nvidia[0-9]*") else "install the driver"),
+])
+def test_an_engine_whose_library_does_not_load_is_refused(ray_environment_module, options, wheelhouse, error, said):
+    """It imports all the same: vLLM loads the library when it serves, and only warns."""
+    make_wheel(wheelhouse, "ray", "9.9.9", {
+        "ray/__init__.py": "__version__ = '9.9.9'\n", "ray/_raylet.py": "", "ray/scripts/__init__.py": "",
+        "ray/scripts/scripts.py": "", "ray/dashboard/__init__.py": "", "ray/dashboard/dashboard.py": ""})
+    make_wheel(wheelhouse, "torch", "1.0")
+    make_wheel(wheelhouse, "vllm", "1.0", {
+        "vllm/_C.py": f"import sys\nassert 'torch' in sys.modules\nraise ImportError({error!r})\n"})
+    wanted = {**options, "packages": ["ray==9.9.9", "torch", "vllm"], "user": OWN_USER}
+    for _attempt in range(2):
+        result = ray_environment_module(wanted)
+        assert re.search(said, result["msg"]) if said else not result.get("failed")
+        # The next run looks again: nothing but the link tells that this one was not whole.
+        assert os.path.lexists(options["link"]) is not bool(said)
+        assert ray_environment_module(wanted, check_mode=True)["link"] is bool(said)
+
+
+def test_packages_of_the_distribution_are_looked_up(ray_environment_module, options, tmp_path, monkeypatch):
+    """By their names, or by what provides them; with rpm where there is no dpkg."""
+    known = "installed\tlibnuma1\t\t,\ninstalled\tg++-12\tc++-compiler\t,\nconfig-files\tninja-build\t\t,\n"
+    programs = {"dpkg-query": f"#!/bin/sh\nprintf '{known}'\n", "rpm": "#!/bin/sh\ntest \"$3\" = libnuma1\n"}
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    wanted = {**options, "system_packages": ["libnuma1", "c++-compiler", "ninja-build", "meson"]}
+    (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
+    for program, missing in (
+        ("rpm", ["c++-compiler", "ninja-build", "meson"]), ("dpkg-query", ["ninja-build", "meson"]),
+    ):
+        (tmp_path / "bin" / program).write_text(programs[program])
+        (tmp_path / "bin" / program).chmod(0o755)
+        assert ray_environment_module(wanted, check_mode=True)["packages_missing"] == missing
 
 
 def test_a_second_installation_waits_for_the_first(ray_environment_module, options):

@@ -80,16 +80,16 @@ def test_a_host_without_a_node_has_nothing_to_keep(host):
 
 
 def test_there_is_something_to_go_back_to(host, ray_environment):
-    with pytest.raises(upgrade.UpgradeError, match="are kept"):
+    with pytest.raises(upgrade.UnusableError, match="are kept"):
         node(host).check()
     node(host).keep()
-    with pytest.raises(upgrade.UpgradeError, match=f"{OLD}/bin/python cannot be run"):
+    with pytest.raises(upgrade.UnusableError, match=f"{OLD}/bin/python cannot be run"):
         node(host).check()
     write(host, ray_environment)
     node(host).keep()
     node(host).check()
     (host / "etc" / "previous" / "head-node.yaml").unlink()
-    with pytest.raises(upgrade.UpgradeError, match="are kept"):
+    with pytest.raises(upgrade.UnusableError, match="are kept"):
         node(host).check()
 
 
@@ -106,7 +106,7 @@ def test_a_link_that_others_made_is_not_followed(host):
 
 def test_packages_are_imported(ray_environment):
     assert upgrade.imported_version(ray_environment, OWN_USER, ["PyYAML>=5", "click"]) == ray_version(ray_environment)
-    with pytest.raises(upgrade.UpgradeError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
+    with pytest.raises(upgrade.UnusableError, match="no-such-package==1 cannot be imported: PackageNotFoundError"):
         upgrade.imported_version(ray_environment, OWN_USER, ["click", "no-such-package==1"])
 
 
