@@ -122,7 +122,8 @@ def names(answer: Any, key: str) -> list[str]:
 def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
     """The part of it that a compile needs."""
     hosts = cluster["hosts"]
-    workers = [host for host in hosts if host["inventory_hostname"] != cluster["head"]]
+    # Sorted: what is on the first of them stays there, however the inventory was read.
+    workers = sorted((host for host in hosts if host["inventory_hostname"] != cluster["head"]), key=name_of)
     pools: dict[str, list[str]] = {"": [host["inventory_hostname"] for host in workers]}
     for host in workers:
         for group in host["group_names"]:
@@ -133,6 +134,10 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
     )
+
+
+def name_of(host: Mapping[str, Any]) -> str:
+    return str(host["inventory_hostname"])
 
 
 def address_of(host: Mapping[str, Any]) -> str:

@@ -129,6 +129,12 @@ def test_a_unit():
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
 
 
+def test_a_unit_stays_where_it_is():
+    """However the inventory was read."""
+    backwards = compiled(UNIT, cluster={**CLUSTER, "hosts": HOSTS[::-1]})
+    assert [host for host, entry in backwards["hosts"].items() if entry["units"]] == ["w1"]
+
+
 def test_data_parallelism_over_hosts():
     result = compiled({**UNIT, "data_parallel_size": 4, "data_parallel_size_local": 2, "tensor_parallel_size": 2})
     shared = ["--data-parallel-size=4", "--data-parallel-size-local=2", "--data-parallel-address=10.0.0.11"]
@@ -209,7 +215,7 @@ def test_sizes_that_no_placement_satisfies():
     (problem,) = problems([{**SERVE, "tensor_parallel_size": 4}], checks)
     assert problem == (
         "ray_serve_models, r1 wants 4 GPUs (tensor_parallel_size x pipeline_parallel_size x replicas), and the workers "
-        "have 2 (w1 1, w2 1, 10.0.0.13 0): lower one of them, add workers, or declare what they have "
+        "have 2 (10.0.0.13 0, w1 1, w2 1): lower one of them, add workers, or declare what they have "
         "(worker_config.resources).")
     (problem,) = problems([SERVE, {**SERVE, "name": "r2"}], checks)
     assert problem.startswith("ray_serve_models: r1, r2 together want 4 GPUs")
