@@ -1,5 +1,5 @@
 # Managed by rayops.cluster
-"""Keep the name of the cluster's head in /etc/hosts, which the image of a host may write anew at every boot.
+"""Keep the cluster's names in /etc/hosts, which the image of a host may write anew at every boot.
 
 Nothing is written where the entry stands as it is to be.
 """
@@ -58,11 +58,12 @@ def stamp(*paths: str) -> list[tuple[int, int, int]]:
 
 
 def put_back(path: str, entry: str) -> None:
-    """Bring about the entry that is declared, and say so where it was missing."""
+    """Bring about the entries that are declared, and say so where one was missing."""
     with open(entry, encoding="utf-8") as stream:
-        address, name = stream.read().split()
-    if keep(path, address, name):
-        print(f"{path} had no '{address} {name}': it is there again", flush=True)
+        entries = [line.split() for line in stream]
+    for address, name in entries:
+        if keep(path, address, name):
+            print(f"{path} had no '{address} {name}': it is there again", flush=True)
 
 
 def watch(path: str, entry: str) -> None:
@@ -87,7 +88,7 @@ def ready() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep the name of the cluster's head in /etc/hosts.")
-    parser.add_argument("--entry", required=True, help="a file that holds the address and the name")
+    parser.add_argument("--entry", required=True, help="a file with an address and a name a line")
     parser.add_argument("--file", default="/etc/hosts")
     options = parser.parse_args()
     put_back(options.file, options.entry)

@@ -92,3 +92,12 @@ def test_another_declared_address_takes_its_place(tmp_path, watch):
     while (tmp_path / "hosts").read_text() != f"{IMAGE}10.0.0.2 demo-head\n":
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_each_declared_name_comes_back(tmp_path, watch):
+    watch(IMAGE)
+    (tmp_path / "entry").write_text("10.0.0.1 demo-head\n10.0.0.7 demo-node\n")
+    deadline = time.monotonic() + 30
+    while (tmp_path / "hosts").read_text() != f"{IMAGE}10.0.0.1 demo-head\n10.0.0.7 demo-node\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ray_models
+short_description: What the declared models come to
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Compiles C(ray_serve_models) to applications of Ray Serve, to units of systemd, and to what the token probe reads.
+  - Without a key for each model there are neither applications nor files.
+positional: cluster, key, found
+options:
+  _input: {description: "The models, as in C(ray_serve_models).", type: list, elements: dict, required: true}
+  cluster:
+    description:
+      - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
+      - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
+        C(python_path), what accelerators need there.
+    type: dict
+    required: true
+  key: {description: The key of models that have none of their own., type: str, default: ""}
+  found: {description: "By the names of the hosts, what M(rayops.cluster.ray_model_check) returned there: what is no
+      longer declared goes.", type: dict, default: {}}
+"""
+
+EXAMPLES = r"""
+- name: The models are compiled
+  ansible.builtin.debug:
+    msg: "{{ (ray_serve_models | rayops.cluster.ray_models(my_cluster)).models }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The compiled models.
+  type: dict
+  contains:
+    problems: {description: "What cannot work, a sentence each with the fix in it.", type: list, elements: str}
+    models: {description: "For the token probe, which of them answers where.", type: list, elements: dict}
+    applications: {description: "Applications, in the schema of Ray Serve.", type: list, elements: dict}
+    removed: {description: "Applications that are no longer declared, by their names.", type: list, elements: dict}
+    hosts:
+      description:
+        - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files) and C(units), as
+          M(rayops.cluster.node_files) and M(rayops.cluster.node_units) take them.
+      type: dict
+    spanning: {description: "Whether a model may use more than one host.", type: bool}
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile import (
+    Cluster,
+    application,
+    declarations,
+    drop_in,
+    drop_in_directory,
+    environment_file,
+    environment_lines,
+    key_file,
+    misplaced,
+    places,
+    record_file,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import (
+    NAME,
+    SERVE,
+    VARIABLE,
+    Model,
+    bad_key,
+    read,
+)
+
+_POOL = "ray_pool_"
+
+
+def ray_models(
+    declared: Sequence[Any], cluster: Mapping[str, Any], key: str = "", found: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The compiled models; see the documentation above."""
+    where = cluster_of(cluster)
+    models, problems = read(declared)
+    problems += bad_key(key, "ray_serve_api_key")
+    problems += [] if problems else misplaced(
+        models, where, {host["inventory_hostname"]: labels_of(host) for host in cluster["hosts"]}
+    )
+    if problems:
+        return {"problems": problems, "models": [], "applications": [], "removed": [], "hosts": {}, "spanning": False}
+    keys = {model.name: model.api_key or key for model in models}
+    serve = [model for model in models if model.engine == SERVE]
+    # Without a key nothing is served, and nothing is written.
+    whole = all(keys.values())
+    recorded = names((found or {}).get(where.head), "applications")
+    return {
+        "problems": [],
+        "models": declarations(models, where, where.head),
+        "applications": [application(model, where, keys[model.name]) for model in serve if whole],
+        "removed": [{"name": name} for name in recorded if name not in {model.name for model in serve}],
+        "hosts": {
+            host: {
+                "check": check(host, models, where),
+                "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
+                "units": units(host, models, where, (found or {}).get(host)) if whole else [],
+            } for host in {*where.addresses, *where.probing}
+        },
+        "spanning": any(len(where.hosts(model)) > 1 and (model.world_size > 1 or model.data_parallel_size > 1)
+                        for model in models),
+    }
+
+
+def names(answer: Any, key: str) -> list[str]:
+    """The names of models that a host has from an earlier run. They become parts of paths: what is none is left out."""
+    said = answer.get(key) if isinstance(answer, Mapping) else None
+    return [name for name in said if isinstance(name, str) and NAME.fullmatch(name)] if isinstance(said, list) else []
+
+
+def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
+    """The part of it that a compile needs."""
+    hosts = cluster["hosts"]
+    # Sorted: what is on the first of them stays there, however the inventory was read.
+    workers = sorted((host for host in hosts if host["inventory_hostname"] != cluster["head"]), key=name_of)
+    pools: dict[str, list[str]] = {"": [host["inventory_hostname"] for host in workers]}
+    for host in workers:
+        for group in host["group_names"]:
+            if group.startswith(_POOL):
+                pools.setdefault(group[len(_POOL):], []).append(host["inventory_hostname"])
+    return Cluster(
+        head=cluster["head"], addresses={host["inventory_hostname"]: address_of(host) for host in hosts}, pools=pools,
+        port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
+        modules=cluster["modules"], monitors=cluster["monitors"],
+    )
+
+
+def name_of(host: Mapping[str, Any]) -> str:
+    return str(host["inventory_hostname"])
+
+
+def address_of(host: Mapping[str, Any]) -> str:
+    """A host's private address, as ray_node_ip_address has it by default."""
+    names = ("ray_node_ip_address", "ecs_private_ip", "ansible_host", "inventory_hostname")
+    return str(next(host[name] for name in names if host.get(name)))
+
+
+def labels_of(host: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The labels that are declared for a worker's node."""
+    declared = host.get("worker_config")
+    labels = declared.get("labels") if isinstance(declared, Mapping) else None
+    return labels if isinstance(labels, Mapping) else {}
+
+
+def files(
+    host: str, models: Sequence[Model], where: Cluster, keys: Mapping[str, str], cluster: Mapping[str, Any], found: Any
+) -> list[dict[str, Any]]:
+    """Of one host: what the token probe and its units read."""
+    declared = declarations(models, where, host)
+    asked = {each["model"] for each in declared}
+    own = [model.name for model in models if host in where.unit_hosts(model)]
+    serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
+    record = {"environment": where.environment, "models": declared, "applications": serve, "units": own}
+    shared = {"group": cluster["user"], "mode": "0640"}
+    wanted: list[dict[str, Any]] = [{"path": f"{where.config_dir}/models", "state": "directory", "own": True,
+                                     "group": cluster["user"], "mode": "0750"}]
+    for model in models:
+        if model.name in asked:
+            wanted.append({"path": key_file(where, model.name), "secret": keys[model.name] + "\n", **shared})
+        if model.name in own:
+            folder = drop_in_directory(model.name)
+            lines = environment_lines(model, where, cluster["python_path"])
+            wanted += [
+                {"path": environment_file(where, model.name), "secret": lines, "mode": "0600"},
+                {"path": folder, "state": "directory"},
+                {"path": f"{folder}/model.conf", "content": drop_in(model, where, host, keys[model.name])},
+            ]
+    for name in names(found, "units"):
+        if name not in own:
+            wanted += [{"path": path, "state": "absent"}
+                       for path in (drop_in_directory(name), environment_file(where, name))]
+    for name in [*names(found, "units"), *names(found, "applications")]:
+        if name not in asked:
+            wanted.append({"path": key_file(where, name), "state": "absent"})
+    # Last: what it does not name is not there yet.
+    return [*wanted, {"path": record_file(where), "content": json.dumps(record, indent=2) + "\n", **shared}]
+
+
+def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> list[dict[str, Any]]:
+    """The units of one host, those that go first: they may have what the others need."""
+    own = [model for model in models if host in where.unit_hosts(model)]
+    gone = [name for name in names(found, "units") if name not in {model.name for model in own}]
+    answering = {(there, model.name) for model in own for _name, there, _place in places(model, where)}
+    return [{"name": f"vllm@{name}.service", "state": "stopped"} for name in gone] + [{
+        "name": f"vllm@{model.name}.service",
+        "restart_files": ["/etc/systemd/system/vllm@.service", f"{drop_in_directory(model.name)}/model.conf",
+                          environment_file(where, model.name)],
+        "listens": [{"address": where.addresses[host], "port": model.port,
+                     "variable": f"port of {model.name} in {VARIABLE}"}] if (host, model.name) in answering else [],
+    } for model in own]
+
+
+def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
+    """What a host must have for the models that may run there."""
+    own = [model for model in models if host in where.hosts(model)]
+    ports = [
+        {"port": model.port, "unit": f"vllm@{model.name}.service", "variable": f"port of {model.name} in {VARIABLE}"}
+        for model in own if host in where.unit_hosts(model)
+    ]
+    if any(model.engine == SERVE for model in models):
+        ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
+    return {
+        "paths": {model.name: model.path for model in own if model.path},
+        "ports": ports,
+        "engine": bool(own),
+        "serve": any(model.engine == SERVE for model in own),
+    }
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"ray_models": ray_models}

@@ -1,0 +1,248 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a declared model comes to: an application of Ray Serve LLM, or units of systemd on its hosts.
+
+Written against Ray 2.60 (python/ray/llm/_internal/serve/core) and vLLM 0.32 (vllm/engine/arg_utils.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
+
+# Where the modules for the key lie, on each node; what they are called there.
+INGRESS = "rayops_ingress:KeyedIngress"
+MIDDLEWARE = "rayops_api_key.RequireKey"
+DIGEST_VARIABLE = "RAYOPS_API_KEY_SHA256"
+# vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
+SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
+VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
+# The label of a node that says its pool.
+POOL_LABEL = "pool"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What of the inventory a model needs.
+
+    head: the host whose Serve proxy is asked; monitors: hosts that ask, too; addresses: host -> its private address;
+    pools: pool -> its workers, the empty one for all; environment: the virtual environment; modules: the directory with
+    the modules for the key.
+    """
+
+    head: str
+    addresses: Mapping[str, str]
+    pools: Mapping[str, Sequence[str]]
+    port: int
+    environment: str
+    config_dir: str
+    modules: str
+    monitors: Sequence[str] = ()
+
+    @property
+    def probing(self) -> set[str]:
+        """The hosts that ask all models for a token, and have their keys."""
+        return {self.head, *self.monitors}
+
+    def hosts(self, model: Model) -> list[str]:
+        """The workers that a model may use."""
+        return list(self.pools.get(model.pool, ()))
+
+    def unit_hosts(self, model: Model) -> list[str]:
+        """The workers that have its unit, the one with rank 0 first."""
+        return self.hosts(model)[:model.hosts_needed]
+
+
+def digest(key: str) -> str:
+    """What is known of a key where it is asked for."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def key_file(cluster: Cluster, name: str) -> str:
+    return f"{cluster.config_dir}/models/{name}.key"
+
+
+def environment_file(cluster: Cluster, name: str) -> str:
+    return f"{cluster.config_dir}/models/{name}.env"
+
+
+def record_file(cluster: Cluster) -> str:
+    """What a host serves and asks; what is no longer declared is known by it."""
+    return f"{cluster.config_dir}/models.yaml"
+
+
+def drop_in_directory(name: str) -> str:
+    return f"/etc/systemd/system/vllm@{name}.service.d"
+
+
+def application(model: Model, cluster: Cluster, key: str) -> dict[str, Any]:
+    """A Serve application, in Serve's own schema."""
+    scaling = dict(model.autoscaling_config) or {"min_replicas": model.replicas, "max_replicas": model.replicas}
+    deployment: dict[str, Any] = {"autoscaling_config": scaling}
+    if set(cluster.hosts(model)) != set(cluster.pools[""]):
+        deployment["placement_group_bundle_label_selector"] = [{POOL_LABEL: model.pool}]
+    return {
+        "name": model.name,
+        "route_prefix": model.route,
+        "import_path": "ray.serve.llm:build_openai_app",
+        "runtime_env": {"py_modules": [f"local://{cluster.modules}"]},
+        "args": {
+            "llm_configs": [{
+                "model_loading_config": {"model_id": model.name, "model_source": model.source},
+                "engine_kwargs": {
+                    "tensor_parallel_size": model.tensor_parallel_size,
+                    "pipeline_parallel_size": model.pipeline_parallel_size,
+                    "distributed_executor_backend": "ray",
+                    **_by_name(model.engine_args),
+                },
+                # Serve adds the CPU of the replica's own actor to the first.
+                "placement_group_config": {
+                    "bundles": [{model.accelerator: 1} for _rank in range(model.world_size)], "strategy": "PACK",
+                },
+                "deployment_config": deployment,
+                "runtime_env": {"env_vars": {**SERVE_VARIABLES, **model.environment}},
+            }],
+            "ingress_cls_config": {
+                "ingress_cls": INGRESS, "ingress_extra_kwargs": {"api_key_sha256": digest(key)},
+            },
+        },
+    }
+
+
+def _by_name(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """By the names of vLLM's fields: --max-model-len is max_model_len."""
+    return {str(name).lstrip("-").replace("-", "_"): value for name, value in arguments.items()}
+
+
+def command(model: Model, cluster: Cluster, host: str) -> list[str]:
+    """What the unit on a host runs."""
+    hosts = cluster.unit_hosts(model)
+    rank = hosts.index(host)
+    words = [
+        f"{cluster.environment}/bin/vllm", "serve", model.source, f"--served-model-name={model.name}",
+        f"--tensor-parallel-size={model.tensor_parallel_size}",
+        f"--pipeline-parallel-size={model.pipeline_parallel_size}",
+    ]
+    if model.data_parallel_size > 1:
+        words += [
+            f"--data-parallel-size={model.data_parallel_size}",
+            f"--data-parallel-size-local={model.data_parallel_size_local}",
+            f"--data-parallel-address={cluster.addresses[hosts[0]]}",
+        ]
+    if rank and model.data_parallel_size > 1:
+        words += ["--headless", f"--data-parallel-start-rank={rank * model.data_parallel_size_local}"]
+    else:
+        words += [f"--host={cluster.addresses[host]}", f"--port={model.port}", f"--middleware={MIDDLEWARE}"]
+    arguments = _by_name(model.engine_args)
+    if model.data_parallel_size == 1:
+        # Ray knows then what is taken, and places what one host cannot hold.
+        arguments.setdefault("distributed_executor_backend", "ray")
+    return words + [word for name, value in arguments.items() for word in _option(name, value)]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if value is None or value is False:
+        # vLLM's switches have a twin that turns them off.
+        return [] if value is None else [f"--no-{name.replace('_', '-')}"]
+    if value is True:
+        return [option]
+    return [f"{option}={json.dumps(value) if isinstance(value, (Mapping, list)) else value}"]
+
+
+def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
+    """What vllm@.service does not say: the model's own lines. Nothing of it is secret."""
+    words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
+    return (
+        "# Managed by rayops.cluster: compiled from ray_serve_models.\n[Service]\n"
+        f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
+        f"ExecStart={words}\n"
+    )
+
+
+def environment_lines(model: Model, cluster: Cluster, python_path: str = "") -> str:
+    """The variables of its unit, which may be secret. python_path: what the host needs there for its accelerators."""
+    path = ":".join(part for part in (cluster.modules, model.environment.get("PYTHONPATH", python_path)) if part)
+    variables = {**VLLM_VARIABLES, **model.environment, "PYTHONPATH": path}
+    return "".join(f"{name}={_shell(value)}\n" for name, value in variables.items())
+
+
+def _shell(value: str) -> str:
+    """A value as systemd reads it in an EnvironmentFile, systemd.exec(5)."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
+    return f'"{escaped}"'
+
+
+def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
+    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere.
+
+    replicas: declared; 0 may sleep.
+    """
+    return [
+        {"name": name, "model": model.name, "engine": model.engine, "url": f"http://{place}/v1",
+         "replicas": model.least_replicas if model.engine == SERVE else 1,
+         "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
+        for model in models for name, there, place in places(model, cluster)
+        if host in cluster.probing or model.engine == VLLM and host == there
+    ]
+
+
+def places(model: Model, cluster: Cluster) -> Iterator[tuple[str, str, str]]:
+    """Each place where a model answers: its name there, the host, and address:port with the route."""
+    if model.engine == SERVE:
+        address = _host(cluster.addresses[cluster.head])
+        yield model.name, cluster.head, f"{address}:{cluster.port}{model.route.rstrip('/')}"
+        return
+    hosts = cluster.unit_hosts(model)
+    hosts = hosts[:1] if model.data_parallel_size > 1 else hosts
+    for host in hosts:
+        # Each replica is asked: no proxy stands before them.
+        name = model.name if len(hosts) == 1 else f"{model.name}@{host}"
+        yield name, host, f"{_host(cluster.addresses[host])}:{model.port}"
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def misplaced(models: Sequence[Model], cluster: Cluster, labels: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What of the models does not fit the inventory. labels: host -> the labels that are declared for its node."""
+    for model in models:
+        place, hosts = f"{VARIABLE}, {model.name}", cluster.hosts(model)
+        if model.pool and not hosts:
+            known = ", ".join(sorted(filter(None, cluster.pools))) or "none"
+            yield (f"{place}: pool is {model.pool}, and group ray_pool_{model.pool} has no worker: name one that has "
+                   f"({known}), or leave it out.")
+            continue
+        if not hosts:
+            yield f"{place}: group ray_workers has no host: a model needs one."
+        if model.hosts_needed > len(hosts):
+            why = "data_parallel_size" if model.data_parallel_size > 1 else "replicas"
+            yield (f"{place}: {why} wants its unit on {model.hosts_needed} hosts, and there are {len(hosts)}: lower "
+                   "it, or add hosts.")
+        lacking = [host for host in hosts if str(labels.get(host, {}).get(POOL_LABEL, "")) != model.pool]
+        if model.engine == SERVE and set(hosts) != set(cluster.pools[""]) and lacking:
+            labelled = f"worker_config: {{labels: {{{POOL_LABEL}: {model.pool}}}}}"
+            yield (f"{place}: pool is {model.pool}, and {', '.join(lacking)} has no label that says so to Ray: set "
+                   f"{labelled} in group_vars/ray_pool_{model.pool}.yml.")
+    yield from _same_ports(models, cluster)
+
+
+def _same_ports(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
+    taken: dict[tuple[str, int], str] = {}
+    for model in models:
+        if model.engine == VLLM:
+            for host in cluster.unit_hosts(model):
+                other = taken.setdefault((host, model.port), model.name)
+                if other != model.name:
+                    yield (f"{VARIABLE}: {other} and {model.name} both have port {model.port} on {host}: give each its "
+                           "own.")
+                    break

@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What one host has for the models: their files as Ray's user reads them, its ports, and vLLM in Ray's environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
+    UnusableError,
+    imported_version,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import has_engine
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import NAME
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
+
+# Ray's own units: Serve's proxy runs in them.
+_RAY_UNITS = ("ray-head.service", "ray-worker.service")
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# Files of a model, bytes of an index, seconds for a mounted share, and for an import on a slow disk.
+MOST_FILES, MOST_INDEX, FILE_SECONDS, IMPORT_SECONDS = 5000, 32 << 20, 60, 300
+# Nobody: has what everybody has, as a user has who is not made yet.
+_NOBODY: tuple[int, int, list[int]] = (65534, 65534, [])
+
+# Runs under Ray's own Python. What a version of vLLM lacks shows in the import of Ray Serve LLM, which needs it.
+IMPORTS = """
+import importlib, importlib.metadata, json, sys
+found = {"vllm": importlib.metadata.version("vllm"), "ray": importlib.metadata.version("ray"), "named": "", "error": ""}
+for line in importlib.metadata.requires("ray") or []:
+    name, _mark, extra = line.partition(";")
+    if name.lower().startswith("vllm") and "llm" in extra:
+        found["named"] = name.strip()
+try:
+    importlib.import_module("ray.serve.llm.ingress")
+    importlib.import_module("ray.llm._internal.serve.engines.vllm.vllm_engine")
+except Exception as error:
+    found["error"] = type(error).__name__ + ": " + " ".join(str(error).split())
+sys.__stdout__.write("\\n" + json.dumps(found) + "\\n")
+"""
+
+
+def recorded(path: str) -> dict[str, Any]:
+    """What an earlier run made on this host, by its file of root's: applications, units, and for which environment."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.loads(stream.read(1 << 20))
+    except (OSError, ValueError):
+        found = {}
+    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units")}
+    names = {
+        key: [name for name in (value if isinstance(value, list) else [])
+              if isinstance(name, str) and NAME.fullmatch(name)]
+        for key, value in lists.items()
+    }
+    return {**names, "environment": str(found.get("environment", "")) if isinstance(found, dict) else ""}
+
+
+def files_of(path: str, user: str) -> dict[str, int]:
+    """The files of a model with their sizes, as Ray's user sees them.
+
+    :raises guest.GuestError: it cannot read them: one sentence.
+    """
+    who = None if guest.exists(user) else _NOBODY
+    found = guest.as_user(user, lambda: list_files(path), FILE_SECONDS, who)
+    return {str(name): int(size) for name, size in found}
+
+
+def list_files(path: str) -> list[tuple[str, int]]:
+    """In the child: each file below a model's directory, opened once.
+
+    :raises ValueError: what lacks, half a sentence with the fix in it.
+    """
+    try:
+        names = sorted(os.listdir(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is not there: copy the model to it") from None
+    except NotADirectoryError:
+        raise ValueError(f"{path} is no directory: name the one with config.json") from None
+    except PermissionError:
+        raise ValueError(f"{path} cannot be read: let others read it and go through what lies above (chmod -R o+rX "
+                         f"{path})") from None
+    found = []
+    for name in names[:MOST_FILES]:
+        status = os.stat(os.path.join(path, name))
+        if stat.S_ISREG(status.st_mode):
+            if not os.access(os.path.join(path, name), os.R_OK):
+                raise ValueError(f"{path}/{name} cannot be read: let others read it (chmod -R o+rX {path})")
+            found.append((name, status.st_size))
+    there = {name for name, _size in found}
+    if "config.json" not in there:
+        raise ValueError(f"{path} has no config.json: name the directory of the model itself")
+    if not any(name.endswith(_WEIGHTS) for name in there):
+        raise ValueError(f"{path} has no weights ({', '.join(_WEIGHTS)}): copy the model anew")
+    lacking = [name for index in _INDEXES if index in there for name in _named(os.path.join(path, index))
+               if name not in there]
+    if lacking:
+        raise ValueError(f"{path} lacks {lacking[0]}, which its index names: copy the model anew")
+    return found
+
+
+def _named(index: str) -> list[str]:
+    try:
+        with open(index, encoding="utf-8") as stream:
+            shards = json.loads(stream.read(MOST_INDEX))["weight_map"].values()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise ValueError(f"{index} cannot be understood: copy the model anew") from None
+    return sorted({str(shard) for shard in shards})
+
+
+def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Ports that somebody else has. A port without a unit is Serve's."""
+    for port in ports:
+        own = (port["unit"],) if port["unit"] else _RAY_UNITS
+        for found in listeners(address, port["port"]):
+            if found.service not in own:
+                fact = f"port {port['port']} of this host ({port['variable']}) is taken by {found}"
+                yield Problem("port_taken", fact, "stop that, or choose a free port.")
+                break
+
+
+def engine_problem(environment: str, user: str, serve: bool) -> str:
+    """What an environment lacks to serve models; empty for nothing.
+
+    :arg serve: whether Ray Serve LLM is wanted, too.
+    """
+    if not has_engine(environment):
+        return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
+                "ray_environment_path to an environment that has it.")
+    try:
+        imported_version(environment, user, [])
+    except UnusableError as error:
+        return str(error)
+    return fit_problem(environment, user) if serve else ""
+
+
+def fit_problem(environment: str, user: str) -> str:
+    """Whether the vLLM of an environment is one that its Ray can serve with; empty for nothing."""
+    try:
+        _code, output, errors = guest.run([f"{environment}/bin/python", "-I", "-c", IMPORTS], user, IMPORT_SECONDS)
+    except TimeoutError:
+        return f"Ray Serve LLM in {environment} was not loaded within {IMPORT_SECONDS} s: see whether its disk is well."
+    except (guest.GuestError, OSError) as error:
+        return f"{environment} cannot be tried: {str(error).rstrip('.')}."
+    try:
+        found = json.loads(output.strip().rpartition("\n")[2])
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        found = {"error": (errors.strip().splitlines() or ["it wrote nothing"])[-1]}
+    if not found.get("error"):
+        return ""
+    said = {key: str(guest.harmless(str(found.get(key, ""))))[:300].rstrip(".")
+            for key in ("vllm", "ray", "named", "error")}
+    return (f"vLLM {said['vllm']} does not fit Ray {said['ray']} in {environment} ({said['error']}): use the one that "
+            f"this Ray names, {said['named'] or 'in its extra llm'}, or engine: vllm.")

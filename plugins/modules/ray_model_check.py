@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ray_model_check
+short_description: What a host has for the models that it is to serve
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - Looks at the files of models as Ray's user sees them, at ports, at accelerators, and whether vLLM can be loaded.
+  - It changes nothing. P(rayops.cluster.ray_model_problems#filter) puts together what it found on the hosts.
+options:
+  paths: {description: "The directories of models, by the models' names.", type: dict, default: {}}
+  ports:
+    description: The ports that are needed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port: {description: The port., type: int, required: true}
+      unit: {description: "The unit that may have it. Without one it is Serve's, which runs in Ray's.",
+          type: str, default: ""}
+      variable: {description: "What sets it, for the message.", type: str, required: true}
+  address: {description: The host's address., type: str, required: true}
+  engine: {description: Whether vLLM must be there., type: bool, default: false}
+  serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
+  config: {description: "The declared state of the node, whose resources count before those of the machine.",
+      type: dict, default: {}}
+  environment: {description: The virtual environment that has Ray., type: path, required: true}
+  record: {description: What an earlier run has written., type: path, required: true}
+  user: {description: The system user that Ray runs as., type: str, default: ray}
+extends_documentation_fragment: [rayops.cluster.attributes]
+seealso: [{module: rayops.cluster.ray_model_test}]
+"""
+
+EXAMPLES = r"""
+- name: Look what this host has for the model
+  rayops.cluster.ray_model_check:
+    paths: {deepseek-r1: /srv/models/deepseek-r1}
+    ports: [{port: 8000, variable: ray_serve_port}]
+    address: 10.0.0.11
+    engine: true
+    environment: /opt/ray/current
+    record: /etc/ray/models.yaml
+"""
+
+RETURN = r"""
+problems: {description: "What lacks, a sentence each with the fix in it.", returned: success, type: list, elements: str}
+accelerators: {description: "How many of each kind the node has, or will have.", returned: success, type: dict}
+files: {description: "By model, the name and the bytes of each file.", returned: success, type: dict}
+applications: {description: Applications that an earlier run has made., returned: success, type: list, elements: str}
+units: {description: Models of which an earlier run has made a unit., returned: success, type: list, elements: str}
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
+from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
+    engine_problem,
+    files_of,
+    recorded,
+    taken,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
+
+
+def accelerators(config: dict[str, Any]) -> dict[str, float]:
+    """What the node has of each resource, as declared or, for GPUs, as Ray finds them."""
+    declared = {name: float(amount) for name, amount in (resources_of(config, "worker") if config else {}).items()}
+    return {"GPU": count_gpus(), "NPU": count_npus(), **declared}
+
+
+def engine(params: dict[str, Any], known: str) -> list[str]:
+    """What is wrong with vLLM. Loading it takes seconds: an environment that serves already, and one that is still to
+    be installed, are left alone."""
+    environment, user = params["environment"], params["user"]
+    if not params["engine"] or known == environment or not os.path.exists(f"{environment}/bin/python"):
+        return []
+    # A user who is not made yet has what everybody has.
+    problem = engine_problem(environment, user if guest.exists(user) else "nobody", params["serve"])
+    return [problem] if problem else []
+
+
+def main() -> None:
+    port = {
+        "port": {"type": "int", "required": True},
+        "unit": {"type": "str", "default": ""},
+        "variable": {"type": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "paths": {"type": "dict", "default": {}},
+            "ports": {"type": "list", "elements": "dict", "default": [], "options": port},
+            "address": {"type": "str", "required": True},
+            "engine": {"type": "bool", "default": False},
+            "serve": {"type": "bool", "default": False},
+            "config": {"type": "dict", "default": {}},
+            "environment": {"type": "path", "required": True},
+            "record": {"type": "path", "required": True},
+            "user": {"type": "str", "default": "ray"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    problems, files = [str(problem) for problem in taken(params["address"], params["ports"])], {}
+    for name, path in params["paths"].items():
+        try:
+            files[name] = sorted(files_of(path, params["user"]).items())
+        except guest.GuestError as error:
+            problems.append(f"model {name}: {error}")
+    before = recorded(params["record"])
+    problems += engine(params, before.pop("environment"))
+    module.exit_json(
+        changed=False, problems=problems, accelerators=accelerators(params["config"]), files=guest.harmless(files),
+        **before,
+    )
+
+
+if __name__ == "__main__":
+    main()

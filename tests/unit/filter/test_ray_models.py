@@ -1,0 +1,260 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What declared models come to: applications in Serve's own schema, units, and what the token probe reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import ray_model_problems
+from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
+
+KEY = "abcdefghijklmnopqrstuvwx"
+DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+HOSTS = [
+    {"inventory_hostname": "head", "group_names": ["ray_head"], "ray_node_ip_address": "10.0.0.1"},
+    {"inventory_hostname": "w1", "group_names": ["ray_pool_gpu", "ray_workers"], "ecs_private_ip": "10.0.0.11"},
+    {"inventory_hostname": "w2", "group_names": ["ray_pool_gpu", "ray_workers"], "ansible_host": "10.0.0.12"},
+    {"inventory_hostname": "10.0.0.13", "group_names": ["ray_pool_cpu", "ray_workers"]},
+]
+CLUSTER = {
+    "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
+    "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
+}
+SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
+UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
+
+
+def compiled(*models, key=KEY, found=None, cluster=CLUSTER):
+    result = ray_models(list(models), cluster, key, found)
+    assert result["problems"] == []
+    return result
+
+
+def content(result, host, path):
+    (entry,) = [entry for entry in result["hosts"][host]["files"] if entry["path"] == path]
+    return entry.get("content", entry.get("secret"))
+
+
+def exec_start(result, host, name="v3"):
+    text = content(result, host, f"/etc/systemd/system/vllm@{name}.service.d/model.conf")
+    (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    return shlex.split(line.removeprefix("ExecStart="))
+
+
+def test_an_application():
+    declared = {**SERVE, "engine_args": {"max-model-len": 1024}, "environment": {"A": 1}}
+    (application,) = compiled(declared)["applications"]
+    assert application == {
+        "name": "r1", "route_prefix": "/r1", "import_path": "ray.serve.llm:build_openai_app",
+        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"]},
+        "args": {
+            "llm_configs": [{
+                "model_loading_config": {"model_id": "r1", "model_source": "/srv/r1"},
+                "engine_kwargs": {"tensor_parallel_size": 2, "pipeline_parallel_size": 1,
+                                  "distributed_executor_backend": "ray", "max_model_len": 1024},
+                "placement_group_config": {"bundles": [{"GPU": 1}, {"GPU": 1}], "strategy": "PACK"},
+                "deployment_config": {"autoscaling_config": {"min_replicas": 1, "max_replicas": 1}},
+                "runtime_env": {"env_vars": {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1", "A": "1"}},
+            }],
+            "ingress_cls_config": {"ingress_cls": "rayops_ingress:KeyedIngress",
+                                   "ingress_extra_kwargs": {"api_key_sha256": DIGEST}},
+        },
+    }
+
+
+def test_a_key_stands_in_its_files_alone():
+    """Neither in the application, which the dashboard shows, nor in a unit, nor in what the probe reads."""
+    result = compiled(SERVE, {**UNIT, "environment": {"HF_TOKEN": "hf_secret"}})
+    for host, entry in result["hosts"].items():
+        for file in entry["files"]:
+            shown = json.dumps({name: value for name, value in file.items() if name != "secret"})
+            assert KEY not in shown and "hf_secret" not in shown, host
+            assert "secret" not in file or file["mode"] in ("0640", "0600")
+    units = [entry["units"] for entry in result["hosts"].values()]
+    assert KEY not in json.dumps([result["applications"], result["models"], units])
+
+
+def test_a_pool_is_found_by_its_label():
+    labelled = [{**host, "worker_config": {"labels": {"pool": "gpu"}}} for host in HOSTS]
+    pooled = {**SERVE, "pool": "gpu"}
+    (application,) = compiled(pooled, cluster={**CLUSTER, "hosts": labelled})["applications"]
+    config = application["args"]["llm_configs"][0]["deployment_config"]
+    assert config["placement_group_bundle_label_selector"] == [{"pool": "gpu"}]
+    (problem,) = ray_models([pooled], CLUSTER)["problems"]
+    assert problem == ("ray_serve_models, r1: pool is gpu, and w1, w2 has no label that says so to Ray: set "
+                       "worker_config: {labels: {pool: gpu}} in group_vars/ray_pool_gpu.yml.")
+
+
+@pytest.mark.parametrize(("model", "said"), [
+    ({**SERVE, "pool": "npu"}, "group ray_pool_npu has no worker: name one that has (cpu, gpu), or leave it out."),
+    ({**UNIT, "replicas": 3}, "replicas wants its unit on 3 hosts, and there are 2: lower it, or add hosts."),
+    ({**UNIT, "data_parallel_size": 8, "data_parallel_size_local": 2},
+     "data_parallel_size wants its unit on 4 hosts, and there are 2"),
+])
+def test_what_does_not_fit_the_inventory(model, said):
+    (problem,) = ray_models([model], CLUSTER)["problems"]
+    assert said in problem
+
+
+def test_two_units_on_one_port():
+    (problem,) = ray_models([UNIT, {**UNIT, "name": "v4"}], CLUSTER)["problems"]
+    assert problem == "ray_serve_models: v3 and v4 both have port 8001 on w1: give each its own."
+
+
+def test_a_unit():
+    result = compiled({**UNIT, "tensor_parallel_size": 2, "environment": {"A": 'a "$b"'},
+                       "engine_args": {"enforce_eager": True, "enable_prefix_caching": False,
+                                       "hf_overrides": {"a": 1}}})
+    assert exec_start(result, "w1") == [
+        "/opt/ray/2.60.0/bin/vllm", "serve", "/srv/v3", "--served-model-name=v3", "--tensor-parallel-size=2",
+        "--pipeline-parallel-size=1", "--host=10.0.0.11", "--port=8001", "--middleware=rayops_api_key.RequireKey",
+        "--enforce-eager", "--no-enable-prefix-caching", '--hf-overrides={"a": 1}',
+        "--distributed-executor-backend=ray",
+    ]
+    text = content(result, "w1", "/etc/systemd/system/vllm@v3.service.d/model.conf")
+    assert f"Environment=RAYOPS_API_KEY_SHA256={DIGEST}\nEnvironmentFile=/etc/ray/models/v3.env\n" in text
+    assert content(result, "w1", "/etc/ray/models/v3.env") == (
+        'VLLM_NO_USAGE_STATS="1"\nA="a \\"\\$b\\""\nPYTHONPATH="/usr/local/lib/rayops-serving:/cann"\n')
+    (unit,) = result["hosts"]["w1"]["units"]
+    assert unit["name"] == "vllm@v3.service"
+    assert unit["listens"] == [{"address": "10.0.0.11", "port": 8001, "variable": "port of v3 in ray_serve_models"}]
+    # Its other hosts have Ray's workers of it, and nothing of ours.
+    assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
+
+
+def test_a_unit_stays_where_it_is():
+    """However the inventory was read."""
+    backwards = compiled(UNIT, cluster={**CLUSTER, "hosts": HOSTS[::-1]})
+    assert [host for host, entry in backwards["hosts"].items() if entry["units"]] == ["w1"]
+
+
+def test_data_parallelism_over_hosts():
+    result = compiled({**UNIT, "data_parallel_size": 4, "data_parallel_size_local": 2, "tensor_parallel_size": 2})
+    shared = ["--data-parallel-size=4", "--data-parallel-size-local=2", "--data-parallel-address=10.0.0.11"]
+    first, second = exec_start(result, "w1"), exec_start(result, "w2")
+    assert first[6:] == [*shared, "--host=10.0.0.11", "--port=8001", "--middleware=rayops_api_key.RequireKey"]
+    assert second[6:] == [*shared, "--headless", "--data-parallel-start-rank=2"]
+    assert [model["url"] for model in result["models"]] == ["http://10.0.0.11:8001/v1"]
+    assert result["hosts"]["w2"]["units"][0]["listens"] == []
+
+
+def test_who_asks_whom():
+    result = compiled(SERVE, {**UNIT, "replicas": 2})
+    names = {host: [model["name"] for model in json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]]
+             for host in result["hosts"]}
+    every = ["r1", "v3@w1", "v3@w2"]
+    assert names == {"head": every, "monitor": every, "w1": ["v3@w1"], "w2": ["v3@w2"], "10.0.0.13": []}
+    assert result["models"][0] == {
+        "name": "r1", "model": "r1", "engine": "serve", "url": "http://10.0.0.1:8000/r1/v1", "replicas": 1,
+        "api_key_file": "/etc/ray/models/r1.key", "metrics": [],
+    }
+    assert result["models"][2]["url"] == "http://10.0.0.12:8001/v1"
+    assert result["models"][2]["metrics"] == ["10.0.0.12:8001"]
+    # A key is where it is asked with.
+    keys = {host for host, entry in result["hosts"].items()
+            if "/etc/ray/models/r1.key" in [file["path"] for file in entry["files"]]}
+    assert keys == {"head", "monitor"}
+
+
+def test_without_a_key_nothing_is_served():
+    result = compiled(SERVE, UNIT, key="")
+    assert result["applications"] == []
+    assert [entry["files"] + entry["units"] for entry in result["hosts"].values()] == [[]] * 5
+    assert result["hosts"]["w1"]["check"]["engine"]
+
+
+def test_a_short_key_of_all():
+    (problem,) = ray_models([SERVE], CLUSTER, "s3cret")["problems"]
+    assert problem.startswith("ray_serve_api_key is too short") and "s3cret" not in problem
+
+
+def test_what_is_no_longer_declared_goes():
+    found = {"head": {"applications": ["r1", "old", "../x", 5]}, "w2": {"units": ["v3", "gone", "a/b"]}}
+    result = compiled(SERVE, UNIT, found=found)
+    assert result["removed"] == [{"name": "old"}]
+    assert result["hosts"]["w2"]["units"] == [{"name": "vllm@v3.service", "state": "stopped"},
+                                              {"name": "vllm@gone.service", "state": "stopped"}]
+    absent = {file["path"] for file in result["hosts"]["w2"]["files"] if file.get("state") == "absent"}
+    assert "/etc/systemd/system/vllm@gone.service.d" in absent and "/etc/ray/models/gone.key" in absent
+    assert not [path for path in absent if ".." in path or "a/b" in path]
+    # What the head asks with stays.
+    assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
+
+
+def test_what_a_host_looks_for():
+    result = compiled(SERVE, UNIT)
+    assert result["hosts"]["w1"]["check"] == {
+        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "engine": True, "serve": True,
+        "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
+                  {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
+    }
+    assert result["hosts"]["head"]["check"] == {
+        "paths": {}, "engine": False, "serve": False,
+        "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
+    }
+
+
+def answer(gpus, **files):
+    return {"problems": [], "accelerators": {"GPU": gpus}, "files": files}
+
+
+def problems(models, checks):
+    return ray_model_problems(models, CLUSTER, checks)
+
+
+def test_sizes_that_no_placement_satisfies():
+    checks = {"w1": answer(1), "w2": answer(1), "10.0.0.13": answer(0)}
+    assert problems([SERVE], checks) == []
+    (problem,) = problems([{**SERVE, "tensor_parallel_size": 4}], checks)
+    assert problem == (
+        "ray_serve_models, r1 wants 4 GPUs (tensor_parallel_size x pipeline_parallel_size x replicas), and the workers "
+        "have 2 (10.0.0.13 0, w1 1, w2 1): lower one of them, add workers, or declare what they have "
+        "(worker_config.resources).")
+    (problem,) = problems([SERVE, {**SERVE, "name": "r2"}], checks)
+    assert problem.startswith("ray_serve_models: r1, r2 together want 4 GPUs")
+    # Who is not asked may have what lacks.
+    assert problems([{**SERVE, "tensor_parallel_size": 4}], {"w1": answer(1)}) == []
+
+
+def test_data_parallelism_wants_what_one_host_has():
+    model = {**UNIT, "data_parallel_size": 4, "data_parallel_size_local": 2, "tensor_parallel_size": 4}
+    checks = {"w1": answer(8), "w2": answer(4), "10.0.0.13": answer(0)}
+    (problem,) = problems([model], checks)
+    assert "wants 8 GPUs on each of its hosts" in problem and "w2 has 4" in problem
+    assert problems([model], {**checks, "w2": answer(8)}) == []
+
+
+def test_files_that_differ():
+    same = [["config.json", 10], ["a.safetensors", 20]]
+    checks = {"w1": answer(1, r1=same), "w2": answer(1, r1=[["config.json", 10], ["a.safetensors", 19]])}
+    assert problems([SERVE], checks) == [
+        "ray_serve_models, r1: /srv/r1/a.safetensors is 20 bytes on w1 and 19 bytes on w2: copy the model anew, the same "
+        "to each."]
+    checks["w2"]["files"]["r1"].pop()
+    assert "is 20 bytes on w1 and missing on w2" in problems([SERVE], checks)[0]
+    checks["w2"]["files"]["r1"] = same
+    assert problems([SERVE], checks) == []
+
+
+@pytest.mark.parametrize("lie", [
+    {"accelerators": "x", "files": 5, "problems": []},
+    {"accelerators": {"GPU": "9"}, "files": {"r1": [[1], ["x", "y"], 4]}, "problems": None},
+    {"accelerators": {"GPU": True}, "files": {"r1": "x"}},
+    {},
+])
+def test_a_host_that_answers_something_else(lie):
+    checks = {"w1": answer(2), "w2": lie, "10.0.0.13": answer(0)}
+    for problem in problems([{**SERVE, "tensor_parallel_size": 3}], checks):
+        assert problem.startswith("ray_serve_models, r1")
+
+
+def test_what_a_host_said_is_named_with_it():
+    checks = {"w1": {**answer(2), "problems": ["model r1: /srv/r1 is not there\x1b[2J"]}}
+    assert problems([SERVE], checks) == ["w1: model r1: /srv/r1 is not there?[2J"]

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host lacks for a model: each sentence names it, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import stat
+
+import pytest
+
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import host
+
+OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model in two parts, that everybody may read."""
+    path = tmp_path / "r1"
+    path.mkdir()
+    for directory in (path, tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory != directory.parent:
+            directory.chmod(directory.stat().st_mode | stat.S_IXOTH)
+    (path / "config.json").write_text("{}")
+    weights = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    for name in weights.values():
+        (path / name).write_text(name)
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    path.chmod(0o755)
+    return path
+
+
+def look(run_module, model, **options):
+    declared = {"paths": {"r1": str(model)}, "address": "127.0.0.1", "environment": "/nowhere", "record": "/nowhere",
+                "user": OWN_USER, **options}
+    return run_module("ray_model_check", declared)
+
+
+def test_a_whole_model(run_module, model):
+    result = look(run_module, model)
+    assert result["problems"] == [] and not result["changed"]
+    sizes = dict(map(tuple, result["files"]["r1"]))
+    assert sizes["model-1.safetensors"] == len("model-1.safetensors") and len(sizes) == 4
+    assert set(result["accelerators"]) >= {"GPU", "NPU"}
+
+
+@pytest.mark.parametrize(("gone", "said"), [
+    ("config.json", "has no config.json: name the directory of the model itself"),
+    ("model-2.safetensors", "lacks model-2.safetensors, which its index names: copy the model anew"),
+])
+def test_a_part_that_is_missing(run_module, model, gone, said):
+    (model / gone).unlink()
+    (problem,) = look(run_module, model)["problems"]
+    assert problem == f"model r1: As user {OWN_USER}: {model} {said}."
+
+
+def test_no_weights(run_module, model):
+    for path in model.glob("*.safetensors*"):
+        path.unlink()
+    assert "has no weights" in look(run_module, model)["problems"][0]
+
+
+def test_no_directory(run_module, model):
+    assert "is not there: copy the model to it" in look(run_module, model / "no")["problems"][0]
+    assert "is no directory: name the one with config.json" in look(run_module, model / "config.json")["problems"][0]
+
+
+def test_an_index_that_cannot_be_understood(run_module, model):
+    (model / "model.safetensors.index.json").write_text("[1]")
+    assert "index.json cannot be understood: copy the model anew" in look(run_module, model)["problems"][0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root makes files that another user cannot read")
+def test_what_ray_cannot_read(run_module, model):
+    (model / "model-1.safetensors").chmod(0o600)
+    (problem,) = look(run_module, model, user="nobody")["problems"]
+    assert f"{model}/model-1.safetensors cannot be read: let others read it (chmod -R o+rX {model})" in problem
+    # A user who is not made yet has what everybody has.
+    (problem,) = look(run_module, model, user="not-made-yet")["problems"]
+    assert "cannot be read" in problem
+    model.chmod(0o700)
+    assert f"{model} cannot be read" in look(run_module, model, user="nobody")["problems"][0]
+
+
+def test_a_port_that_is_taken(run_module, model):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ports = [{"port": port, "variable": "ray_serve_port"},
+                 {"port": port, "unit": "vllm@r1.service", "variable": "x"}]
+        first, second = look(run_module, model, ports=ports)["problems"]
+    assert first.startswith(f"port {port} of this host (ray_serve_port) is taken by ")
+    assert first.endswith("stop that, or choose a free port.") and "(x)" in second
+    assert look(run_module, model, ports=[{"port": port, "variable": "ray_serve_port"}])["problems"] == []
+
+
+def test_what_is_declared_counts_before_the_machine(run_module, model):
+    result = look(run_module, model, config={"resources": {"GPU": 3, "other": 1}})
+    assert result["accelerators"]["GPU"] == 3
+
+
+def test_the_record_of_an_earlier_run(run_module, model, tmp_path):
+    record = tmp_path / "models.yaml"
+    record.write_text(json.dumps({"applications": ["r1", "../x", 1], "units": "x", "environment": "/opt/ray/x"}))
+    result = look(run_module, model, record=str(record))
+    assert result["applications"] == ["r1"] and result["units"] == []
+    for text in ("[]", "{", ""):
+        record.write_text(text)
+        assert look(run_module, model, record=str(record))["applications"] == []
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A Python whose modules a test writes: -I leaves its site-packages."""
+    import venv
+
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    folder = next((tmp_path / "env").glob("lib/python*/site-packages"))
+
+    def write(**files: str):
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return str(tmp_path / "env")
+
+    return write
+
+
+def distribution(name, version, *requires):
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    return {f"{name}-{version}.dist-info/METADATA": text + "".join(f"Requires-Dist: {need}\n" for need in requires)}
+
+
+VLLM = distribution("vllm", "0.32.0")
+RAY = distribution("ray", "2.60.0", 'vllm[audio]==0.29.0; extra == "llm"', "click")
+# What the check of every environment imports.
+WORKS = {name: "__version__ = '2.60.0'" for name in (
+    "ray/__init__.py", "ray/_raylet.py", "ray/scripts/scripts.py", "ray/dashboard/dashboard.py", "torch/__init__.py",
+    "vllm/__init__.py")}
+FITS = {"ray/serve/llm/ingress.py": "", "ray/llm/_internal/serve/engines/vllm/vllm_engine.py": ""}
+
+
+@pytest.mark.parametrize(("files", "said"), [
+    ({}, "has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set ray_environment_path to"),
+    ({**VLLM, **RAY, **WORKS,
+      "vllm/_C.py": "raise ImportError('libnuma.so.1: cannot open shared object file: No such file')"},
+     "the shared library libnuma.so.1 is missing on this host: add its package, "),
+    ({**VLLM, **RAY, **WORKS}, "does not fit Ray 2.60.0 in "),
+    ({**VLLM, **RAY, **WORKS}, "use the one that this Ray names, vllm[audio]==0.29.0, or engine: vllm."),
+    ({**VLLM, **RAY, **WORKS, **FITS, "ray/serve/llm/ingress.py": "import os; os.write(2, b'Illegal'); os._exit(132)"},
+     "(Illegal)"),
+])
+def test_what_the_environment_lacks(environment, files, said):
+    assert said in host.engine_problem(environment(**files), OWN_USER, serve=True)
+
+
+def test_an_environment_that_has_all(environment):
+    path = environment(**VLLM, **RAY, **WORKS)
+    assert host.engine_problem(path, OWN_USER, serve=False) == ""
+    environment(**FITS)
+    assert host.engine_problem(path, OWN_USER, serve=True) == ""
+
+
+def test_an_environment_that_serves_already_is_not_loaded_again(run_module, model, environment, tmp_path):
+    path = environment()
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
+    options = {"environment": path, "engine": True}
+    assert "has no vLLM" in look(run_module, model, **options)["problems"][0]
+    assert look(run_module, model, record=str(tmp_path / "models.yaml"), **options)["problems"] == []

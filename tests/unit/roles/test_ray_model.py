@@ -1,0 +1,188 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The token probe against servers that answer, refuse, hang, drip and lie; and the module that waits with it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "serve" / "files" / "ray_model.py"
+KEY = "k" * 40
+GOOD = {"choices": [{"text": ""}], "usage": {"completion_tokens": 1}}
+
+
+class Model(http.server.BaseHTTPRequestHandler):
+    """How it behaves is the first part of the path."""
+
+    def do_POST(self):
+        kind = self.path.split("/")[1]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, body))
+        keyed = self.headers["Authorization"] == f"Bearer {KEY}"
+        if kind == "hangs":
+            return self.server.over.wait(30)
+        if kind == "drips":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            while not self.server.over.wait(0.1):
+                try:
+                    self.wfile.write(b"A")
+                except OSError:
+                    return None
+            return None
+        status = 200 if keyed or kind == "open" else 401
+        answer = {"good": json.dumps(GOOD), "open": json.dumps(GOOD), "empty": "{}", "text": "no JSON",
+                  "none": json.dumps({"usage": {"completion_tokens": 0}}), "deep": "[" * 100000,
+                  "huge": " " * (2 << 20)}.get(kind, "")
+        status = 500 if kind == "broken" else status
+        self.send_response(status)
+        self.end_headers()
+        try:
+            self.wfile.write(answer.encode())
+        except OSError:
+            pass
+        return None
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model) as found:
+        found.daemon_threads = True
+        found.asked, found.over = [], threading.Event()
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found
+        found.over.set()
+        found.shutdown()
+
+
+@pytest.fixture
+def config(tmp_path, server):
+    """Writes models of these kinds, each under its own name."""
+    (tmp_path / "key").write_text(f"{KEY}\n")
+
+    def write(*kinds: str, **more: object) -> str:
+        models = [{"name": kind, "model": kind, "engine": "serve", "replicas": 1, "api_key_file": str(tmp_path / "key"),
+                   "url": f"http://127.0.0.1:{server.server_port}/{kind}/v1", **more} for kind in kinds]
+        (tmp_path / "models.yaml").write_text(json.dumps({"models": models}))
+        return str(tmp_path / "models.yaml")
+
+    return write
+
+
+def probe(path, *options, timeout=5):
+    done = subprocess.run([sys.executable, "-I", str(PROGRAM), "--config", path, "--timeout", str(timeout), *options],
+                          capture_output=True, text=True, timeout=60, cwd="/")
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def test_a_token(config, server):
+    code, (found,) = probe(config("good"))
+    assert code == 0 and found["answered"] and found["error"] == "" and 0 < found["seconds"] < 5
+    path, body = server.asked[0]
+    assert path == "/good/v1/completions"
+    assert body["model"] == "good" and body["max_tokens"] == 1
+
+
+@pytest.mark.parametrize(("kind", "error"), [
+    ("broken", "answered with status 500"), ("huge", "sent more than 1048576 bytes"),
+    *((kind, "answered without a token") for kind in ("empty", "none", "text", "deep")),
+])
+def test_what_is_no_token(config, kind, error):
+    code, found = probe(config("good", kind), "--name", kind)
+    assert code == 1 and not found["answered"] and found["error"] == error
+
+
+@pytest.mark.parametrize("kind", ["hangs", "drips"])
+def test_who_answers_slowly_is_given_up_in_time(config, kind):
+    began = time.monotonic()
+    code, found = probe(config("good", kind), timeout=1)
+    assert code == 1 and time.monotonic() - began < 15
+    assert [each["answered"] for each in found] == [True, False]
+    assert found[1]["error"] == "gave no answer in time"
+
+
+def test_nobody_listens(config):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        path = config("good", url=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+        code, found = probe(path, "--name", "good", "--tries", "3")
+    # The watchdog leaves it to systemd.
+    assert code == 3 and found["error"] == "does not listen" and not found["answered"]
+
+
+def test_a_silent_one_is_tried_again(config, server):
+    code, _found = probe(config("broken"), "--tries", "3")
+    assert code == 1 and len(server.asked) == 3
+
+
+def test_one_that_asks_for_no_key(config):
+    code, found = probe(config("good", "open"), "--without-key")
+    assert code == 1
+    assert [(each["answered"], each["error"]) for each in found] == [(True, ""), (False, "answers without a key")]
+    assert probe(config("open"))[0] == 0
+
+
+def test_one_that_may_sleep_is_not_woken(config, server):
+    assert probe(config("good", replicas=0)) == (0, [])
+    assert server.asked == []
+    assert probe(config("good", replicas=0), "--name", "good")[0] == 0
+
+
+def test_a_key_that_is_not_there(config, tmp_path):
+    path = config("good")
+    (tmp_path / "key").unlink()
+    code, (found,) = probe(path)
+    assert code == 1 and found["error"] == "has a key that cannot be read (No such file or directory)"
+
+
+def test_a_name_that_is_not_declared(config):
+    code, errors = probe(config("good"), "--name", "other")
+    assert code == 2 and "has no model other" in errors
+
+
+@pytest.fixture
+def ask(run_module):
+    def run(path: str, timeout: float = 1, program: Path = PROGRAM, check_mode: bool = False):
+        options = {"config": path, "program": str(program), "python": sys.executable, "timeout": timeout,
+                   "answer_timeout": 1, "user": pwd.getpwuid(os.geteuid()).pw_name}
+        return run_module("ray_model_test", options, check_mode)
+    return run
+
+
+def test_the_module_waits_for_a_token(config, ask):
+    result = ask(config("good"))
+    assert not result["changed"] and result["msg"].startswith("good answered in ")
+
+
+def test_the_module_names_who_is_silent(config, ask):
+    result = ask(config("good", "broken"))
+    assert result["failed"]
+    assert result["msg"].startswith("No token came within 1 s: model broken answered with status 500. See ")
+
+
+def test_the_module_refuses_a_model_without_a_key(config, ask):
+    began = time.monotonic()
+    result = ask(config("open"), timeout=60)
+    assert result["failed"] and "open answers without a key" in result["msg"] and time.monotonic() - began < 30
+
+
+def test_the_module_without_the_program(tmp_path, ask):
+    missing = tmp_path / "no"
+    assert ask("/none", program=missing, check_mode=True)["skipped"]
+    result = ask("/none", program=missing)
+    assert result["failed"] and result["msg"].startswith("The models could not be asked: ")
