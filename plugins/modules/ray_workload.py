@@ -41,12 +41,22 @@ options:
     default: all
   wait_for:
     description:
-      - Serve applications that are waited for until they are RUNNING, with all their replicas on nodes that live, and,
+      - Serve applications that are waited for until they are RUNNING, with their replicas on nodes that live, and,
         where this host has the token probe and it knows their model, until a token has come back.
       - One that was deleted meanwhile is not waited for. Nor is anything in check mode.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions:
+      name: {description: The name of the application., type: str, required: true}
+      deployments:
+        description: Deployments for which fewer replicas than they want are enough, as where there is no room for more.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name: {description: The name of the deployment., type: str, required: true}
+          replicas: {description: How many are enough., type: int, required: true}
   probe:
     description: The token probe.
     type: path
@@ -71,7 +81,7 @@ EXAMPLES = r"""
 
 - name: Wait until the model serves again
   rayops.cluster.ray_workload:
-    wait_for: [deepseek]
+    wait_for: [{name: deepseek}]
     timeout: 600
 """
 
@@ -96,10 +106,10 @@ batches:
   elements: list
   sample: [[worker-3], [worker-1, worker-2]]
 running:
-  description: The Serve applications that are RUNNING.
+  description: The Serve applications that are RUNNING, with their replicas, as O(wait_for) takes them.
   returned: where O(wait_for) is empty
   type: list
-  elements: str
+  elements: dict
 """
 
 import json
@@ -155,11 +165,15 @@ def wait(module: AnsibleModule) -> None:
     """Wait until the applications serve; fail with what they lack."""
     options = module.params
     deadline = time.monotonic() + options["timeout"]
-    lacking = connected(options).wait_serving(options["wait_for"], options["timeout"])
+    wanted = {
+        each["name"]: {deployment["name"]: deployment["replicas"] for deployment in each["deployments"]}
+        for each in options["wait_for"]
+    }
+    lacking = connected(options).wait_serving(wanted, options["timeout"])
     if lacking:
         module.fail_json(msg=guest.harmless((
             f"After {options['timeout']:g} s, {'; '.join(lacking)}. See why with `ray-env serve status` on the head.")))
-    for name in sorted(declared(options) & set(options["wait_for"])):
+    for name in sorted(declared(options) & set(wanted)):
         problem = probe(options, name, deadline)
         if problem:
             module.fail_json(msg=guest.harmless(f"{name} is RUNNING, but no token came back: {problem}."))
@@ -208,7 +222,18 @@ def main() -> None:
             "batch": {"type": "str", "default": "100%"},
             "alone": {"type": "list", "elements": "str", "default": []},
             "interrupt": {"choices": ["ask", "models", "jobs", "all"], "default": "all"},
-            "wait_for": {"type": "list", "elements": "str", "default": []},
+            "wait_for": {
+                "type": "list", "elements": "dict", "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "deployments": {
+                        "type": "list", "elements": "dict", "default": [],
+                        "options": {
+                            "name": {"type": "str", "required": True}, "replicas": {"type": "int", "required": True},
+                        },
+                    },
+                },
+            },
             "probe": {"type": "path", "default": "/usr/local/libexec/ray-model.py"},
             "models_file": {"type": "path", "default": "/etc/ray/models.yaml"},
             "timeout": {"type": "float", "default": 30},
@@ -231,7 +256,7 @@ def main() -> None:
     batches = workload.batches(options["nodes"], size)
     found = workload.interrupted([*batches, *([name] for name in options["alone"])])
     problem = refusal(found, options["interrupt"])
-    result = {"interrupted": [each._asdict() for each in found], "batches": batches, "running": list(workload.running)}
+    result = {"interrupted": [each._asdict() for each in found], "batches": batches, "running": workload.serving()}
     if problem and not module.check_mode:
         module.fail_json(msg=guest.harmless(problem), **guest.harmless(result))
     if found:

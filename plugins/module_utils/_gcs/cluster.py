@@ -90,12 +90,14 @@ class RayCluster(RayEnvironment):
         except (KeyError, TypeError, AttributeError) as error:
             raise RayClusterError("ray", f"The Ray in {self.environment} does not say what runs.") from error
 
-    def wait_serving(self, names: list[str], timeout: float) -> list[str]:
-        """Wait until Serve applications are RUNNING with all their replicas; returns why they are not, if they are not.
+    def wait_serving(self, applications: dict[str, dict[str, int]], timeout: float) -> list[str]:
+        """Wait until Serve applications are RUNNING with their replicas; returns why they are not, if they are not.
 
+        applications: by name, of each deployment how many replicas are enough; without it, what it wants.
         timeout: seconds; with 0 it looks once.
         """
-        lacking = self._call("wait_serving", timeout, extra=_environment.MARGIN_SECONDS, names=names).get("lacking")
+        # The last look may take its time.
+        lacking = self._call("wait_serving", timeout, extra=30, applications=applications).get("lacking")
         if not isinstance(lacking, list):
             raise RayClusterError("ray", f"The Ray in {self.environment} does not say what Serve does.")
         return [str(each) for each in lacking]

@@ -48,7 +48,7 @@ class Workload:
     jobs: tuple[Job, ...] = ()
     actors: tuple[tuple[str, str], ...] = ()
     spans: tuple[frozenset[str], ...] = ()
-    # The applications that Serve calls RUNNING.
+    # The names of the applications that Serve calls RUNNING.
     running: tuple[str, ...] = ()
 
     @classmethod
@@ -76,6 +76,14 @@ class Workload:
             tuple(str(application["name"]) for application in answer["applications"]
                   if application["status"] == "RUNNING"),
         )
+
+    def serving(self) -> list[dict[str, Any]]:
+        """What has to be there again after a stop: [{name, deployments: [{name, replicas: how many}]}]."""
+        return [
+            {"name": name, "deployments": [{"name": each.name, "replicas": len(each.replicas)}
+                                           for each in self.deployments if each.application == name]}
+            for name in self.running
+        ]
 
     def interrupted_by(self, nodes: frozenset[str]) -> Iterator[Interruption]:
         """What ends where nodes stop together."""

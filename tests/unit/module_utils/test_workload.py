@@ -103,11 +103,15 @@ def serve(status="RUNNING", health="HEALTHY", wanted=1, message="", replicas=(("
     (serve("DEPLOYING", "UPDATING", replicas=[("STARTING", "a")], message="It waits\nfor a GPU."),
      ["r1 is DEPLOYING: LLM has 0 of 1 replicas; It waits for a GPU."]),
     (serve("UNHEALTHY"), ["r1 is UNHEALTHY: no reason is given"]),
+    # An application that scales wants more than there is room for.
+    (serve(wanted=4, replicas=[("RUNNING", "a"), ("RUNNING", "a")]), []),
+    (serve(wanted=4), ["r1 is RUNNING: LLM has 1 of 2 replicas"]),
     (serve(wanted=0, replicas=[]), []),
     ({}, []),
-], ids=["whole", "too few", "on a dead node", "starting", "unhealthy", "asleep", "deleted"])
+], ids=["whole", "too few", "on a dead node", "starting", "unhealthy", "as before", "fewer than before",
+        "asleep", "deleted"])
 def test_what_is_not_whole(found, said):
-    assert not_whole(found, ["r1"], {"a"}) == said
+    assert not_whole(found, {"r1": {"LLM": 2}}, {"a"}) == said
 
 
 # Named as Serve names its own; the dashboard, which has Serve's word for it, is not there.
@@ -182,7 +186,7 @@ def test_nothing_runs(local_ray, run_module):
 
 def test_what_serve_had_is_gone(local_ray, run_module):
     """As after an upgrade of Ray: nothing comes back, and nothing is waited for."""
-    options = {**local_ray.connection(), "wait_for": ["r1"], "timeout": 20}
+    options = {**local_ray.connection(), "wait_for": [{"name": "r1"}], "timeout": 20}
     assert not run_module("ray_workload", options).get("failed")
 
 
@@ -204,7 +208,7 @@ def test_a_declared_model_is_asked_for_a_token(local_ray, run_module, tmp_path, 
     probe.write_text(PROBE)
     config.write_text(json.dumps({"models": [{"name": name} for name in models]}))
     found = run_module("ray_workload", {
-        **local_ray.connection(), "wait_for": ["r1"], "timeout": timeout,
+        **local_ray.connection(), "wait_for": [{"name": "r1"}], "timeout": timeout,
         "probe": str(probe), "models_file": str(config),
     })
     count = tmp_path / "tries"

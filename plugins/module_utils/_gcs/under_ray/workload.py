@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 import time
 import urllib.request
 from typing import Any
@@ -182,10 +183,12 @@ def read_serve(client: Any) -> dict[str, Any] | None:
 
 
 def wait_serving(request: dict[str, Any]) -> dict[str, Any]:
-    """Wait until Serve applications are whole again. request: address, timeout, names.
+    """Wait until Serve applications are whole again. request: address, timeout, applications: {name: {deployment: how
+    many replicas it had}}.
 
-    Whole is what is RUNNING and has as many replicas as it shall have, all on nodes that live: for some seconds Serve
-    still counts those of a node that has gone. Returns {lacking: [a sentence for each that is not whole]}.
+    Whole is what is RUNNING and has as many replicas as it shall have, or as it had: one that scales may want more than
+    there is room for. They are on nodes that live: for some seconds Serve still counts those of a node that has gone.
+    Returns {lacking: [a sentence for each that is not whole]}.
     """
     deadline = time.time() + request["timeout"]
     lacking = ["nothing was read"]
@@ -213,7 +216,7 @@ def look(client: Any, request: dict[str, Any], living: set[str]) -> list[str]:
         # Without it the dashboard says that there are no applications.
         return ["Serve's controller is not back"]
     serve = read_serve(client)
-    return ["Serve does not answer"] if serve is None else not_whole(serve, request["names"], living)
+    return ["Serve does not answer"] if serve is None else not_whole(serve, request["applications"], living)
 
 
 def read_controller(address: str) -> Any:
@@ -231,17 +234,17 @@ def read_controller(address: str) -> Any:
     return found.actor_table_data if found.actor_table_data.actor_id else None
 
 
-def not_whole(serve: dict[str, Any], names: list[str], living: set[str]) -> list[str]:
+def not_whole(serve: dict[str, Any], before: dict[str, dict[str, int]], living: set[str]) -> list[str]:
     """Which applications are not whole, and why. One that was deleted meanwhile is nobody's to wait for."""
     found = []
-    for name in names:
+    for name in before:
         if name not in serve:
             continue
         application = serve[name]
         short = [
             f"{deployment} has {count} of {wanted} replicas"
             for deployment, details in application["deployments"].items()
-            for wanted in [details["target_num_replicas"]]
+            for wanted in [min(details["target_num_replicas"], before[name].get(deployment, sys.maxsize))]
             for count in [sum(replica["state"] == "RUNNING" and replica["node_id"] in living
                               for replica in details["replicas"])]
             if count < wanted
