@@ -156,8 +156,7 @@ def look(module: AnsibleModule) -> Workload:
     try:
         return connected(module.params).workload()
     except RayClusterError as error:
-        if error.kind not in ("no_ray", "user"):
-            module.warn(f"What runs on the nodes is not known, and so not waited for: {error}")
+        module.warn(f"What runs on the nodes is not known, and so not waited for: {error}")
         return Workload()
 
 

@@ -70,6 +70,17 @@ def test_two_replicas_lose_no_request_while_all_workers_restart(models, asked):
     assert run.output.count("TASK [Wait until the models serve again]") == 2, run.output[-3000:]
 
 
+def test_an_upgrade_stops_all_replicas(models):
+    packages = json.dumps({"ray_extra_packages": [PACKAGE, "no-such-package==1"]})
+    for arguments, said in (
+        # Before the time that it takes to make an environment.
+        (ASK, "This would interrupt Serve application pair (all 2 replicas of Model on"),
+        (("--extra-vars", "ray_interrupt=models"), "no-such-package"),
+    ):
+        run = models.play("rayops.cluster.upgrade", "--extra-vars", packages, *arguments)
+        assert run.status != 0 and said in spoken(run), run.output[-3000:]
+
+
 @pytest.fixture
 def wide(models):
     """The one application, for it ties both workers together."""
