@@ -15,6 +15,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment im
     RayEnvironment,
     check_address,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.workload import Workload
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
 __all__ = ["RayCluster", "RayClusterError", "connected", "connection_arguments", "told"]
@@ -86,8 +87,27 @@ class RayCluster(RayEnvironment):
         )
 
     def held(self, node_id: str) -> dict[str, Any]:
-        """What a node holds: {tasks, drivers, actors: [{name, restarts}], objects, object_bytes}."""
+        """What a node holds: {tasks, drivers, actors: [{name, restarts, serve}], objects, object_bytes}."""
         return self._call("held", None, node_id=node_id)
+
+    def workload(self) -> Workload:
+        """What runs on the cluster: Serve applications, jobs and placement groups, by the nodes that carry them."""
+        try:
+            return Workload.read(self._call("workload", None, extra=_environment.MARGIN_SECONDS))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RayClusterError("ray", f"The Ray in {self.environment} does not say what runs.") from error
+
+    def wait_serving(self, applications: dict[str, dict[str, int]], timeout: float) -> list[str]:
+        """Wait until Serve applications are RUNNING with their replicas; returns why they are not, if they are not.
+
+        applications: by name, of each deployment how many replicas are enough; without it, what it wants.
+        timeout: seconds; with 0 it looks once.
+        """
+        # The last look may take its time.
+        lacking = self._call("wait_serving", timeout, extra=30, applications=applications).get("lacking")
+        if not isinstance(lacking, list):
+            raise RayClusterError("ray", f"The Ray in {self.environment} does not say what Serve does.")
+        return [str(each) for each in lacking]
 
     def smoke_test(
         self,

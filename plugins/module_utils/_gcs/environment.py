@@ -22,6 +22,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray impo
     rest,
     smoke_test,
     state,
+    workload,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
@@ -36,6 +37,8 @@ CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     )),
     "drain": (drain, ("drained", "seconds", "node", "held")),
     "held": (drain, ("tasks", "drivers", "actors", "objects", "object_bytes")),
+    "workload": (workload, ("applications", "jobs", "actors", "groups")),
+    "wait_serving": (workload, ("lacking",)),
     "smoke_test": (smoke_test, ("resources", "transfers", "seconds")),
     "skip_job_ids": (state, ("next_id",)),
     "wipe_redis": (state, ()),

@@ -39,7 +39,7 @@ def refuse_losses(cluster: RayCluster, live: LiveNode) -> None:
 def losses(held: dict[str, Any]) -> list[str]:
     """What would be lost with a node, in words. held: see RayCluster.held."""
     found = []
-    gone = [actor["name"] for actor in held["actors"] if not actor["restarts"]]
+    gone = [actor["name"] for actor in held["actors"] if not (actor["restarts"] or actor.get("serve"))]
     if gone:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
         found.append(f"{_count(len(gone), 'actor')} that Ray does not restart ({', '.join(gone[:5])}{more})")
@@ -53,6 +53,8 @@ def losses(held: dict[str, Any]) -> list[str]:
 def unfinished(held: dict[str, Any]) -> str:
     """What a node that was not empty in time still did, in words."""
     busy = [_count(held["tasks"], "running task")] if held.get("tasks") else []
+    serve = sum(bool(actor.get("serve")) for actor in held.get("actors", []))
+    busy += [_count(serve, "actor") + " of Serve"] if serve else []
     return ", ".join(busy + (losses(held) if held else [])) or "work"
 
 

@@ -32,6 +32,8 @@ ACCELERATORS = ("GPU", "NPU")
 RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTING_AND_PINNING_ARGS")
 # common.proto NodeDeathInfo.Reason; a node that was asked to end, or drained, is expected to.
 DEATHS = {1: "expected", 2: "unexpected", 3: "expected", 4: "expected"}
+# serve/_private/constants.py and common.py: how Serve names its own, in this namespace.
+SERVE, REPLICA, PROXY = "serve", "SERVE_REPLICA::", "SERVE_PROXY_ACTOR"
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
 INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
 
@@ -275,6 +277,15 @@ def group_service(address: str) -> Any:
     from ray.core.generated.gcs_service_pb2_grpc import PlacementGroupInfoGcsServiceStub
 
     return PlacementGroupInfoGcsServiceStub(init_grpc_channel(address))
+
+
+def moved_by_serve(actors: Iterable[Any]) -> set[bytes]:
+    """Of living actors, the ids of those that Serve, not Ray, makes anew elsewhere: its replicas with what they have in
+    their placement groups, and its proxies."""
+    own = [actor for actor in actors if actor.ray_namespace == SERVE and actor.name.startswith((REPLICA, PROXY))]
+    groups = {actor.placement_group_id for actor in own} - {b""}
+    return {actor.actor_id for actor in own} | {
+        actor.actor_id for actor in actors if actor.placement_group_id in groups}
 
 
 def task_service(address: str) -> Any:

@@ -18,6 +18,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     RPC_SECONDS,
     HelperError,
     connect,
+    moved_by_serve,
     read_nodes,
     silent,
     title,
@@ -105,7 +106,7 @@ def read_held(address: str, node: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def read_actors(address: str, node_id: str) -> list[dict[str, Any]]:
-    """The living actors of a node: {name, restarts}; restarts says whether Ray would make them anew elsewhere."""
+    """The living actors of a node: {name, restarts, serve}: whether Ray would make them anew elsewhere, or Serve."""
     import grpc
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated.gcs_pb2 import ActorTableData
@@ -119,15 +120,22 @@ def read_actors(address: str, node_id: str) -> list[dict[str, Any]]:
         )
     except grpc.RpcError as error:
         raise silent(address, error) from error
+    moved = moved_by_serve(reply.actor_table_data)
     return [
-        # Those that a drained node takes with it are not counted against max_restarts (actor.proto: preempted).
-        {"name": actor.name or f"{actor.class_name} {actor.actor_id.hex()[:8]}", "restarts": actor.max_restarts != 0}
+        {
+            "name": actor.name or f"{actor.class_name} {actor.actor_id.hex()[:8]}",
+            # Those that a drained node takes with it are not counted against max_restarts (actor.proto: preempted).
+            "restarts": actor.max_restarts != 0,
+            "serve": actor.actor_id in moved,
+        }
         for actor in reply.actor_table_data
         if actor.address.node_id.hex() == node_id
     ]
 
 
 def is_idle(found: dict[str, Any], lose: bool) -> bool:
-    """Whether nothing is left but what Ray takes elsewhere by itself; with lose, but what may be lost."""
+    """Whether nothing is left but what Ray takes elsewhere by itself; with lose, but what may be lost.
+
+    Serve starts its replicas elsewhere before it ends those here, and so is waited for."""
     moves = bool(found["actors"]) and all(actor["restarts"] for actor in found["actors"])
     return not found["tasks"] and (lose or moves)

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serve applications on a cluster that changes: what is interrupted is named first, and two replicas lose nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "ray[serve]==2.60.0"
+BED = {"workers": 2, "wheels": (PACKAGE,), "variables": {"ray_extra_packages": [PACKAGE]}}
+PROGRAM = (Path(__file__).parents[1] / "workload" / "serve_application.py").read_text(encoding="utf-8")
+ASK = ("--extra-vars", "ray_interrupt=ask")
+STARTED = "systemctl show --value --property=ActiveEnterTimestampMonotonic ray-worker"
+WIDE = "Serve application wide (the only replica of Model on worker-1, worker-2)"
+
+
+def program(cluster, *words: str) -> str:
+    cluster.sh(cluster.head, "cat > /var/tmp/models.py", stdin=PROGRAM)
+    return cluster.sh(cluster.head, f"ray-env python /var/tmp/models.py {' '.join(words)}")
+
+
+def changed(number: int) -> tuple[str, str]:
+    """A setting of the workers alone."""
+    return "--extra-vars", json.dumps({"worker_config": {"environment": {"RAYOPS_TEST": str(number)}}})
+
+
+def spoken(run) -> str:
+    """The output without the line breaks of Ansible's warnings."""
+    return " ".join(run.output.split())
+
+
+@pytest.fixture(scope="module")
+def models(deployed):
+    """Two replicas, each on a node of its own."""
+    program(deployed, "pair")
+    return deployed
+
+
+@pytest.fixture
+def asked(models):
+    """Requests through the head's proxy until the test ends, counted by the test itself."""
+    unit = "systemd-run --quiet --collect --unit=asking --property=TimeoutStopSec=60 ray-env python /var/tmp/models.py"
+    models.sh(models.head, f"rm -f /var/tmp/asked; {unit} ask http://127.0.0.1:8000/pair /var/tmp/asked")
+
+    def stop() -> dict:
+        models.sh(models.head, "systemctl stop asking")
+        return json.loads(models.sh(models.head, "cat /var/tmp/asked"))
+
+    yield stop
+    models.sh(models.head, "systemctl stop asking", check=False)
+
+
+def test_two_replicas_lose_no_request_while_all_workers_restart(models, asked):
+    before = models.pids()
+    time.sleep(3)
+    # Nothing is interrupted, and so nothing is asked.
+    run = models.site(*changed(1), *ASK).must_succeed()
+    time.sleep(3)
+    found = asked()
+    assert found["asked"] > 200 and found["failed"] == [], found
+    after = models.pids()
+    assert {name for name in before if before[name] != after[name]} == set(models.workers)
+    assert "This would interrupt" not in spoken(run) and "This interrupts" not in spoken(run), run.output[-3000:]
+    # Between the two, the first one's replica serves again.
+    assert run.output.count("TASK [Wait until the models serve again]") == 2, run.output[-3000:]
+
+
+def test_an_upgrade_stops_all_replicas(models):
+    packages = json.dumps({"ray_extra_packages": [PACKAGE, "no-such-package==1"]})
+    for arguments, said in (
+        # Before the time that it takes to make an environment.
+        (ASK, "This would interrupt Serve application pair (all 2 replicas of Model on"),
+        (("--extra-vars", "ray_interrupt=models"), "no-such-package"),
+    ):
+        run = models.play("rayops.cluster.upgrade", "--extra-vars", packages, *arguments)
+        assert run.status != 0 and said in spoken(run), run.output[-3000:]
+
+
+@pytest.fixture
+def wide(models):
+    """The one application, for it ties both workers together."""
+    program(models, "delete", "pair")
+    program(models, "wide")
+    yield models
+    program(models, "delete", "wide")
+
+
+def test_a_model_over_two_nodes_is_named_and_restarts_once(wide):
+    before = wide.pids()
+    check = wide.site("--check", *changed(2), *ASK).must_succeed()
+    assert f"This would interrupt {WIDE}" in spoken(check), check.output[-3000:]
+    for playbook, arguments in (
+        ("site.yml", changed(2)), ("rayops.cluster.restart", ()), ("rayops.cluster.restart", ("--limit", "worker-2")),
+        ("rayops.cluster.remove_worker", ("--extra-vars", "remove_worker_hosts=worker-2")),
+        ("site.yml", (*changed(2), "--extra-vars", "ray_interrupt=jobs")),
+    ):
+        run = wide.play(playbook, *ASK, *arguments)
+        assert run.status != 0 and f"This would interrupt {WIDE}" in spoken(run), run.output[-3000:]
+    assert wide.pids() == before
+    wide.site(*changed(2), "--extra-vars", "ray_interrupt=models").must_succeed()
+    after = wide.pids()
+    assert {name for name in before if before[name] != after[name]} == set(wide.workers)
+    first, second = sorted(int(wide.sh(name, STARTED)) / 1e6 for name in wide.workers)
+    # One after the other, the second drains for 30 s more.
+    assert second - first < 20, "they did not restart together"
+    # It serves again, before the run has ended.
+    url = "http://127.0.0.1:8000/wide"
+    assert wide.sh(wide.head, (
+        f"ray-env python -c 'from urllib.request import urlopen as u; print(u(\"{url}\", timeout=10).read().decode())'"
+    )) == "token"
+
+
+def test_a_job_is_named(models):
+    models.sh("worker-1", "systemd-run --quiet --collect --unit=job ray-env python -c "
+              "'import ray, time; ray.init(log_to_driver=False); time.sleep(600)'")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            check = models.play("rayops.cluster.restart", "--check", "--limit", "worker-1", *ASK).must_succeed()
+            if "whose driver is on worker-1" in spoken(check) or time.monotonic() > deadline:
+                break
+        assert "(python, pid" in spoken(check), check.output[-3000:]
+        before = models.pids()
+        run = models.play("rayops.cluster.restart", "--limit", "worker-1", *ASK)
+        assert run.status != 0 and "-e ray_interrupt=jobs" in spoken(run), run.output[-3000:]
+        assert models.pids() == before
+    finally:
+        models.sh("worker-1", "systemctl stop job")
