@@ -71,7 +71,7 @@ options:
     default: 600
   log_lines: {description: "How many lines of the end of its log are shown of a job that was waited for.",
     type: int, default: 20}
-seealso: [{module: rayops.cluster.ray_job_info}]
+seealso: [{module: rayops.cluster.ray_job_info}, {module: rayops.cluster.ray_serve}]
 """
 
 EXAMPLES = r"""

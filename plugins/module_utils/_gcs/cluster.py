@@ -158,6 +158,32 @@ class RayCluster(RayEnvironment):
         found = self._call("list_jobs", None, ids=ids, lines=lines).get("jobs")
         return [job for job in found if isinstance(job, dict)] if isinstance(found, list) else []
 
+    def deploy_applications(
+        self,
+        applications: list[dict[str, Any]],
+        http_options: dict[str, Any] | None = None,
+        proxy_location: str | None = None,
+        wait: bool = True,
+        lines: int = 20,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Declare Serve applications, in Serve's own schema; all others stay. Waits until they are RUNNING.
+
+        Returns {changed, changes: [{name, action, differences}], applications}.
+        """
+        return self._call(
+            "deploy_applications", None, applications=applications, http_options=http_options,
+            proxy_location=proxy_location, wait=wait, lines=lines, dry_run=dry_run,
+        )
+
+    def remove_applications(self, names: list[str], wait: bool = True, dry_run: bool = False) -> dict[str, Any]:
+        """Remove Serve applications; all others stay. Waits until they have ended. Returns as deploy_applications."""
+        return self._call("remove_applications", None, names=names, wait=wait, lines=0, dry_run=dry_run)
+
+    def serve_status(self, names: list[str] | None = None) -> dict[str, Any]:
+        """{running, applications, http_options, proxy_location, proxies}, the applications with their config."""
+        return self._call("serve_status", None, names=names)
+
     def _call(self, call: str, timeout: float | None, extra: float = 0, **parameters: Any) -> dict[str, Any]:
         check_address(self.address)
         timeout = self.timeout if timeout is None else timeout

@@ -20,6 +20,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray impo
     drain,
     jobs,
     rest,
+    serve,
     smoke_test,
     state,
     workload,
@@ -46,6 +47,9 @@ CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "submit_job": (jobs, ("changed", "job", "log", "differences")),
     "stop_job": (jobs, ("changed", "job", "was")),
     "list_jobs": (jobs, ("jobs",)),
+    "deploy_applications": (serve, ("changed", "changes", "applications", "log")),
+    "remove_applications": (serve, ("changed", "changes", "applications", "log")),
+    "serve_status": (serve, ("running", "applications", "http_options", "proxy_location", "proxies")),
 }
 UID = re.compile(r"[A-Za-z0-9_-]{1,60}")
 MOST_DASHBOARDS = 99
@@ -66,7 +70,8 @@ class RayClusterError(Exception):
     kind, of any call: no_ray (nothing installed), address, user, token (its file), unreachable, unauthorized, version,
     timeout, ray (all else); of status: missing; of drain: rejected, no_node;
     of smoke_test: no_cpu, no_node, task, pending; of wipe_redis: redis; of what asks the dashboard: dashboard (it does
-    not answer), refused; of jobs: runtime_env, taken (the id, by another job), failed, late.
+    not answer), refused; of jobs: runtime_env, taken (the id, by another job), failed, late; of Serve: no_serve,
+    schema, http_options, imperative, second_writer, failed, late.
     status: with kinds missing, taken, failed and late, what was seen last: keys of the call's answer.
     """
 
