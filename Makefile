@@ -43,7 +43,7 @@ $(CACHE)/ray/.done: roles/ray_defaults/defaults/main.yml | $(VENV)/.done
 	@echo "make: preparing .cache/ray (once)"
 	@rm -rf $(CACHE)/ray && $(VENV)/bin/python -m venv $(CACHE)/ray
 	@uv pip install --quiet --python $(CACHE)/ray/bin/python \
-	  "ray[default]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray_defaults/defaults/main.yml)"
+	  "ray[default,serve]==$$(sed -n 's/^ray_version: "\(.*\)"/\1/p' roles/ray_defaults/defaults/main.yml)"
 	@touch $@
 
 # The oldest Ray that the door to its private interfaces (_gcs) was tried with.

@@ -89,6 +89,7 @@ class LocalRay:
 
     def start_head(self, *arguments: str) -> subprocess.Popen[bytes]:
         ports = [f"--port={self.port}", f"--ray-client-server-port={self.port + 3}", "--include-dashboard=false"]
+        ports += [f"--dashboard-port={self.port + 4}"]
         return self._start("head", self.port + 10, "--head", *ports, *arguments)
 
     def start_worker(self, name: str, base: int, *arguments: str) -> subprocess.Popen[bytes]:
@@ -182,6 +183,18 @@ def own_ray(ray_environment: str) -> Iterator[LocalRay]:
     """A cluster of the test's own, in which nothing runs yet."""
     ray = LocalRay(ray_environment)
     try:
+        yield ray
+    finally:
+        ray.close()
+
+
+@pytest.fixture(scope="session")
+def dashboard_ray(ray_environment: str) -> Iterator[LocalRay]:
+    """A head with 2 CPUs and a dashboard, for jobs and Serve; Serve's HTTP may listen on `port` + 95."""
+    ray = LocalRay(ray_environment)
+    try:
+        ray.start_head("--num-cpus=2", "--include-dashboard=true", "--dashboard-host=127.0.0.1")
+        ray.wait_for("head")
         yield ray
     finally:
         ray.close()

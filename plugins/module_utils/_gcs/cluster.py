@@ -17,7 +17,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment im
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
-__all__ = ["RayCluster", "RayClusterError", "connected", "connection_arguments"]
+__all__ = ["RayCluster", "RayClusterError", "connected", "connection_arguments", "told"]
 
 
 def connection_arguments() -> dict[str, dict[str, Any]]:
@@ -33,6 +33,13 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
 def connected(options: dict[str, Any]) -> RayCluster:
     """The cluster that the options of a module name, with its timeout."""
     return RayCluster(**{name: options[name] for name in (*connection_arguments(), "timeout")})
+
+
+def told(error: RayClusterError) -> str:
+    """What a module says of a failure: the sentence and, where one came along, the end of a log."""
+    log = error.status.get("log")
+    lines = [line for line in log if isinstance(line, str)] if isinstance(log, list) else []
+    return "\n".join([str(error), *(["The end of its log:", *lines] if lines else [])])
 
 
 class RayCluster(RayEnvironment):
@@ -112,6 +119,50 @@ class RayCluster(RayEnvironment):
         if not isinstance(found, int):
             raise RayClusterError("ray", f"The Ray in {self.environment} does not say which id the next job has.")
         return found
+
+    def submit_job(self, submission_id: str, dry_run: bool = False, **options: Any) -> dict[str, Any]:
+        """Submit a job unless there is one with its id (options: under_ray.jobs.submit_job).
+
+        Returns {changed, job, log: [line], differences}.
+        """
+        return self._call("submit_job", None, submission_id=submission_id, dry_run=dry_run, **options)
+
+    def stop_job(self, submission_id: str, delete: bool, lines: int, dry_run: bool = False) -> dict[str, Any]:
+        """Stop a job, wait for its end, and delete it if asked to. Returns {changed, job, was: its status}."""
+        return self._call(
+            "stop_job", None, submission_id=submission_id, delete=delete, lines=lines, dry_run=dry_run
+        )
+
+    def jobs(self, ids: list[str] | None = None, lines: int = 0) -> list[dict[str, Any]]:
+        """The jobs that were submitted, the oldest first. ids: only these; lines: of the end of each log."""
+        found = self._call("list_jobs", None, ids=ids, lines=lines).get("jobs")
+        return [job for job in found if isinstance(job, dict)] if isinstance(found, list) else []
+
+    def deploy_applications(
+        self,
+        applications: list[dict[str, Any]],
+        http_options: dict[str, Any] | None = None,
+        proxy_location: str | None = None,
+        wait: bool = True,
+        lines: int = 20,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Declare Serve applications, in Serve's own schema; all others stay. Waits until they are RUNNING.
+
+        Returns {changed, changes: [{name, action, differences}], applications}.
+        """
+        return self._call(
+            "deploy_applications", None, applications=applications, http_options=http_options,
+            proxy_location=proxy_location, wait=wait, lines=lines, dry_run=dry_run,
+        )
+
+    def remove_applications(self, names: list[str], wait: bool = True, dry_run: bool = False) -> dict[str, Any]:
+        """Remove Serve applications; all others stay. Waits until they have ended. Returns as deploy_applications."""
+        return self._call("remove_applications", None, names=names, wait=wait, lines=0, dry_run=dry_run)
+
+    def serve_status(self, names: list[str] | None = None) -> dict[str, Any]:
+        """{running, applications, http_options, proxy_location, proxies}, the applications with their config."""
+        return self._call("serve_status", None, names=names)
 
     def _call(self, call: str, timeout: float | None, extra: float = 0, **parameters: Any) -> dict[str, Any]:
         check_address(self.address)

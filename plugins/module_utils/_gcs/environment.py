@@ -18,6 +18,9 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray impo
     api,
     dashboards,
     drain,
+    jobs,
+    rest,
+    serve,
     smoke_test,
     state,
 )
@@ -38,6 +41,12 @@ CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "skip_job_ids": (state, ("next_id",)),
     "wipe_redis": (state, ()),
     "dashboards": (dashboards, ("dashboards",)),
+    "submit_job": (jobs, ("changed", "job", "log", "differences")),
+    "stop_job": (jobs, ("changed", "job", "was")),
+    "list_jobs": (jobs, ("jobs",)),
+    "deploy_applications": (serve, ("changed", "changes", "applications", "log")),
+    "remove_applications": (serve, ("changed", "changes", "applications", "log")),
+    "serve_status": (serve, ("running", "applications", "http_options", "proxy_location", "proxies")),
 }
 UID = re.compile(r"[A-Za-z0-9_-]{1,60}")
 MOST_DASHBOARDS = 99
@@ -46,9 +55,9 @@ MOST_DASHBOARDS = 99
 BOOTSTRAP = """
 import sys, types
 for name, source in {sources!r}.items():
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec"), module.__dict__)
-sys.modules[{api!r}].run(module.{call}, {request!r})
+    sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), sys.modules[name].__dict__)
+sys.modules[{api!r}].run(sys.modules[{module!r}].{call}, {request!r})
 """
 
 
@@ -57,8 +66,10 @@ class RayClusterError(Exception):
 
     kind, of any call: no_ray (nothing installed), address, user, token (its file), unreachable, unauthorized, version,
     timeout, ray (all else); of status: missing; of drain: rejected, no_node;
-    of smoke_test: no_cpu, no_node, task, pending; of wipe_redis: redis.
-    status: with kind missing, the cluster as it was seen last.
+    of smoke_test: no_cpu, no_node, task, pending; of wipe_redis: redis; of what asks the dashboard: dashboard (it does
+    not answer), refused; of jobs: runtime_env, taken (the id, by another job), failed, late; of Serve: no_serve,
+    schema, http_options, imperative, second_writer, failed, late.
+    status: with kinds missing, taken, failed and late, what was seen last: keys of the call's answer.
     """
 
     def __init__(self, kind: str, message: str, status: dict[str, Any] | None = None) -> None:
@@ -125,7 +136,7 @@ class RayEnvironment:
         # Here and nowhere else: names of resources, labels, nodes and actors are for any job to choose.
         answer = guest.harmless(answer)
         if "error" in answer:
-            status = only(answer.get("status"), "status")
+            status = only(answer.get("status"), call)
             raise RayClusterError(str(answer["error"]), self._sentence(answer), status)
         return only(answer, call)
 
@@ -172,8 +183,10 @@ def check_address(address: str) -> None:
 
 def script(call: str, request: dict[str, Any]) -> str:
     """The helper: Python source without any import from a collection."""
-    sources = {module.__name__: inspect.getsource(module) for module in (api, CALLS[call][0])}
-    return BOOTSTRAP.format(sources=sources, api=api.__name__, call=call, request=request)
+    sources = {module.__name__: inspect.getsource(module) for module in (api, rest, CALLS[call][0])}
+    return BOOTSTRAP.format(
+        sources=sources, api=api.__name__, module=CALLS[call][0].__name__, call=call, request=request
+    )
 
 
 def read_answer(output: str) -> dict[str, Any] | None:

@@ -271,3 +271,24 @@ def test_stale_files_are_removed_as_the_guest(directory, guests):
     assert stat.S_ISSOCK((roots / "raylet").stat().st_mode) and not os.path.exists(named)
     assert as_user("nobody", lambda: facts.remove_stale(str(guests), ["10.9.9.9:6379"])) == left
     shutil.rmtree(roots.parent)
+
+
+@pytest.mark.parametrize("answer", [
+    {"changed": "yes", "changes": 7, "job": "x", "log": 1, "applications": None, "ansible_facts": {"a": 1}},
+    {"changes": [1, {"differences": ["x", {"live": 1}]}], "job": {"entrypoint": [1]}},
+    {"error": "failed", "message": "no", "status": {"changed": 1, "changes": [[]], "log": {"a": 1}, "invocation": {}}},
+    {"error": "failed", "message": "no", "status": {"log": ["a", 7, "b\x1b[2J"]}},
+])
+def test_an_answer_of_any_shape_is_a_result_of_jobs_and_serve(directory, run_module, answer):
+    (directory / "answer").write_text(json.dumps(answer))
+    environment = program(directory, f"cat > /dev/null\ncat {directory}/answer\n")
+    for name, options in (
+        ("ray_job", {"submission_id": "a", "entrypoint": "true"}),
+        ("ray_serve", {"applications": [{"name": "a", "import_path": "a:b"}]}),
+    ):
+        found = run_module(name, {**options, "environment": environment, "user": "root"})
+        assert isinstance(found["changed"], bool) and "ansible_facts" not in found
+        assert found.get("failed", False) == ("error" in answer) and "exception" not in found
+        if "error" in answer:
+            assert found["msg"] in ("no", "no\nThe end of its log:\na\nb?[2J")
+        assert "args" not in found["invocation"]["module_args"].get("applications", [])
