@@ -43,8 +43,8 @@ def written(tmp_path_factory):
                                   for name in ("1", "2")}},
     }
     # What preflight found.
-    variables = {"serve_check": {}, "ray_serve_models": [MODEL], "ray_serve_api_key": "k" * 40, "directory": str(directory),
-                 "ray_config_dir": str(directory / "etc")}
+    variables = {"serve_check": {}, "ray_serve_models": [MODEL], "ray_serve_api_key": "k" * 40,
+                 "directory": str(directory), "ray_config_dir": str(directory / "etc")}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": inventory, "vars": variables}}))
     (directory / "play.yml").write_text(PLAY)
     done = subprocess.run(
