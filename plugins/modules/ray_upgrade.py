@@ -18,12 +18,13 @@ options:
     description:
       - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails. Of vLLM, if
         it is there, C(vllm._C) is loaded, which links libraries of the host's.
-      - V(kept) copies the files of the node to O(path), unless they name O(environment) already, as after a run that
-        was interrupted, or are not there.
+      - V(kept) copies the files of the node to O(path), unless they are not there, or name O(environment) already by a
+        run that was interrupted.
+      - V(finished) says that no run is.
       - V(present) fails unless files are kept, and Ray can be imported in the environment that they name.
       - V(restored) puts the kept files back.
     type: str
-    choices: [tried, kept, present, restored]
+    choices: [tried, kept, finished, present, restored]
     required: true
   node_type: {description: Which node of this host it is about., type: str, choices: [head, worker]}
   environment: {description: The environment that is to run., type: path}
@@ -62,6 +63,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.import
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, read_regular
 
 UNITS = "/etc/systemd/system"
+# Beside the kept files until the upgrade has finished: the environment that it is to.
+UPGRADE = "upgraded-to"
 PROGRAM = re.compile(r"^ExecStart=(/\S+)/bin/ray ", re.MULTILINE)
 
 
@@ -85,13 +88,34 @@ class Previous:
         return environment_of(self.kept(self.unit))
 
     def keep(self) -> list[str]:
-        """Keep the files of a node that runs another environment; returns them."""
-        if environment_of(self.unit) in (None, self.module.params["environment"]):
+        """Keep the files of a node for an upgrade to the environment; returns them.
+
+        A node that other pools' packages do not concern has that environment already, and keeps it all the same: what
+        was kept there is of an upgrade before. Only while this one has not finished, it is what ran before.
+        """
+        runs, wanted = environment_of(self.unit), self.module.params["environment"]
+        if runs is None or (runs == wanted and self._kept_for() == wanted):
             return []
         if not self.module.check_mode:
             with opened(self.path, 0o750):
                 pass
-        return self._copy([(file, self.kept(file)) for file in self.files])
+        copied = self._copy([(file, self.kept(file)) for file in self.files])
+        if not self.module.check_mode:
+            with open(self.kept(UPGRADE), "w", encoding="utf-8") as stream:
+                stream.write(f"{wanted}\n")
+        return copied
+
+    def _kept_for(self) -> str:
+        """The environment of the upgrade for which files were kept; empty for none."""
+        try:
+            return read_regular(self.kept(UPGRADE)).decode().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def finish(self) -> None:
+        """The node runs what the upgrade was to."""
+        if os.path.exists(self.kept(UPGRADE)) and not self.module.check_mode:
+            os.unlink(self.kept(UPGRADE))
 
     def restore(self) -> list[str]:
         """Put the kept files back; returns them."""
@@ -134,7 +158,7 @@ def environment_of(unit: str) -> str | None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"choices": ["tried", "kept", "present", "restored"], "required": True},
+            "state": {"choices": ["tried", "kept", "finished", "present", "restored"], "required": True},
             "node_type": {"type": "str", "choices": ["head", "worker"]},
             "environment": {"type": "path"},
             "version": {"type": "str"},
@@ -145,7 +169,8 @@ def main() -> None:
         },
         required_if=[
             ("state", "tried", ["environment", "version"]), ("state", "kept", ["environment", "node_type"]),
-            ("state", "present", ["node_type"]), ("state", "restored", ["node_type"]),
+            ("state", "finished", ["node_type"]), ("state", "present", ["node_type"]),
+            ("state", "restored", ["node_type"]),
         ],
         supports_check_mode=True,
     )
@@ -160,6 +185,8 @@ def main() -> None:
         previous, files = Previous(module), []
         if params["state"] == "present":
             previous.check()
+        elif params["state"] == "finished":
+            previous.finish()
         else:
             files = previous.keep() if params["state"] == "kept" else previous.restore()
         module.exit_json(changed=bool(files), files=files, environment=previous.environment())

@@ -98,6 +98,11 @@ def test_the_versions_agree():
         assert added <= tuple(map(int, version.split("."))), module
 
 
+def test_the_environment_with_vllm_has_the_clusters_ray():
+    locked = (REPOSITORY / "tests" / "serving" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert f"ray=={defaults_of('ray')['ray_version']}" in locked
+
+
 def test_the_action_groups_are_modules():
     groups = read_yaml("meta/runtime.yml")["action_groups"]
     for members in groups.values():

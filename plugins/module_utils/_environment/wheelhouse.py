@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,8 +18,15 @@ import tempfile
 import zipfile
 
 
+def digest(directory: str) -> str:
+    """What tells one content of a directory of wheels from another: names, which have the versions, and sizes."""
+    with os.scandir(directory) as entries:
+        found = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.name.endswith(".whl"))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
 def packed(directory: str) -> str:
-    """The tar file beside a directory, made anew where the directory is newer: the next run needs no other.
+    """The tar file beside a directory, made anew where that or a file in it is newer: the next run needs no other.
 
     :raises OSError, tarfile.TarError: it cannot be read or written.
     """
@@ -29,7 +37,8 @@ def packed(directory: str) -> str:
         # Ansible serves each host by a process of its own.
         fcntl.flock(held, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(archive).st_mtime > os.fstat(held).st_mtime:
+            newest = max([os.fstat(held).st_mtime, *(entry.stat().st_mtime for entry in os.scandir(held))])
+            if os.stat(archive).st_mtime > newest:
                 return archive
         # Moved into place, so that another run never copies half of it.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(archive), prefix=".wheelhouse-") as scratch:
@@ -43,7 +52,9 @@ def packed(directory: str) -> str:
 
 
 def unpacked(wheelhouse: str, scratch: str) -> str:
-    """The directory of the wheels; those of a tar file are put into a private directory.
+    """The directory of the wheels; those of a tar file are put into a private directory, and it goes.
+
+    A set for GPUs has 4 GB and becomes 8: a disk is not to hold it three times.
 
     :raises OSError, tarfile.TarError: it cannot be read.
     """
@@ -57,6 +68,7 @@ def unpacked(wheelhouse: str, scratch: str) -> str:
             if content:
                 with open(os.path.join(directory, os.path.basename(member.name)), "wb") as wheel:
                     shutil.copyfileobj(content, wheel)
+    os.unlink(wheelhouse)
     return directory
 
 

@@ -38,7 +38,7 @@ def _names(relation: str) -> Iterator[frozenset[str]]:
 
 def parse(status: str) -> dict[str, Package]:
     """The answer of dpkg-query."""
-    found = {}
+    found: dict[str, Package] = {}
     for line in status.splitlines():
         state, name, provides, needs = line.split("\t")
         # The same package for another architecture needs no less.

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import packed
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import digest, packed
 from tests.unit.conftest import OWN_USER
 
 MARKER = ".rayops-environment.json"
@@ -149,9 +149,14 @@ def test_another_package_is_added_in_place(ray_environment_module, options):
 
 def test_a_wheelhouse_in_a_tar_file(ray_environment_module, options, wheelhouse, tmp_path):
     (wheelhouse / "README").write_text("no wheel")
+    # While uv installs, its wheels are there, and not the archive as well.
+    make_wheel(wheelhouse, "uv", "2.0", {"uv-2.0.data/scripts/uv": (
+        f'#!/bin/sh\ntest -e {tmp_path}/wheels.tar && echo "$1" >> {tmp_path}/held\n'
+        f'exec {Path(sys.executable).with_name("uv")} "$@"\n')})
     with tarfile.open(tmp_path / "wheels.tar", "w", dereference=True) as archive:
         archive.add(wheelhouse, ".")
     assert ray_environment_module({**options, "wheelhouse": f"{tmp_path}/wheels.tar"})["ray_version"] == "9.9.9"
+    assert not (tmp_path / "held").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"no tar file"])
@@ -401,4 +406,9 @@ def test_a_wheelhouse_is_packed_once(wheelhouse):
     time.sleep(0.01)
     make_wheel(wheelhouse, "more", "1.0")
     assert packed(str(wheelhouse)) == str(archive) and archive.stat().st_ino != first
+    # In place, which leaves the directory as it was.
+    second, before = archive.stat().st_ino, digest(str(wheelhouse))
+    make_wheel(wheelhouse, "more", "1.0", {"more/code.py": "changed"})
+    assert packed(str(wheelhouse)) == str(archive) and archive.stat().st_ino != second
+    assert digest(str(wheelhouse)) != before
     assert [path.name for path in wheelhouse.parent.iterdir() if path.name.startswith(".wheelhouse")] == []

@@ -61,7 +61,7 @@ def test_what_runs_is_kept_and_put_back(host):
     kept = host / "etc" / "previous"
     assert len(node(host, check_mode=True).keep()) == 3 and not kept.exists()
     assert len(node(host).keep()) == 3 and node(host).keep() == []
-    assert sorted(os.listdir(kept)) == ["head-node.yaml", "ray-backup.service", "ray-head.service"]
+    assert sorted(os.listdir(kept)) == ["head-node.yaml", "ray-backup.service", "ray-head.service", "upgraded-to"]
     assert kept.stat().st_mode & 0o777 == 0o750 and (kept / "head-node.yaml").stat().st_mode & 0o777 == 0o640
     write(host, NEW)
     # A run that was interrupted has written the new files: what is kept is still what ran.
@@ -72,6 +72,16 @@ def test_what_runs_is_kept_and_put_back(host):
     for path in (*(host / "units").iterdir(), host / "etc" / "head-node.yaml"):
         assert OLD in path.read_text()
     assert len(os.listdir(host / "units")) == 2
+
+
+def test_a_node_whose_environment_stays_does_not_go_back_to_an_older_one(host):
+    """Another pool has other packages: all nodes stop and start, and this one's environment is the same as before."""
+    node(host).keep()
+    write(host, NEW)
+    assert node(host).keep() == [] and node(host).environment() == OLD
+    node(host).finish()
+    assert node(host).environment() == OLD
+    assert len(node(host).keep()) == 3 and node(host).environment() == NEW
 
 
 def test_a_host_without_a_node_has_nothing_to_keep(host):

@@ -11,7 +11,10 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = """
@@ -95,6 +98,42 @@ def test_other_constraints_are_another_environment(tmp_path):
     found.append(environment("ray==2.60.0\n", "vllm"))
     assert len({*found, "/opt/ray/2.60.0", "/opt/ray/2.60.0-961f918f"}) == 5
     assert all(name.startswith("/opt/ray/2.60.0-") for name in found)
+
+
+def test_other_wheels_are_another_environment_of_packages_that_nothing_holds(tmp_path):
+    """Not of Ray alone, which has a version, nor under constraints."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (tmp_path / "lock.txt").write_text("vllm==1.0\n")
+    cases = {"ray": {}, "vllm": {"ray_extra_packages": ["vllm"]},
+             "held": {"ray_extra_packages": ["vllm"], "ray_constraints": "lock.txt"}}
+
+    def environments(wheel: str) -> list[str]:
+        (wheels / wheel).write_text("")
+        return [value(tmp_path, "_ray_environment", ray_wheelhouse=str(wheels), **case) for case in cases.values()]
+
+    first, second = environments("vllm-1.0-py3-none-any.whl"), environments("vllm-1.1-py3-none-any.whl")
+    assert [one == two for one, two in zip(first, second)] == [True, False, True]
+    # Without a wheelhouse nothing is looked at.
+    assert first[0] == "/opt/ray/2.60.0" and len({*first, *second}) == 4
+
+
+@pytest.mark.parametrize(("runs", "declared", "refused"), [
+    ("2.60.0", [], False),  # A pool has packages of its own, and the head runs what is declared for it.
+    ("2.60.0", ["torch"], True), ("2.59.0", [], True),
+])
+def test_a_pool_may_have_packages_of_its_own(tmp_path, runs, declared, refused):
+    """A worker alone, as with --limit: what its head runs is what is declared for the head, or nothing starts."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "current").symlink_to(tmp_path / "ray" / runs)
+    check = {"ansible.builtin.import_role": {"name": "rayops.cluster.worker", "tasks_from": "same_environment"}}
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "head.yml").write_text(json.dumps(
+        {"ray_extra_packages": declared, "ansible_python_interpreter": sys.executable}))
+    done = told(tmp_path, check, ray_root=f"{tmp_path}/ray", ray_extra_packages=["vllm", "a"],
+                ray_node_plan={"action": "start", "other_environment": ""})
+    assert bool(done.returncode) is refused, done.stdout
+    assert ("run rayops.cluster.upgrade, or declare what runs" in done.stdout) is refused
 
 
 def test_constraints_that_are_missing_are_refused(tmp_path):
