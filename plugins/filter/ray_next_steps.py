@@ -31,6 +31,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import bracketed
+
 # It listens there for whoever is on the head, or for everybody.
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _ANY = ("0.0.0.0", "::", "")
@@ -56,11 +58,6 @@ def short(source: str) -> str:
     """A file below the working directory as it was typed there; Ansible makes whole paths of them."""
     inside = os.path.isabs(source) and os.path.commonpath([source, os.getcwd()]) == os.getcwd()
     return os.path.relpath(source) if inside else source
-
-
-def bracketed(address: str) -> str:
-    """As it stands in a URL."""
-    return f"[{address}]" if ":" in address else address
 
 
 class FilterModule:

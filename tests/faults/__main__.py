@@ -47,6 +47,17 @@ def outcomes(cluster: Cluster, names: list[str]) -> Iterator[Outcome]:
             raise BedError("; ".join(report.broken + report.lost))
 
 
+def deployed(bed: Bed, keep: bool) -> Cluster:
+    """The cluster on the bed; keep: where there is one, that."""
+    if not keep:
+        down(Bed.load(bed.name))
+    up(bed)
+    cluster = Cluster(bed)
+    say("site.yml")
+    cluster.site().must_succeed()
+    return cluster
+
+
 def arguments() -> argparse.Namespace:
     names = [fault.name for fault in catalogue.FAULTS]
     parser = argparse.ArgumentParser(prog="python3 -m tests.faults", description=__doc__)
@@ -58,26 +69,23 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    bed = Bed(options.bed, redis="separate")
     found: list[Outcome] = []
     version = ""
     broken = False
-    try:
-        if not options.keep:
-            down(Bed.load(bed.name))
-        up(bed)
-        cluster = Cluster(bed)
-        say("site.yml")
-        cluster.site().must_succeed()
-        version = cluster.sh("head", f"{PYTHON} -c 'import ray; print(ray.__version__)'")
-        for outcome in outcomes(cluster, options.only):
-            found.append(outcome)
-    except (BedError, DockerException) as error:
-        sys.stderr.write(f"faults: {error}\n")
-        broken = True
-    finally:
-        if not options.keep:
-            down(bed)
+    for storage, redis in (("redis", "separate"), ("rocksdb", "none")):
+        names = [fault.name for fault in catalogue.FAULTS if fault.storage == storage and fault.name in options.only]
+        bed = Bed(options.bed, redis=redis)
+        try:
+            if names:
+                cluster = deployed(bed, options.keep)
+                version = cluster.sh("head", f"{PYTHON} -c 'import ray; print(ray.__version__)'")
+                found.extend(outcomes(cluster, names))
+        except (BedError, DockerException) as error:
+            sys.stderr.write(f"faults: {error}\n")
+            broken = True
+        finally:
+            if names and not options.keep:
+                down(bed)
     table.write_json(found)
     if options.only == [fault.name for fault in catalogue.FAULTS] and not broken:
         table.write_page(found, version)

@@ -45,6 +45,11 @@ PHRASES = {
         "工作节点：`/etc/hosts` 被重新写入（cloud-init 在启动时会这样做），并重启其节点",
     "`ray-hosts` puts the head's name back, and the node finds the head":
         "`ray-hosts` 恢复头节点的名称，节点找到头节点",
+    "head: its RocksDB damaged, and its gcs_server killed": "头节点：RocksDB 损坏，并杀死 gcs_server",
+    "the head ends again and again; `site.yml` and `recover` name the database; with a backup put back "
+    "(`replace_head`) the workers' nodes, tasks and actors go on":
+        "头节点反复结束；`site.yml` 和 `recover` 指出该数据库；恢复备份（`replace_head`）后，"
+        "工作节点及其任务和 actor 继续运行",
     "worker: the disk of `/var/lib/ray` full, then freed": "工作节点：`/var/lib/ray` 所在磁盘写满，然后释放",
     "the node goes on: its tasks run, its logs stop, and no object is spilled":
         "节点继续运行：任务照常执行，日志停止写入，对象不再溢出",
@@ -70,6 +75,7 @@ PATTERNS = {
         r"`site.yml` 在执行角色 \1 时被终止，先用 Ctrl-C，再用 SIGKILL",
     r"(\d+) changed: (.+)": r"\1 处变更：\2",
     r"(\d+) changed": r"\1 处变更",
+    r"fails after (\d+) s, and says what to do": r"\1 s 后失败，并说明处理方法",
     r"at once": "立即",
     r"never": "未恢复",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 
-from tests.bed.cluster import Cluster
+from tests.bed.cluster import Cluster, Run
 from tests.bed.containers import address, wait_for_sshd, wait_for_systemd
 from tests.bed.engine import client
 from tests.bed.firewall import close, open_all
@@ -36,6 +36,11 @@ WRONG_CLOCK = (
     "now=$(date +%s); echo +1h > /etc/faketimerc; echo @ > /etc/ld.so.preload; test $(date +%s) -gt $((now + 3000))"
 ).replace("@", FAKETIME)
 RESTART = "systemctl restart ray-worker"
+# What a lost block leaves: the list of the database's files ends in the middle. It is read when the GCS starts again.
+CORRUPT = (
+    "kill -9 $(pgrep -x gcs_server); for file in $(find /var/lib/ray/gcs -name 'MANIFEST-*'); "
+    "do truncate -s 20 $file; done"
+)
 BARE_HOSTS = "echo '127.0.0.1 localhost' > /etc/hosts"
 
 
@@ -61,6 +66,16 @@ def apart(cluster: Cluster) -> None:
 def together(cluster: Cluster) -> None:
     for host in (WORKER, OTHER):
         open_all(cluster, host)
+
+
+def back_up(cluster: Cluster) -> None:
+    cluster.play("rayops.cluster.backup", "--extra-vars", f"backup_dest={cluster.bed.state}/backup").must_succeed()
+
+
+def put_back(cluster: Cluster) -> Run:
+    """The newest backup, as site.yml advises."""
+    newest = max((cluster.bed.state / "backup").glob("*.tar.gz"))
+    return cluster.play("rayops.cluster.replace_head", "--extra-vars", f"replace_head_backup={newest}")
 
 
 def power_off(host: str):
@@ -103,6 +118,11 @@ MACHINES = [
     Fault("hosts-file", "worker: `/etc/hosts` written anew, as cloud-init does it at boot, and its node started anew",
           "`ray-hosts` puts the head's name back, and the node finds the head", BOOT_SECONDS,
           command(WORKER, f"{BARE_HOSTS}; {RESTART}"), renewed=(WORKER,)),
+    Fault("rocksdb-corrupt", "head: its RocksDB damaged, and its gcs_server killed",
+          "the head ends again and again; `site.yml` and `recover` name the database; with a backup put back "
+          "(`replace_head`) the workers' nodes, tasks and actors go on", SITE_SECONDS, command("head", CORRUPT), hold=5,
+          renewed=("head",), heals=False, says=("cannot read /var/lib/ray/gcs", "replace_head_backup="),
+          prepare=back_up, mend=put_back, storage="rocksdb"),
     Fault("disk-full", "worker: the disk of `/var/lib/ray` full, then freed",
           "the node goes on: its tasks run, its logs stop, and no object is spilled", DISK_SECONDS,
           command(WORKER, FILL.format("/var/lib/ray") + "; true"), command(WORKER, "rm -f /var/lib/ray/filler*"),

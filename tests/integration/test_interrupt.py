@@ -30,7 +30,7 @@ def assert_finished(cluster, *arguments):
     last = cluster.site(*arguments).must_succeed()
     cluster.wait_whole()
     before = cluster.pids()
-    again = cluster.site(*arguments).must_succeed()
+    again = cluster.again(*arguments)
     assert again.changed == 0, again.output
     assert cluster.pids() == before
     return last

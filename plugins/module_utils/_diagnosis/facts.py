@@ -17,7 +17,7 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_regular, run
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_tail, run
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
 
 SECONDS = 3.0
@@ -78,7 +78,7 @@ def stale_sockets(temp_dir: str, proc: str = "/proc") -> list[str]:
 def stale_files(temp_dir: str, clusters: list[str]) -> list[str]:
     """What ended processes left: their sockets, and the file with the address of a cluster that is none of these."""
     named = os.path.join(temp_dir, "ray_current_cluster")
-    cluster = read_regular(named).strip()
+    cluster = read_tail(named).strip()
     return stale_sockets(temp_dir) + ([named] if cluster and cluster not in clusters else [])
 
 

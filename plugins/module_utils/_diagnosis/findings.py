@@ -64,11 +64,6 @@ class KnownNode:
     death: str = ""
     dead_for: float | None = None
 
-    @property
-    def given_up(self) -> bool:
-        """Whether the GCS had no answer from it any more, although nobody had asked it to end."""
-        return self.death == "unexpected" and "health check" in self.state_message
-
 
 @dataclass
 class Cluster:
@@ -108,7 +103,7 @@ def _known_node(node: dict[str, Any]) -> dict[str, Any]:
 def flapping(cluster: Cluster) -> list[KnownNode]:
     """The nodes of this host that the GCS gave up of late, the last first; none where that is over, or no habit."""
     found = [node for node in cluster.nodes
-             if node.given_up and node.dead_for is not None and node.dead_for <= FLAP_WINDOW]
+             if node.death == "given_up" and node.dead_for is not None and node.dead_for <= FLAP_WINDOW]
     found.sort(key=lambda node: node.dead_for or 0.0)
     return found if len(found) >= FLAPS and (found[0].dead_for or 0.0) <= FLAP_PAUSE else []
 

@@ -41,7 +41,7 @@ class NodeEntries:
             return (int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid,
                     int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
         except KeyError as error:
-            raise PathError(f"{entry['path']}: {error.args[0]}.") from None
+            raise PathError(entry["path"], f"{error.args[0]}.") from None
 
     def attributes(self, entry: Entry, descriptor: int, file: NodeFile | None = None) -> bool:
         """Owner, group and mode of what is open. A file with other names is written anew: they would follow."""
@@ -67,7 +67,7 @@ class NodeEntries:
     def write(self, file: NodeFile, content: bytes, uid: int, gid: int, mode: int) -> None:
         if file.parent is None:
             directory = os.path.dirname(file.path)
-            raise PathError(f"{directory} does not exist: put it before {file.path} in the list.")
+            raise PathError(f"{directory} does not exist", f"put it before {file.path} in the list.")
         replace_file(file.parent, file.name, content, uid, gid, mode)
         self.label(file.parent, file.name)
 

@@ -68,7 +68,7 @@ def node_file(path: str) -> Iterator[NodeFile]:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             if not stat.S_ISREG(mode):
-                raise PathError(f"{path} is no regular file: remove it, and see who put it there.")
+                raise PathError(f"{path} is no regular file", "remove it, and see who put it there.")
         yield file
 
 

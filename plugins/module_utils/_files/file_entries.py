@@ -47,8 +47,8 @@ class FileEntries(NodeEntries):
             if file.shared() and (entry["regexp"] or not entry["force"]):
                 # Its content may be that of a file that its readers must not read.
                 raise PathError(
-                    f"{path} has several names, and lies where others than root may write: remove it, and see who "
-                    "put it there."
+                    f"{path} has several names, and lies where others than root may write",
+                    "remove it, and see who put it there.",
                 )
             if entry["regexp"]:
                 wanted = _with_line((found or b"").decode(errors="surrogateescape"), wanted, entry["regexp"])
@@ -89,7 +89,7 @@ def _wanted(entry: Entry) -> str:
     """
     text = entry["secret"] if entry["secret"] is not None else entry["content"]
     if text is None:
-        raise PathError(f"{entry['path']} is to be a file: give its content or secret.")
+        raise PathError(f"{entry['path']} is to be a file", "give its content or secret.")
     return with_interface(str(text), entry["interface_of"]) if entry["interface_of"] else str(text)
 
 

@@ -119,12 +119,12 @@ def _connect(places: list[tuple[str, int]], seconds: float) -> list[str]:
                 connection.close()
         while waiting.get_map() and time.monotonic() < deadline:
             for key, _events in waiting.select(deadline - time.monotonic()):
-                connection = key.fileobj  # type: ignore[assignment]
+                connection = key.fileobj  # type: ignore[assignment]  # only sockets are registered
                 found[key.data] = _kind(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
                 waiting.unregister(connection)
                 connection.close()
         for key in list(waiting.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.fileobj.close()  # type: ignore[union-attr]  # as above
     return found
 
 

@@ -23,7 +23,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.config import
     storage_of,
     validate,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interface_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import bracketed, interface_of
 
 # The unit reads the password from this variable of its EnvironmentFile, so that neither the unit nor the
 # journal holds it. Ray itself still hands it to gcs_server and raylet as an argument.
@@ -128,7 +128,7 @@ def gcs_address(config: dict[str, Any], start: RayStart) -> str:
     """
     network = config.get("network") or {}
     own = network.get("node_ip_address") or "127.0.0.1"
-    return network.get("head_address") or f"{f'[{own}]' if ':' in own else own}:{start.options.get('--port') or 6379}"
+    return network.get("head_address") or f"{bracketed(own)}:{start.options.get('--port') or 6379}"
 
 
 def _given(section: dict[str, Any] | None) -> dict[str, Any]:

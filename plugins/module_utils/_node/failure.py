@@ -17,7 +17,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
     GuestError,
     as_user,
     own_name,
-    read_regular,
+    read_tail,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
@@ -56,7 +56,7 @@ def rocksdb_corruption(temp_dir: str, path: str) -> str:
     :arg path: the database.
     """
     logs = sorted(glob.glob(f"{temp_dir}/session_latest/logs/gcs_server*.err"), key=os.path.getmtime)
-    found = corruption(read_regular(logs[-1])) if logs else ""
+    found = corruption(read_tail(logs[-1])) if logs else ""
     # A backup that was put back is newer than the log. Opening the database touches it too, just before.
     files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
     changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)

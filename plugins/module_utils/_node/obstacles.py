@@ -59,10 +59,11 @@ def obstacles(live: LiveNode, install: dict[str, Any] | None, stop_others: bool)
 def _ports(live: LiveNode, stop_others: bool) -> Iterator[Problem]:
     """Ports that somebody else has. What this unit has is the node's own, and what is ended first holds nothing."""
     others = live.others if stop_others else []
-    ending = {process.pid for process in others}, {process.service for process in others if process.service}
+    pids = {process.pid for process in others}
+    services = {live.unit.name, *(process.service for process in others if process.service)}
     for name, port in ports_of(live.start).items():
         for found in _listeners(live, name, port):
-            if found.service != live.unit.name and found.pid not in ending[0] and found.service not in ending[1]:
+            if found.pid not in pids and found.service not in services:
                 stop = f"stop it (systemctl disable --now {found.service})" if found.service else "stop it"
                 yield Problem("port_taken", f"port {port} of this host (ray_ports.{name}) is taken by {found}",
                               f"{stop}, or set ray_ports.{name} to a free port, for all hosts.")
@@ -92,8 +93,7 @@ def _way(path: str, user: str) -> list[Problem]:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except PathError as error:
-        fact, _colon, fix = str(error).partition(": ")
-        return [Problem("path_refused", fact, fix)]
+        return [Problem("path_refused", error.fact, error.fix)]
     return [
         Problem("path_closed", f"{path} lies in {place}, which is closed to user {user}", f"chmod o+x {place}.")
         for place in dict.fromkeys(closed)

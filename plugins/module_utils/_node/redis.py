@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import bracketed
+
 SECONDS = 3.0
 DEFAULT_PORT = 6379
 # What Redis says first where it runs and cannot serve a GCS; all else is that it lets nobody in with this password.
@@ -35,7 +37,7 @@ class RedisServer:
     @property
     def address(self) -> str:
         """As host:port."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def name(self) -> str:

@@ -237,7 +237,7 @@ def _read(descriptor: int, seconds: float) -> bytes:
             raise GuestError(f"The answer has more than {MOST} bytes.")
 
 
-def read_regular(path: str, limit: int = 1 << 20) -> str:
+def read_tail(path: str, limit: int = 1 << 20) -> str:
     """The end of a regular file; empty where there is none: no pipe is waited for, and a link in its place is none.
 
     To be called by as_user, for files of a guest's.

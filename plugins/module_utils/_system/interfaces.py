@@ -56,6 +56,11 @@ def interface_of(address: str) -> str:
     return name if _NAME.fullmatch(name) else ""
 
 
+def bracketed(address: str) -> str:
+    """An IP address or a host's name as it stands before a port."""
+    return f"[{address}]" if ":" in address else address
+
+
 def own_address() -> str:
     """The address that this host's default route begins with, else its only one beside loopback's.
 

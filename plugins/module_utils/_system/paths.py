@@ -16,7 +16,11 @@ _MOST_LINKS = 40  # As the kernel, path_resolution(7).
 
 
 class PathError(Exception):
-    """A path leads where nobody can vouch for it. The message is one sentence with the fix in it."""
+    """A path leads where nobody can vouch for it: fact and fix, of which the message is one sentence."""
+
+    def __init__(self, fact: str, fix: str) -> None:
+        super().__init__(f"{fact}: {fix}")
+        self.fact, self.fix = fact, fix
 
 
 def _owner(status: os.stat_result) -> str:
@@ -41,8 +45,8 @@ def holds_fast(directory: int, owners: set[int] | None = None) -> bool:
 
 def _refused(path: str, name: str, link: os.stat_result) -> PathError:
     return PathError(
-        f"{path} goes through the link '{name}', which {_owner(link)} can have made, and root follows "
-        "only its own: remove the link, and see who put it there."
+        f"{path} goes through the link '{name}', which {_owner(link)} can have made, and root follows only its own",
+        "remove the link, and see who put it there.",
     )
 
 
@@ -136,7 +140,7 @@ def opened_place(
             if not _trusted(status, directory):
                 raise _refused(path, name, status)
             place = os.path.join(path_of(directory), os.readlink(name, dir_fd=directory))
-    raise PathError(f"{path} goes through more than {_MOST_LINKS} links: mend them.")
+    raise PathError(f"{path} goes through more than {_MOST_LINKS} links", "mend them.")
 
 
 def path_of(descriptor: int) -> str:
@@ -173,8 +177,9 @@ def vouch(path: str) -> None:
             return
         who = f"belongs to {_owner(status)}" if not free else "can be written by others than root"
         raise PathError(
-            f"{path} is run by root, but {place} {who}: let all of its path belong to root and be written by nobody "
-            "else (chown root, chmod go-w), or name another one."
+            f"{path} is run by root, but {place} {who}",
+            "let all of its path belong to root and be written by nobody else (chown root, chmod go-w), or name "
+            "another one.",
         )
 
     with opened_place(path, each=lambda here: held(os.fstat(here), path_of(here), True)) as (directory, name):
@@ -192,5 +197,5 @@ def read_regular(path: str, limit: int = 1 << 20) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise PathError(f"{path} is no regular file: remove it, and see who put it there.")
+            raise PathError(f"{path} is no regular file", "remove it, and see who put it there.")
         return stream.read(limit)

@@ -85,7 +85,8 @@ class Removal:
                 os.close(here)
                 here = above
                 if self._identity(here) != levels[-1].identity:
-                    raise PathError(f"A directory in {top} was moved while it was removed: see who did, and run again.")
+                    raise PathError(f"A directory in {top} was moved while it was removed",
+                                    "see who did, and run again.")
                 if level.whole:
                     self._remove(os.rmdir, level.name, here)
                 levels[-1].whole &= level.whole

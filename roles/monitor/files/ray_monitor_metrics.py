@@ -19,7 +19,7 @@ UNDECLARED = "undeclared"
 STATES = ("alive", "draining", "dead")
 NODE_LABELS = ("node", "node_ip", "pool")
 # Why the GCS lost a node that nobody had asked to end: it had no answer any more, or the node said that it ends.
-LOSSES = ("health_check", "ended")
+LOSSES = {"given_up": "health_check", "unexpected": "ended"}
 # More shapes than a page can show, and few enough for Prometheus.
 MOST_SHAPES = 100
 # A task that waits within a placement group asks for resources that only that group has.
@@ -84,7 +84,7 @@ class ClusterMetrics:
         self.addresses: dict[str, str] = {}
         self.restarts: dict[str, int] = {}
         self.node_ids: dict[str, set[str]] = {}
-        # By name and one of LOSSES: how many, and the ids of those that the GCS remembers.
+        # By name and reason, of LOSSES: how many, and the ids of those that the GCS remembers.
         self.losses: Counter[tuple[str, str]] = Counter()
         self.lost_ids: set[str] = set()
 
@@ -112,13 +112,15 @@ class ClusterMetrics:
             # Minus one for the first of all; the GCS remembers the latest 1,000 dead nodes.
             self.restarts[name] = self.restarts.get(name, -1) + len(ids - self.node_ids.get(name, set()))
         self.node_ids.update(found)
-        lost = {node["node_id"]: (node["node_name"], loss(node)) for node in nodes if node["death"] == "unexpected"}
+        lost = {
+            node["node_id"]: (node["node_name"], LOSSES[node["death"]]) for node in nodes if node["death"] in LOSSES
+        }
         self.losses.update(kind for node_id, kind in lost.items() if node_id not in self.lost_ids)
         self.lost_ids = set(lost)
         self.addresses.update((name, node["ip"]) for name, node in newest(nodes).items())
         for name in set(self.node_ids) - set(found) - set(self.declared):
             del self.node_ids[name], self.restarts[name], self.addresses[name]
-            for reason in LOSSES:
+            for reason in LOSSES.values():
                 self.losses.pop((name, reason), None)
 
     def _cluster(self, families: Families, reading: dict[str, Any]) -> None:
@@ -171,7 +173,7 @@ class ClusterMetrics:
         families.counter(
             "ray_node_losses_total", "Those of its nodes that ended without having been asked to.",
             [*NODE_LABELS, "reason"],
-            [((*row, reason), self.losses[name, reason]) for name, row in rows.items() for reason in LOSSES],
+            [((*row, reason), self.losses[name, reason]) for name, row in rows.items() for reason in LOSSES.values()],
         )
         families.gauge(
             "ray_node_start_time_seconds", "Start of the live Ray node.", NODE_LABELS,
@@ -224,11 +226,6 @@ class ClusterMetrics:
         ):
             samples = [([resource, pool], value) for pool, parts in pools.items() for resource, value in parts.items()]
             families.gauge(name, text, ["resource", "pool"], samples)
-
-
-def loss(node: Node) -> str:
-    """Which of LOSSES a dead node is."""
-    return LOSSES[0] if "health check" in node["state_message"] else LOSSES[1]
 
 
 def newest(nodes: list[Node]) -> dict[str, Node]:

@@ -147,10 +147,10 @@ def test_a_guests_file_is_read_if_it_is_one(directory):
     (directory / "link").symlink_to("file")
     (directory / "device").symlink_to("/dev/zero")
     (directory / "directory").mkdir()
-    assert _guest.read_regular(str(directory / "file")) == "abc" * 100
-    assert _guest.read_regular(str(directory / "file"), 3) == "abc"
+    assert _guest.read_tail(str(directory / "file")) == "abc" * 100
+    assert _guest.read_tail(str(directory / "file"), 3) == "abc"
     for name in ("pipe", "link", "device", "directory", "absent"):
-        assert _guest.read_regular(str(directory / name)) == "", name
+        assert _guest.read_tail(str(directory / name)) == "", name
 
 
 def test_what_becomes_of_names():

@@ -290,7 +290,7 @@ GIVEN_UP = "health check failed due to missing too many heartbeats"
 def test_a_node_that_flaps(host, monkeypatch, deaths, flaps):
     """By the GCS's memory: at this moment it is ALIVE, and sockets of its last life lie about."""
     host.declared.cluster.nodes += [
-        host.entry(LOST[:-2] + f"{number:02}", state="DEAD", state_message=GIVEN_UP, death="unexpected",
+        host.entry(LOST[:-2] + f"{number:02}", state="DEAD", state_message=GIVEN_UP, death="given_up",
                    dead_for=float(ago)) for number, ago in enumerate(deaths)
     ]
     monkeypatch.setattr(node_module, "started_at", lambda pid: time.time() - 60)
@@ -305,7 +305,7 @@ def test_a_node_that_flaps(host, monkeypatch, deaths, flaps):
 
 @pytest.mark.parametrize("death", [
     {"death": "expected", "state_message": "received SIGTERM"}, {"death": "unexpected", "state_message": "raylet died"},
-    {"state_message": GIVEN_UP}, {"death": "unexpected", "state_message": GIVEN_UP, "dead_for": None},
+    {"state_message": GIVEN_UP}, {"death": "given_up", "state_message": GIVEN_UP, "dead_for": None},
 ])
 def test_other_ends_are_no_flapping(host, death):
     ended = {"state": "DEAD", "dead_for": 10.0, **death}

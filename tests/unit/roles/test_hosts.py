@@ -31,7 +31,7 @@ def watch(tmp_path):
             service_manager.bind(str(tmp_path / "notify"))
             service_manager.settimeout(30)
             started.append(subprocess.Popen(
-                [sys.executable, "-I", str(PROGRAM), "--entry", str(tmp_path / "entry"), "--file", str(tmp_path / "hosts")],
+                [sys.executable, "-I", str(PROGRAM), f"--entry={tmp_path}/entry", f"--file={tmp_path}/hosts"],
                 env={"NOTIFY_SOCKET": str(tmp_path / "notify")}, stdout=subprocess.PIPE, text=True,
             ))
             assert service_manager.recv(100) == b"READY=1"

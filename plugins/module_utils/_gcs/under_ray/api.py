@@ -177,7 +177,7 @@ def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict
         "is_head": node.is_head_node,
         "state": state,
         "state_message": node.death_info.reason_message if not alive else "",
-        "death": DEATHS.get(node.death_info.reason, "unspecified") if not alive else "",
+        "death": death(node.death_info) if not alive else "",
         "dead_for": round(max(0.0, time.time() - node.end_time_ms / 1000), 1) if not alive else None,
         "labels": dict(node.labels),
         "resources": {"total": public(node.resources_total), "available": available.get(node_id, {}) if alive else {}},
@@ -186,6 +186,13 @@ def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict
         "start_time": iso(node.start_time_ms),
         "uptime": round(max(0.0, time.time() - node.start_time_ms / 1000), 1) if alive else None,
     }
+
+
+def death(info: Any) -> str:
+    """How a node ended: expected, unexpected, given_up (the GCS had no answer from it any more) or unspecified."""
+    kind = DEATHS.get(info.reason, "unspecified")
+    # gcs_health_check_manager: the reason is the same as of a raylet that crashed.
+    return "given_up" if kind == "unexpected" and "health check" in info.reason_message else kind
 
 
 def mark_replaced(nodes: list[dict[str, Any]]) -> None:
