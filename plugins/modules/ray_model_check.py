@@ -34,6 +34,8 @@ options:
   record: {description: What an earlier run has written., type: path, required: true}
   user: {description: The system user that Ray runs as., type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
+attributes:
+  diff_mode: {support: N/A}
 seealso: [{module: rayops.cluster.ray_model_test}]
 """
 

@@ -22,6 +22,9 @@ options:
   user: {description: The system user that Ray runs as on this host. As root the program is run as this user.,
       type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
+attributes:
+  check_mode: {details: Asks the models. Skipped where the program is not there yet.}
+  diff_mode: {support: N/A}
 seealso: [{module: rayops.cluster.ray_serve}, {module: rayops.cluster.ray_smoke_test}]
 """
 

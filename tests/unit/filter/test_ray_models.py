@@ -235,8 +235,8 @@ def test_files_that_differ():
     same = [["config.json", 10], ["a.safetensors", 20]]
     checks = {"w1": answer(1, r1=same), "w2": answer(1, r1=[["config.json", 10], ["a.safetensors", 19]])}
     assert problems([SERVE], checks) == [
-        "ray_serve_models, r1: /srv/r1/a.safetensors is 20 bytes on w1 and 19 bytes on w2: copy the model anew, the same "
-        "to each."]
+        "ray_serve_models, r1: /srv/r1/a.safetensors is 20 bytes on w1 and 19 bytes on w2: copy the model anew, the "
+        "same to each."]
     checks["w2"]["files"]["r1"].pop()
     assert "is 20 bytes on w1 and missing on w2" in problems([SERVE], checks)[0]
     checks["w2"]["files"]["r1"] = same

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The units of a model, as the role writes them to its host, and what systemd says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+MODEL = {"name": "r1", "path": "/srv/r1", "engine": "vllm", "engine_args": {"hf_overrides": {"a": "50% $x"}}}
+PLAY = """
+- hosts: ray_head:ray_workers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: rayops.cluster.serve, tasks_from: configure}
+      check_mode: true
+      diff: true
+    - ansible.builtin.copy:
+        dest: "{{ directory }}/{{ inventory_hostname }}.json"
+        content: "{{ serve_files.diff | to_json }}"
+        mode: "0600"
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Host -> path -> text."""
+    directory = tmp_path_factory.mktemp("units")
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {
+        "ray_head": {"hosts": {"head": {**local, "ansible_host": "10.0.0.1"}}},
+        "ray_workers": {"hosts": {name: {**local, "ansible_host": f"10.0.0.1{name}"}
+                                  for name in ("1", "2")}},
+    }
+    # What preflight found.
+    variables = {"serve_check": {}, "ray_serve_models": [MODEL], "ray_serve_api_key": "k" * 40,
+                 "directory": str(directory), "ray_config_dir": str(directory / "etc")}
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": inventory, "vars": variables}}))
+    (directory / "play.yml").write_text(PLAY)
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(directory / "hosts.yml"), str(directory / "play.yml")], check=False,
+        capture_output=True, text=True, timeout=120, cwd=directory,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {
+        path.stem: {each["after_header"].partition(" (")[0]: each.get("after", "") for each in
+                    json.loads(path.read_text()) if "after_header" in each}
+        for path in directory.glob("*.json")
+    }
+
+
+def units(files: dict[str, str]) -> dict[str, str]:
+    return {path.removeprefix("/etc/systemd/system/"): text for path, text in files.items()
+            if path.startswith("/etc/systemd/system/") and text.startswith("# Managed")}
+
+
+def test_who_has_units(written):
+    assert set(units(written["1"])) == {
+        "vllm@.service", "vllm@r1.service.d/model.conf", "vllm-health@.service", "vllm-health@.timer",
+        "vllm-restart@.service"}
+    assert units(written["2"]) == units(written["head"]) == {}
+
+
+def test_what_asks_the_model_has_rays_rights_alone(written):
+    """It reads what the model answers; root does one thing, by the unit's name."""
+    found = units(written["1"])
+    health, restart = found["vllm-health@.service"], found["vllm-restart@.service"]
+    assert "\nUser=ray\n" in health and "OnFailure=vllm-restart@%i.service" in health and "-I " in health
+    assert "User=" not in restart
+    starts = [line for line in restart.splitlines() if line.startswith("ExecStart=")]
+    assert starts == ["ExecStart=/usr/bin/systemctl try-restart --no-block vllm@%i.service"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_understands_every_line(written, tmp_path):
+    for name, text in units(written["1"]).items():
+        path = tmp_path / name.replace("@.", "@r1.", 1)
+        path.parent.mkdir(exist_ok=True)
+        # Neither the programs nor the files of a host are here.
+        path.write_text(text.replace("/opt/ray/2.60.0/bin/vllm", "/bin/true").replace("User=ray", "User=root")
+                        .replace("Group=ray", "Group=root"))
+    for unit in ("vllm@r1.service", "vllm-health@r1.service", "vllm-health@r1.timer", "vllm-restart@r1.service"):
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(tmp_path / unit)], check=False,
+            capture_output=True, text=True, timeout=60, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        )
+        ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "vllm" in line]
+        assert ours == [], unit
