@@ -6,6 +6,12 @@
 # Where hosts have the environment. Its programs name this path, so it has it also while it is made.
 PLACE = "/srv/serving"
 MODEL = f"{PLACE}/model"
+ENGINE_ARGS = {"enforce_eager": True, "max_model_len": 1024, "gpu_memory_utilization": 0.15}
+# By Ray Serve LLM, over both workers of a bed; and by a unit of systemd, a stage on each of them.
+TENSOR: dict[str, object] = {
+    "name": "tiny", "path": MODEL, "tensor_parallel_size": 2, "engine_args": ENGINE_ARGS}
+PIPELINE: dict[str, object] = {
+    "name": "stages", "path": MODEL, "engine": "vllm", "pipeline_parallel_size": 2, "engine_args": ENGINE_ARGS}
 # What a site sets that runs it.
 VARIABLES: dict[str, object] = {
     "ray_environment_path": PLACE,
@@ -15,4 +21,5 @@ VARIABLES: dict[str, object] = {
     # No compiler is there, and no network.
     "ray_environment_variables": {
         "TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+    "ray_serve_models": [TENSOR],
 }

@@ -49,6 +49,10 @@ chmod 0644 {PLACE}/.lock
 """
 
 
+class UnavailableError(BedError):
+    """The wheels cannot be had from where pip looks: who can do without the environment does."""
+
+
 def ensure() -> Path:
     """Make what is not made yet, and return its directory. A link is somebody else's, and taken as it is."""
     with one_at_a_time():
@@ -87,7 +91,7 @@ def download() -> None:
     try:
         pip([torch])
     except BedError as error:
-        raise BedError(
+        raise UnavailableError(
             f"pip finds no {torch}: PyPI has no build of torch for CPU alone, so let PIP_FIND_LINKS or "
             "PIP_EXTRA_INDEX_URL name a directory or an index that has it."
         ) from error

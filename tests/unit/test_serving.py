@@ -11,7 +11,6 @@ import zipfile
 
 import pytest
 
-from tests.bed.bed import BedError
 from tests.serving import environment
 
 METADATA = """\
@@ -29,7 +28,7 @@ def test_where_torch_for_cpus_cannot_be_had_it_is_said_in_a_line(tmp_path, monke
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(BedError) as error:
+    with pytest.raises(environment.UnavailableError) as error:
         environment.download()
     assert re.fullmatch(r"pip finds no torch==\S+\+cpu: .*PIP_FIND_LINKS.*\.", str(error.value))
 
