@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 from docker.errors import DockerException
 
+from tests import serving
 from tests.bed.__main__ import down, up
 from tests.bed.bed import Bed, BedError
 from tests.bed.cluster import PYTHON, Cluster
-from tests.faults import catalogue, table
+from tests.faults import catalogue, served, table
 from tests.faults.fault import Outcome, Trial
 from tests.faults.probe import Probe
+from tests.serving.environment import UnavailableError
 from tests.workload import Workload
 
 # To which nothing is done: the driver and the probe run there.
@@ -47,6 +49,22 @@ def outcomes(cluster: Cluster, names: list[str]) -> Iterator[Outcome]:
             raise BedError("; ".join(report.broken + report.lost))
 
 
+def served_outcomes(cluster: Cluster, names: list[str]) -> Iterator[served.ServedOutcome]:
+    """Do those of a served model: what the bed declares, then the other model in its place."""
+    for model in (serving.TENSOR, serving.PIPELINE):
+        faults = [fault for fault in served.FAULTS if fault.model == model["name"] and fault.name in names]
+        if faults and model is serving.PIPELINE:
+            say(f"site.yml, with the model {model['name']}")
+            served.declare(cluster, model)
+        for fault in faults:
+            with served.client(cluster, fault.model) as asking:
+                began = time.monotonic()
+                say(f"{fault.name}: {fault.title}")
+                outcome = served.ServedTrial(cluster, asking).run(fault)
+                say(f"  {table.served_line(outcome)} ({time.monotonic() - began:.0f} s)")
+                yield outcome
+
+
 def deployed(bed: Bed, keep: bool) -> Cluster:
     """The cluster on the bed; keep: where there is one, that."""
     if not keep:
@@ -59,7 +77,7 @@ def deployed(bed: Bed, keep: bool) -> Cluster:
 
 
 def arguments() -> argparse.Namespace:
-    names = [fault.name for fault in catalogue.FAULTS]
+    names = [fault.name for fault in [*catalogue.FAULTS, *served.FAULTS]]
     parser = argparse.ArgumentParser(prog="python3 -m tests.faults", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=" ".join(names))
     parser.add_argument("--bed", default="faults", help="name of the bed, which is made anew and removed")
@@ -70,27 +88,40 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     found: list[Outcome] = []
+    found_served: list[served.ServedOutcome] = []
     version = ""
-    broken = False
-    for storage, redis in (("redis", "separate"), ("rocksdb", "none")):
-        names = [fault.name for fault in catalogue.FAULTS if fault.storage == storage and fault.name in options.only]
-        bed = Bed(options.bed, redis=redis)
+    # Tables that are not whole.
+    broken: set[str] = set()
+    for kind, more in (("redis", {"redis": "separate"}), ("rocksdb", {}), ("model", {"serving": True})):
+        all_of_it = served.FAULTS if kind == "model" else [each for each in catalogue.FAULTS if each.storage == kind]
+        names = [fault.name for fault in all_of_it if fault.name in options.only]
+        bed = Bed(options.bed, **more)
         try:
             if names:
                 cluster = deployed(bed, options.keep)
                 version = cluster.sh("head", f"{PYTHON} -c 'import ray; print(ray.__version__)'")
-                found.extend(outcomes(cluster, names))
+                if kind == "model":
+                    found_served.extend(served_outcomes(cluster, names))
+                else:
+                    found.extend(outcomes(cluster, names))
+        except UnavailableError as error:
+            say(f"no model is served here, and its table stays as it is: {error}")
         except (BedError, DockerException) as error:
             sys.stderr.write(f"faults: {error}\n")
-            broken = True
+            broken.add(kind)
         finally:
             if names and not options.keep:
                 down(bed)
-    table.write_json(found)
-    if options.only == [fault.name for fault in catalogue.FAULTS] and not broken:
-        table.write_page(found, version)
-    sys.stdout.write(f"\n{table.markdown(found)}")
-    return int(broken or any(outcome.failed for outcome in found))
+    table.write_json(found, found_served)
+    # A table is written when all of its faults were done.
+    whole = len(found) == len(catalogue.FAULTS) and not broken & {"redis", "rocksdb"}
+    served_whole = len(found_served) == len(served.FAULTS) and "model" not in broken
+    faults = table.markdown(found) if whole else ""
+    models = table.served_markdown(found_served) if served_whole else ""
+    if faults or models:
+        table.write_page(faults, models, version)
+    sys.stdout.write(f"\n{table.markdown(found)}\n{table.served_markdown(found_served)}")
+    return int(bool(broken) or any(outcome.failed for outcome in [*found, *found_served]))
 
 
 if __name__ == "__main__":

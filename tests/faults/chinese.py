@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of faults in Chinese. What has no translation here stays English, and a unit test names it."""
+"""The tables of faults in Chinese. What has no translation here stays English, and a unit test names it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ PHRASES = {
     "longest wait: counter, task": "最长等待：计数器、任务",
     "answers lost": "丢失的应答",
     "what `site.yml` then says": "随后 `site.yml` 的结果",
+    "what the model does": "模型如何应对",
+    "longest without a token": "最长无 token 时间",
+    "requests lost": "丢失的请求",
+    "No row yet: the next `make faults` writes them.": "尚无数据：下一次 `make faults` 会写入。",
+    "it goes on, and so do the workers' proxies; Serve's controller finds its replicas again":
+        "模型继续服务，工作节点上的代理也继续运行；Serve 控制器重新找到其副本",
+    "the model's replica killed": "模型的副本被杀死",
+    "Serve starts another one": "Serve 启动另一个副本",
+    "its ranks end; Serve starts it anew as soon as the node is back":
+        "各 rank 结束；节点恢复后，Serve 立即重新启动模型",
+    "a variable of the workers changed, and `site.yml` run": "修改工作节点的一个变量，并执行 `site.yml`",
+    "both workers are drained and restart together, once; the run ends with a token":
+        "两个工作节点排空后一起重启一次；模型返回 token 后执行才结束",
+    "`engine: vllm`, pipeline parallel: raylet of the other stage's worker killed":
+        "`engine: vllm`，流水线并行：另一阶段所在工作节点的 raylet 被杀死",
+    "it answers nothing, and may say that it is healthy; no token comes back, and the watchdog restarts its unit":
+        "模型不再应答，却可能报告自身健康；没有 token 返回，看门狗重启其单元",
     "systemd starts the node again, under a new id; tasks and actors that ran there start again on any node":
         "systemd 以新的 ID 重新启动节点；原来在其上运行的任务和 actor 在任意节点上重新开始",
     "systemd starts the head again, which reads its state back; the workers' nodes, tasks and actors go on":
@@ -75,6 +92,8 @@ PATTERNS = {
         r"`site.yml` 在执行角色 \1 时被终止，先用 Ctrl-C，再用 SIGKILL",
     r"(\d+) changed: (.+)": r"\1 处变更：\2",
     r"(\d+) changed": r"\1 处变更",
+    r"(\d+) of (\d+)": r"\2 个中的 \1 个",
+    r"(\d+) s, no request lost": r"\1 s，不丢失请求",
     r"fails after (\d+) s, and says what to do": r"\1 s 后失败，并说明处理方法",
     r"at once": "立即",
     r"never": "未恢复",
@@ -90,6 +109,11 @@ def phrase(english: str) -> str:
 
 
 def table(english: str) -> str:
-    """The whole table, as Markdown."""
-    rows = [[phrase(cell) for cell in line[2:-2].split(" | ")] for line in english.splitlines()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    """A whole table, as Markdown, or the sentence that stands for one."""
+    return "".join(f"{row(line)}\n" for line in english.splitlines())
+
+
+def row(line: str) -> str:
+    if not line.startswith("| "):
+        return phrase(line)
+    return f"| {' | '.join(map(phrase, line[2:-2].split(' | ')))} |"

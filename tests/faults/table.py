@@ -1,16 +1,19 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outcomes as a line, as a table, as JSON, and as the page docs/faults.md in both languages."""
+"""The outcomes as a line, as tables, as JSON, and as the page docs/faults.md in both languages."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.bed.bed import CACHE, ROOT, write
 from tests.faults import chinese
 from tests.faults.fault import Outcome
+from tests.faults.served import ServedFault, ServedOutcome
 
 JSON = CACHE / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
@@ -18,6 +21,9 @@ CHINESE_PAGE = ROOT / "docs" / "zh" / "faults.md"
 TEMPLATES = Path(__file__).parent
 COLUMNS = ["fault", "what the cluster does", "serves again", "promise", "no twin left", "longest wait: counter, task",
            "answers lost", "what `site.yml` then says"]
+SERVED_COLUMNS = ["fault", "what the model does", "longest without a token", "promise", "requests lost"]
+# Instead of a table that has no row yet.
+NOT_YET = "No row yet: the next `make faults` writes them."
 
 
 def seconds(value: float | None) -> str:
@@ -39,12 +45,38 @@ def row(outcome: Outcome) -> list[str]:
     ]
 
 
+def served_line(outcome: ServedOutcome) -> str:
+    """One line of progress."""
+    text = f"without a token {seconds(outcome.silence)}, requests lost {lost(outcome)}"
+    return "; ".join([text, *sorted(set(outcome.lost)), *(f"FAILED: {what}" for what in outcome.failed)])
+
+
+def lost(outcome: ServedOutcome) -> str:
+    return f"{len(outcome.lost)} of {outcome.asked}"
+
+
+def promise(fault: ServedFault) -> str:
+    return f"{fault.promise:g} s" + ("" if fault.loses else ", no request lost")
+
+
+def served_row(outcome: ServedOutcome) -> list[str]:
+    fault = outcome.fault
+    return [fault.title, fault.does, seconds(outcome.silence), promise(fault), lost(outcome)]
+
+
 def markdown(outcomes: list[Outcome]) -> str:
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row, outcomes)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    return as_table(COLUMNS, map(row, outcomes))
 
 
-def write_json(outcomes: list[Outcome]) -> None:
+def served_markdown(outcomes: list[ServedOutcome]) -> str:
+    return as_table(SERVED_COLUMNS, map(served_row, outcomes))
+
+
+def as_table(columns: list[str], rows: Iterable[list[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [columns, ["---"] * len(columns), *rows])
+
+
+def write_json(outcomes: list[Outcome], served: list[ServedOutcome]) -> None:
     found = [
         {
             "name": outcome.fault.name, "promise": outcome.fault.promise, "repaired": outcome.repaired,
@@ -52,16 +84,31 @@ def write_json(outcomes: list[Outcome]) -> None:
             "site": outcome.site, "failed": outcome.failed,
         }
         for outcome in outcomes
+    ] + [
+        {
+            "name": outcome.fault.name, "promise": outcome.fault.promise, "silence": outcome.silence,
+            "asked": outcome.asked, "lost": outcome.lost, "failed": outcome.failed,
+        }
+        for outcome in served
     ]
     write(JSON, json.dumps(found, indent=2) + "\n")
 
 
-def write_page(outcomes: list[Outcome], version: str) -> None:
-    write(PAGE, page("faults.md", version, markdown(outcomes)))
-    write(CHINESE_PAGE, page("faults.zh.md", version, chinese.table(markdown(outcomes))))
+def written(text: str) -> list[str]:
+    """Both tables of the English page."""
+    found = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    return [*found, *[f"{NOT_YET}\n"] * (2 - len(found))]
 
 
-def page(template: str, version: str, rows: str) -> str:
-    """The page that a template makes of the table."""
+def write_page(faults: str, served: str, version: str) -> None:
+    """Write both pages. A table that is empty stays as it is."""
+    before = written(PAGE.read_text(encoding="utf-8"))
+    tables = [new or old for new, old in zip((faults, served), before)]
+    write(PAGE, page("faults.md", version, *tables))
+    write(CHINESE_PAGE, page("faults.zh.md", version, *map(chinese.table, tables)))
+
+
+def page(template: str, version: str, faults: str, served: str) -> str:
+    """The page that a template makes of the tables."""
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return text.replace("VERSION", version).replace("TABLE\n", rows)
+    return text.replace("VERSION", version).replace("SERVED\n", served).replace("TABLE\n", faults)

@@ -12,12 +12,13 @@ TENSOR: dict[str, object] = {
     "name": "tiny", "path": MODEL, "tensor_parallel_size": 2, "engine_args": ENGINE_ARGS}
 PIPELINE: dict[str, object] = {
     "name": "stages", "path": MODEL, "engine": "vllm", "pipeline_parallel_size": 2, "engine_args": ENGINE_ARGS}
+WORKER_CONFIG: dict[str, object] = {"resources": {"GPU": 1}}
 # What a site sets that runs it.
 VARIABLES: dict[str, object] = {
     "ray_environment_path": PLACE,
     "ray_system_packages": ["libnuma1"],
     "ray_check_accelerators": False,
-    "worker_config": {"resources": {"GPU": 1}},
+    "worker_config": WORKER_CONFIG,
     # No compiler is there, and no network.
     "ray_environment_variables": {
         "TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
