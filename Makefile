@@ -1,4 +1,4 @@
-# make demo     a cluster in containers, to look at
+# make demo     a cluster in containers, to look at; make demo-serve: the same with a DeepSeek of 4 MB that answers
 # make test     lint, sanity, unit, integration and molecule: everything that must pass
 # make matrix   unit tests, sanity and scenario default with each ansible-core and each Debian that is supported
 # make bench    the figures of docs/figures.md
@@ -21,7 +21,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help serving demo test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule matrix bench scale faults browser shellcheck chromium clean
+.PHONY: help serving demo demo-serve test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule molecule-serving matrix bench scale faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -63,7 +63,7 @@ $(CACHE)/sdk/.done: meta/ee-requirements.txt | $(VENV)/.done
 	  huaweicloudsdkecs==$(OLDEST_SDK) huaweicloudsdkcore==$(OLDEST_SDK)
 	@touch $@
 
-# vLLM for CPU and a tiny model, which beds mount with --serving.
+# vLLM for CPU and a tiny model, which beds mount with --serving. It ends with 3, and a line, where torch for CPUs cannot be had.
 serving: $(VENV)/.done
 	@python -m tests.serving
 
@@ -71,9 +71,15 @@ demo: $(VENV)/.done
 	@$(BED) up demo --workers 2 --monitor
 	@sh tests/bed/demo.sh
 
+demo-serve: serving
+	@command -v curl >/dev/null || { apt-get update -qq && apt-get install -qq -y curl; } >/dev/null \
+	  || { echo "make: run as root once: apt-get install curl"; exit 1; }
+	@$(BED) up demo --workers 2 --monitor --serving
+	@sh tests/bed/demo.sh tiny
+
 # What must pass, the longest first, and so that not all clusters start at the same time. Most of it waits most of the time:
 # JOBS of them run at once, and each says how long it took.
-FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-full integration molecule-hostile
+FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-full molecule-serving integration molecule-hostile
 PARTS := $(FIRST) $(filter-out $(FIRST),$(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray sanity lint
 JOBS ?= 2
 LOGS := $(CACHE)/logs
@@ -89,9 +95,10 @@ part-%:
 	  seconds=$$(($$(date +%s) - began)); printf '%3d:%02d  %s\n' $$((seconds / 60)) $$((seconds % 60)) $* >> $(LOGS)/times; \
 	  if [ $$status = 0 ]; then echo "make: $* passed"; else cat $(LOGS)/$*.log; echo "make: $* failed"; fi; exit $$status
 
-# Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds.
+# Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds, and what serves.
 ready: $(CACHE)/ray/.done $(CACHE)/ray-oldest/.done $(CACHE)/sdk/.done chromium shellcheck
 	@$(BED) prepare
+	@python -m tests.serving || test $$? = 3
 
 lint: $(VENV)/.done
 	@echo "make: ruff"
@@ -145,6 +152,11 @@ molecule: $(addprefix molecule-,$(SCENARIOS))
 molecule-%: $(VENV)/.done chromium
 	@echo "make: molecule scenario $*"
 	@molecule test --scenario-name $*
+
+# Without what serves, the line that says so is all of it.
+molecule-serving: $(VENV)/.done
+	@echo "make: molecule scenario serving"
+	@python -m tests.serving; status=$$?; test $$status = 3 || { test $$status = 0 && molecule test --scenario-name serving; }
 
 # The series of ansible-core that CORES names, or all of tests/matrix.py.
 matrix: $(VENV)/.done shellcheck chromium

@@ -54,7 +54,7 @@ def served_outcomes(cluster: Cluster, names: list[str]) -> Iterator[served.Serve
     for model in (serving.TENSOR, serving.PIPELINE):
         faults = [fault for fault in served.FAULTS if fault.model == model["name"] and fault.name in names]
         if faults and model is serving.PIPELINE:
-            say(f"site.yml, with the model {model['name']}")
+            say(f"rayops.cluster.serve, with the model {model['name']}")
             served.declare(cluster, model)
         for fault in faults:
             with served.client(cluster, fault.model) as asking:

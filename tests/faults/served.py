@@ -47,7 +47,7 @@ def variables(**values: object) -> tuple[str, str]:
 
 def declare(cluster: Cluster, *models: Mapping[str, object]) -> Run:
     """Serve these models instead of what was served."""
-    return cluster.again(*variables(ray_serve_models=models, **CHANGED))
+    return cluster.play("rayops.cluster.serve", *variables(ray_serve_models=models)).must_succeed()
 
 
 def change(cluster: Cluster) -> None:

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import zipfile
 
 import pytest
 
+from tests.bed.bed import BedError
 from tests.serving import environment
 
 METADATA = """\
@@ -31,6 +33,20 @@ def test_where_torch_for_cpus_cannot_be_had_it_is_said_in_a_line(tmp_path, monke
     with pytest.raises(environment.UnavailableError) as error:
         environment.download()
     assert re.fullmatch(r"pip finds no torch==\S+\+cpu: .*PIP_FIND_LINKS.*\.", str(error.value))
+
+
+@pytest.mark.parametrize("error, status", [
+    (environment.UnavailableError("pip finds no torch."), 3), (BedError("The disk is full."), 1)])
+def test_who_can_do_without_it_knows_by_the_status(monkeypatch, capsys, error, status):
+    def ensure():
+        raise error
+
+    monkeypatch.setattr(environment, "ensure", ensure)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("tests.serving", run_name="__main__")
+    assert ended.value.code == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(error) in line
 
 
 def test_vllm_for_cpus_has_the_name_and_the_version_that_vllm_looks_for(tmp_path):

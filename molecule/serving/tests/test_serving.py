@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model over two workers answers, whatever is done to them, and every request is counted. BED_NAME names the bed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests import serving
+from tests.bed.bed import Bed
+from tests.bed.cluster import Cluster
+from tests.faults import served
+from tests.faults.fault import TOLERANCE
+from tests.faults.served import PIPELINE, TENSOR, ServedFault, ServedTrial
+
+# Of each kind one: each of the others loads the model once more, and is done by `make faults`.
+KINDS = ("model-gcs", "model-raylet", "model-reboot", "model-variable")
+CHOSEN = [fault for fault in served.FAULTS if fault.name in KINDS]
+STAGE = next(fault for fault in served.FAULTS if fault.model == PIPELINE)
+# The watchdog of a unit has three minutes of patience with a slow model.
+IMPATIENT = r"""
+set -e
+unit=/etc/systemd/system/vllm-health@.service
+mkdir -p $unit.d
+printf '[Service]\nExecStart=\n' > $unit.d/test.conf
+sed -n 's/^\(ExecStart=.*\) --timeout 60 --tries 3$/\1 --timeout 10 --tries 2/p' $unit >> $unit.d/test.conf
+grep -q -- '--timeout 10' $unit.d/test.conf
+systemctl daemon-reload
+"""
+PATIENT = "rm -rf /etc/systemd/system/vllm-health@.service.d; systemctl daemon-reload"
+MAIN_PID = f"systemctl show --value --property=MainPID vllm@{PIPELINE}"
+# Both ways in which vLLM's ranks are called.
+RANKS = "pgrep --count --full '^(ray::[R]ayWorker|VLLM::[W]orker)' || true"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Cluster:
+    return Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-serving")))
+
+
+def post(url: str, key: str, **body: object) -> dict:
+    """As a user's curl."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def assert_survived(cluster: Cluster, fault: ServedFault) -> None:
+    with served.client(cluster, fault.model) as asking:
+        outcome = ServedTrial(cluster, asking).run(fault)
+    assert not outcome.failed, "\n".join(outcome.failed)
+    # Others use the machine, too: docs/faults.md has the time of a quiet one beside the promise.
+    assert outcome.silence <= TOLERANCE * fault.promise, outcome
+
+
+def test_it_answers_who_has_the_key(cluster: Cluster) -> None:
+    url = f"{served.declared(cluster, TENSOR)['url']}/chat/completions"
+    key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
+    question = {"model": TENSOR, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+    said = post(url, key, **question)
+    assert said["usage"]["completion_tokens"] >= 1 and said["choices"][0]["message"]["role"] == "assistant"
+    for other in ("", "x" * 48):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(url, other, **question)
+        assert refused.value.code == 401
+    # It is one model, on both.
+    assert "0" not in [cluster.sh(name, RANKS) for name in cluster.workers]
+
+
+def test_a_second_run_changes_nothing_and_interrupts_nothing(cluster: Cluster) -> None:
+    pids = cluster.pids()
+    with served.client(cluster, TENSOR) as asking:
+        asking.wait_for_tokens(time.time(), 60)
+        run = cluster.site().must_succeed()
+        asking.wait_for_tokens(time.time(), 60)
+        asking.settle(60)
+        report = asking.report()
+    assert run.changed == 0, run.output
+    assert cluster.pids() == pids
+    assert not report.lost and report.asked > 20, report.summary()
+
+
+@pytest.mark.parametrize("fault", CHOSEN, ids=lambda fault: fault.name)
+def test_fault(cluster: Cluster, fault: ServedFault) -> None:
+    before = cluster.pids()
+    assert_survived(cluster, fault)
+    after = cluster.pids()
+    if fault.name == "model-variable":
+        assert {name for name in before if before[name] != after[name]} == set(cluster.workers)
+
+
+def test_another_model_takes_its_place(cluster: Cluster) -> None:
+    """What goes frees the accelerators that the other one waits for."""
+    url = f"{served.declared(cluster, TENSOR)['url']}/completions"
+    key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
+    served.declare(cluster, serving.PIPELINE)
+    assert not served.serve_whole(cluster, TENSOR)
+    with pytest.raises(urllib.error.URLError):
+        post(url, key, model=TENSOR, prompt="hello", max_tokens=1)
+    assert cluster.sh(cluster.head, "ls /etc/ray/models") == f"{PIPELINE}.key"
+    assert served.probe(cluster, PIPELINE, 30)["answered"]
+    assert "0" not in [cluster.sh(name, RANKS) for name in cluster.workers]
+
+
+def test_a_stage_that_dies_is_noticed_by_the_token_probe(cluster: Cluster) -> None:
+    before = cluster.sh("worker-1", MAIN_PID)
+    cluster.sh("worker-1", IMPATIENT)
+    try:
+        assert_survived(cluster, STAGE)
+    finally:
+        cluster.sh("worker-1", PATIENT)
+    assert cluster.sh("worker-1", MAIN_PID) != before
+
+
+def test_the_cluster_is_as_declared_after_all_of_it(cluster: Cluster) -> None:
+    run = cluster.again(*served.variables(ray_serve_models=[serving.PIPELINE], **served.CHANGED))
+    assert run.changed == 0, run.output
+
+
+def test_a_model_that_is_no_longer_declared_goes(cluster: Cluster) -> None:
+    served.declare(cluster)
+    assert cluster.sh("worker-1", f"systemctl is-active vllm@{PIPELINE} || true") == "inactive"
+    assert cluster.sh("worker-1", "ls /etc/ray/models") == ""
+    assert served.declare(cluster).changed == 0
