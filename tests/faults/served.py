@@ -24,7 +24,7 @@ from tests.workload.client import Client
 TENSOR, PIPELINE = str(serving.TENSOR["name"]), str(serving.PIPELINE["name"])
 OTHER = "worker-2"
 # A model is loaded anew; the unit's watchdog first asks three times, for a minute each.
-LOAD_SECONDS, WATCHDOG_SECONDS, CHANGE_SECONDS, GCS_SECONDS = 60, 240, 150, 10
+LOAD_SECONDS, WATCHDOG_SECONDS, CHANGE_SECONDS, GCS_SECONDS = 60, 240, 150, 40
 # Until a model that has lost a part of itself is silent; until all is whole again before the next fault.
 FALL_SECONDS, WHOLE_SECONDS = 60, 120
 # A setting of the workers alone, for which they restart.
@@ -180,16 +180,12 @@ class ServedTrial:
         """Do one fault to a whole cluster, and see the model answer again. What goes wrong stands in the outcome."""
         outcome = ServedOutcome(fault)
         try:
-            self._wait_whole(fault, WHOLE_SECONDS)
+            wait_until("every host has a node", WHOLE_SECONDS, lambda: nodes_whole(self.cluster))
+            self.asking.wait_for_tokens(time.time(), WHOLE_SECONDS)
             self._inflict(fault, outcome)
         except BedError as error:
             outcome.failed.append(str(error))
         return outcome
-
-    def _wait_whole(self, fault: ServedFault, seconds: float) -> None:
-        wait_until("every host has a node", seconds, lambda: nodes_whole(self.cluster))
-        self.asking.wait_for_tokens(time.time(), seconds)
-        wait_until(f"{fault.model} serves as declared", seconds, lambda: serve_whole(self.cluster, fault.model))
 
     def _inflict(self, fault: ServedFault, outcome: ServedOutcome) -> None:
         caused = time.time()
@@ -201,10 +197,16 @@ class ServedTrial:
             told = probe(self.cluster, fault.model)
             if told["answered"]:
                 outcome.failed.append(f"{fault.model} is silent, and the token probe has not noticed it")
-        self._wait_whole(fault, fault.promise * TOLERANCE + WHOLE_SECONDS)
-        self.asking.wait_for_tokens(time.time(), WHOLE_SECONDS)
+        self._repaired(fault, fault.promise * TOLERANCE + WHOLE_SECONDS)
         self.asking.settle(WHOLE_SECONDS)
         report = self.asking.report(caused)
         outcome.silence, outcome.asked, outcome.lost = report.silence, report.asked, report.lost
         if report.lost and not fault.loses:
             outcome.failed.append(report.summary())
+
+    def _repaired(self, fault: ServedFault, seconds: float) -> None:
+        """Wait until all is as it was before."""
+        wait_until("every host has a node", seconds, lambda: nodes_whole(self.cluster))
+        self.asking.wait_for_tokens(time.time(), seconds)
+        wait_until(f"{fault.model} serves as declared", seconds, lambda: serve_whole(self.cluster, fault.model))
+        self.asking.wait_for_tokens(time.time(), WHOLE_SECONDS)
