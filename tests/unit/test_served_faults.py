@@ -7,11 +7,16 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 
 import pytest
 
 from tests.bed.bed import BedError
-from tests.faults import chinese, served, table
+from tests.faults import __main__ as command
+from tests.faults import catalogue, chinese, served, table
+from tests.faults.fault import Outcome
+from tests.serving.environment import UnavailableError
 from tests.workload.client import Report, Request
 
 
@@ -104,3 +109,61 @@ def test_each_table_is_replaced_by_itself(tmp_path, monkeypatch):
         text = page.read_text(encoding="utf-8")
         assert "2.61.0" in text and not re.search("VERSION|TABLE|SERVED", text)
     assert chinese.phrase("0 of 70") in table.CHINESE_PAGE.read_text(encoding="utf-8")
+
+
+class Faults:
+    """The command without its beds: which of them it made, and what it wrote."""
+
+    def __init__(self, monkeypatch, tmp_path):
+        self.beds, self.pages = [], []
+        self.monkeypatch = monkeypatch
+        monkeypatch.setattr(table, "JSON", tmp_path / "faults.json")
+        monkeypatch.setattr(table, "write_page", lambda *arguments: self.pages.append(arguments))
+        monkeypatch.setattr(command, "down", lambda bed: None)
+        monkeypatch.setattr(command, "deployed", self.deployed)
+        monkeypatch.setattr(command, "outcomes", lambda _cluster, names: [
+            Outcome(fault) for fault in catalogue.FAULTS if fault.name in names])
+        monkeypatch.setattr(command, "served_outcomes", lambda _cluster, names: [
+            served.ServedOutcome(fault, failed=self.failed) for fault in served.FAULTS if fault.name in names])
+        self.failed = []
+        self.unavailable = False
+
+    def deployed(self, bed, _keep):
+        self.beds.append((bed.redis, bed.serving))
+        if bed.serving and self.unavailable:
+            raise UnavailableError("pip finds no torch")
+        return types.SimpleNamespace(sh=lambda *_words: "2.60.0")
+
+    def run(self, *words):
+        self.monkeypatch.setattr(sys, "argv", ["tests.faults", *words])
+        return command.main()
+
+
+@pytest.fixture
+def faults(monkeypatch, tmp_path):
+    return Faults(monkeypatch, tmp_path)
+
+
+def test_each_kind_has_a_bed_of_its_own_and_both_tables_are_written(faults):
+    assert faults.run() == 0
+    assert faults.beds == [("separate", False), ("none", False), ("none", True)]
+    ((first, second, version),) = faults.pages
+    assert first.count("\n") == len(catalogue.FAULTS) + 2 and second.count("\n") == len(served.FAULTS) + 2
+    assert version == "2.60.0"
+
+
+def test_the_faults_of_a_model_can_be_done_and_written_alone(faults):
+    names = [fault.name for fault in served.FAULTS]
+    assert faults.run("--only", *names) == 0
+    assert faults.beds == [("none", True)]
+    assert faults.pages[0][0] == "" and faults.pages[0][1] != ""
+    assert faults.run("--only", *names[1:]) == 0 and len(faults.pages) == 1
+    faults.failed = ["the token probe has not noticed it"]
+    assert faults.run("--only", *names) == 1
+
+
+def test_without_what_serves_the_table_stays_and_a_line_says_so(faults, capsys):
+    faults.unavailable = True
+    assert faults.run() == 0
+    assert faults.pages[0][1] == ""
+    assert "no model is served here, and its table stays as it is: pip finds no torch" in capsys.readouterr().out
