@@ -93,7 +93,8 @@ def arguments() -> argparse.Namespace:
     make.add_argument("--hardened", action="store_true",
                       help="umask 077, sudo instead of root, links to a data disk, /etc/hosts written at every boot")
     make.add_argument("--serving", action="store_true",
-                      help="vLLM for CPU and a tiny DeepSeek in every host, and a GPU that is none on each worker")
+                      help="vLLM for CPU and a tiny DeepSeek in every host, a GPU that is none on each worker, and the "
+                           "model declared over two of them")
     make.add_argument("--var", type=variable, action="append", default=[], dest="variables", metavar="NAME=VALUE",
                       help="a variable of all hosts, its value in JSON or as it stands")
     ready = verbs.add_parser("prepare", help="make what beds share, so that several can be made at once")

@@ -12,6 +12,8 @@ import zipfile
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
+from tests import serving
 from tests.bed.bed import BedError
 from tests.serving import environment
 
@@ -67,3 +69,19 @@ def test_vllm_for_cpus_has_the_name_and_the_version_that_vllm_looks_for(tmp_path
         record = wheel.read("vllm-0.32.0+cpu.dist-info/RECORD").decode().splitlines()
     assert metadata[1:] == ["Name: vllm", "Version: 0.32.0+cpu", "Requires-Dist: torch==2.13.0+cpu"]
     assert record[1] == "vllm-0.32.0+cpu.dist-info/METADATA,,"
+
+
+@pytest.mark.parametrize("model", [serving.TENSOR, serving.PIPELINE], ids=lambda model: model["name"])
+def test_what_beds_serve_is_a_model_over_two_workers(model):
+    hosts = [{"inventory_hostname": name, "group_names": [], "ansible_host": f"10.0.0.{number}"}
+             for number, name in enumerate(("head", "worker-1", "worker-2"), 1)]
+    cluster = {"head": "head", "hosts": hosts, "monitors": [], "port": 8000, "environment": serving.PLACE,
+               "config_dir": "/etc/ray", "modules": "/m", "user": "ray", "python_path": ""}
+    found = ray_models([model], cluster, "k" * 40)
+    assert found["problems"] == [] and found["spanning"]
+    # What the faults' client asks, and where the faults find the unit.
+    (declared,) = found["models"]
+    assert declared["name"] == model["name"]
+    assert found["hosts"]["worker-1"]["check"]["paths"] == {model["name"]: serving.MODEL}
+    assert [name for name in ("head", "worker-1", "worker-2") if found["hosts"][name]["units"]] == (
+        ["worker-1"] if model is serving.PIPELINE else [])
