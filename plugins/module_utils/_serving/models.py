@@ -186,6 +186,9 @@ def _of_engine(entry: Mapping[str, Any], place: str, engine: str) -> Iterator[st
         if key in entry:
             yield (f"{place}: {key} is for engine {VLLM if engine == SERVE else SERVE}: leave it out, or change "
                    "engine.")
+    if engine == SERVE and entry.get("accelerator") == "NPU":
+        # It looks for GPUs in the placement group, and runs what has none in one process on CPUs.
+        yield f"{place}: accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: {VLLM}."
     if "replicas" in entry and "autoscaling_config" in entry:
         yield f"{place}: replicas and autoscaling_config are both set: leave one of them out."
     scaling = entry.get("autoscaling_config", {})

@@ -48,6 +48,7 @@ def test_what_works(keys):
     ({"engine_args": {"--api-key": "x"}}, "engine_args has --api-key: leave it out, api_key says it."),
     ({"environment": {"A B": "x"}}, "environment has A B, which is no name of a variable"),
     ({"environment": {"A": "x\ny"}}, "the value of A in environment is not one line of text"),
+    ({"accelerator": "NPU"}, "accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: vllm."),
     ({"engine": "vllm", "data_parallel_size": 3, "data_parallel_size_local": 2}, "divides it."),
 ])
 def test_what_does_not(keys, said):
