@@ -352,6 +352,9 @@ def test_no_secret_in_the_result_or_in_the_hosts_log(systemd, keys):
         text=True,
         check=False,
     )
-    assert ("failed" in json.loads(done.stdout)) is bool(keys)
+    result = json.loads(done.stdout)
+    assert ("failed" in result) is bool(keys)
     assert "Invoked" in done.stderr
-    assert "hunter2" not in done.stdout + done.stderr and ("/data" in done.stdout)
+    assert "hunter2" not in done.stdout + done.stderr
+    # ansible-core 2.21 leaves out by itself what a module that fails was called with.
+    assert "/data" in done.stdout or (keys and "invocation" not in result)
