@@ -69,6 +69,7 @@ def together(cluster: Cluster) -> None:
 
 
 def back_up(cluster: Cluster) -> None:
+    (cluster.bed.state / "backup").mkdir(exist_ok=True)
     cluster.play("rayops.cluster.backup", "--extra-vars", f"backup_dest={cluster.bed.state}/backup").must_succeed()
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from tests.bed.bed import CACHE, ROOT, write
-from tests.faults import chinese
+from tests.faults import catalogue, chinese
 from tests.faults.fault import Outcome
 
 JSON = CACHE / "faults.json"
@@ -57,8 +57,13 @@ def write_json(outcomes: list[Outcome]) -> None:
 
 
 def write_page(outcomes: list[Outcome], version: str) -> None:
-    write(PAGE, page("faults.md", version, markdown(outcomes)))
-    write(CHINESE_PAGE, page("faults.zh.md", version, chinese.table(markdown(outcomes))))
+    """Write what was measured; the rows of other faults stay."""
+    for path, template, phrase in ((PAGE, "faults.md", str), (CHINESE_PAGE, "faults.zh.md", chinese.phrase)):
+        there = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+        found = markdown(outcomes) if phrase is str else chinese.table(markdown(outcomes))
+        rows = {line.split(" | ")[0]: line for line in [*there, *found.splitlines()]}
+        names = (f"| {phrase(name)}" for name in [COLUMNS[0], "---", *(fault.title for fault in catalogue.FAULTS)])
+        write(path, page(template, version, "".join(f"{rows[name]}\n" for name in names if name in rows)))
 
 
 def page(template: str, version: str, rows: str) -> str:
