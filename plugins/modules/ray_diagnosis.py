@@ -109,7 +109,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.live import (
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
-from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule, hide
 
 
 def define_module() -> UnloggedModule:
@@ -177,7 +177,7 @@ def main() -> None:
     began = time.time()
     module = define_module()
     params, declared = module.params, declared_of(module.params)
-    module.no_log_values.update((secrets_of(declared.config) | {redis_password(declared.config)}) - {""})
+    hide(module, secrets_of(declared.config) | {redis_password(declared.config)})
     host, findings = look(params, declared)
     findings, steps = settle(findings)
     # In check mode the head is taken to be back by then, so that what is said is all that would be done.

@@ -100,7 +100,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.paths impor
     read_regular,
     vouch,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule, hide
 
 # Written last, so that an environment without it is known to be unfinished.
 MARKER = ".rayops-environment.json"
@@ -333,7 +333,7 @@ def main() -> None:
     # The node's user must be able to read all of it, whatever mask the login brings.
     os.umask(0o022)
     # The rest of the address stays readable.
-    module.no_log_values.update(secrets_of(module.params["index_url"] or ""))
+    hide(module, secrets_of(module.params["index_url"] or ""))
     try:
         run(module)
     except (UnusableError, PathError, RequirementsError) as error:

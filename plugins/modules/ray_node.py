@@ -190,7 +190,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 from ansible_collections.rayops.cluster.plugins.module_utils._system.log import end_of
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
-from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule, hide
 
 DEFAULT_ENVIRONMENT = "/opt/ray/current"
 
@@ -216,7 +216,7 @@ class RayNode:
             # A node that was removed, or that never was, can still be stopped, and killed one with a bad file.
             return {}, RayStart(f"{DEFAULT_ENVIRONMENT}/bin/ray")
         config = self.params["config"] or load(self.config_file, self._environments(), self.unit.user)
-        self.module.no_log_values.update(secrets_of(config))
+        hide(self.module, secrets_of(config))
         start = compile_start(config, self.node_type, to_run=self.params["state"] in ("started", "restarted"))
         for warning in start.warnings:
             self.module.warn(warning)

@@ -71,6 +71,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.live import s
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply, RedisServer, ask, explain
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, exists, harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, read_regular
+from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import hide
 
 # Some of an answer every few seconds would be waited for.
 PATIENCE = 20
@@ -112,7 +113,7 @@ def main() -> None:
     )
     options = module.params
     config = options["config"]
-    module.no_log_values.update(secrets_of(config))
+    hide(module, secrets_of(config))
     try:
         validate(config, "head")
         server = redis_of(config)
@@ -128,9 +129,8 @@ def main() -> None:
         password = given if given is not None else password_of(path) if path else ""
     except (OSError, ValueError, PathError) as error:
         module.fail_json(msg=f"The password of Redis cannot be read from {path}: {error}")
-    if password:
-        # Whatever comes back, from an environment that may be anybody's.
-        module.no_log_values.add(password)
+    # Whatever comes back, from an environment that may be anybody's.
+    hide(module, [password])
     check(module, server, password)
     if options["state"] == "checked":
         module.exit_json(changed=False)

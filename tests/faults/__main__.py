@@ -113,13 +113,10 @@ def main() -> int:
             if names and not options.keep:
                 down(bed)
     table.write_json(found, found_served)
-    # A table is written when all of its faults were done.
-    whole = len(found) == len(catalogue.FAULTS) and not broken & {"redis", "rocksdb"}
-    served_whole = len(found_served) == len(served.FAULTS) and "model" not in broken
-    faults = table.markdown(found) if whole else ""
-    models = table.served_markdown(found_served) if served_whole else ""
-    if faults or models:
-        table.write_page(faults, models, version)
+    good = table.markdown([outcome for outcome in found if not outcome.failed]) if found else ""
+    models = table.served_markdown([outcome for outcome in found_served if not outcome.failed]) if found_served else ""
+    if found or found_served:
+        table.write_page(good, models, version)
     sys.stdout.write(f"\n{table.markdown(found)}\n{table.served_markdown(found_served)}")
     return int(bool(broken) or any(outcome.failed for outcome in [*found, *found_served]))
 

@@ -69,13 +69,15 @@ def together(cluster: Cluster) -> None:
 
 
 def back_up(cluster: Cluster) -> None:
+    (cluster.bed.state / "backup").mkdir(exist_ok=True)
     cluster.play("rayops.cluster.backup", "--extra-vars", f"backup_dest={cluster.bed.state}/backup").must_succeed()
 
 
 def put_back(cluster: Cluster) -> Run:
     """The newest backup, as site.yml advises."""
     newest = max((cluster.bed.state / "backup").glob("*.tar.gz"))
-    return cluster.play("rayops.cluster.replace_head", "--extra-vars", f"replace_head_backup={newest}")
+    options = f"replace_head_backup={newest} replace_head_force=true"
+    return cluster.play("rayops.cluster.replace_head", "--extra-vars", options)
 
 
 def power_off(host: str):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.bed.bed import CACHE, ROOT, write
-from tests.faults import chinese
+from tests.faults import catalogue, chinese, served
 from tests.faults.fault import Outcome
 from tests.faults.served import ServedFault, ServedOutcome
 
@@ -100,15 +100,26 @@ def written(text: str) -> list[str]:
     return [*found, *[f"{NOT_YET}\n"] * (2 - len(found))]
 
 
-def write_page(faults: str, served: str, version: str) -> None:
-    """Write both pages. A table that is empty stays as it is."""
+def merged(new: str, old: str, titles: Iterable[str]) -> str:
+    """A table with its new rows; those of other faults stay."""
+    if not new:
+        return old
+    lines = new.splitlines()
+    rows = {line.split(" | ")[0]: line for line in [*old.splitlines(), *lines[2:]]}
+    kept = [rows[f"| {title}"] for title in titles if f"| {title}" in rows]
+    return "".join(f"{line}\n" for line in [*lines[:2], *kept])
+
+
+def write_page(faults: str, models: str, version: str) -> None:
+    """Write both pages, in which a table that is empty here stays as it is."""
     before = written(PAGE.read_text(encoding="utf-8"))
-    tables = [new or old for new, old in zip((faults, served), before)]
+    catalogues = ([fault.title for fault in catalogue.FAULTS], [fault.title for fault in served.FAULTS])
+    tables = [merged(new, old, titles) for new, old, titles in zip((faults, models), before, catalogues)]
     write(PAGE, page("faults.md", version, *tables))
     write(CHINESE_PAGE, page("faults.zh.md", version, *map(chinese.table, tables)))
 
 
-def page(template: str, version: str, faults: str, served: str) -> str:
+def page(template: str, version: str, faults: str, models: str) -> str:
     """The page that a template makes of the tables."""
     text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return text.replace("VERSION", version).replace("SERVED\n", served).replace("TABLE\n", faults)
+    return text.replace("VERSION", version).replace("SERVED\n", models).replace("TABLE\n", faults)

@@ -77,7 +77,8 @@ def storage_problem(live: LiveNode, node_type: str, user: str | None) -> Problem
     corrupt = as_user(user, lambda: rocksdb_corruption(temp_dir, path), GUEST_SECONDS) if user else (
         rocksdb_corruption(temp_dir, path))
     return None if not corrupt else Problem("storage_corrupt", f"the GCS cannot read {path}: {corrupt}", (
-        "put a backup back: `ansible-playbook rayops.cluster.replace_head -e replace_head_backup=FILE`; or begin anew: "
+        "put a backup back, which moves the damaged state aside: `ansible-playbook rayops.cluster.replace_head "
+        "-e replace_head_backup=FILE -e replace_head_force=true`; or begin anew: "
         "`ansible-playbook rayops.cluster.reset -e reset_state=wipe`."))
 
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(name="simulator")
 def simulator_fixture() -> Iterator[Simulator]:
-    with running(list(SHORTS), regions=(A, B)) as simulator:
+    # Tests change them.
+    with running(copy.deepcopy(SHORTS), regions=(A, B)) as simulator:
         yield simulator
 
 

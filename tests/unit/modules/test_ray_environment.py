@@ -297,7 +297,9 @@ def test_a_password_in_the_address_of_an_index_is_no_argument(ray_environment_mo
     assert result["failed"]
     # Not what the module was called with either, which -vvv shows.
     assert "hunter2" not in json.dumps(result)
-    assert re.fullmatch(rf"http://user:\*+@{address}", result["invocation"]["module_args"]["index_url"])
+    # ansible-core 2.21 leaves it out by itself.
+    shown = result.get("invocation", {}).get("module_args", {}).get("index_url")
+    assert shown is None or re.fullmatch(rf"http://user:\*+@{address}", shown)
     # The address itself was used, with the password.
     assert f"Basic {base64.b64encode(b'user:hunter2@hunter2').decode()}" in server.asked
 

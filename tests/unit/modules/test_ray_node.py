@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.conftest import as_shown
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 SYSTEMCTL = """#!/bin/sh
 directory=$(dirname "$0")
@@ -352,6 +354,9 @@ def test_no_secret_in_the_result_or_in_the_hosts_log(systemd, keys):
         text=True,
         check=False,
     )
-    assert ("failed" in json.loads(done.stdout)) is bool(keys)
+    result = as_shown(json.loads(done.stdout))
+    assert ("failed" in result) is bool(keys)
     assert "Invoked" in done.stderr
-    assert "hunter2" not in done.stdout + done.stderr and ("/data" in done.stdout)
+    assert "hunter2" not in json.dumps(result) + done.stderr
+    # ansible-core 2.21 leaves out by itself what a module that fails was called with.
+    assert "/data" in json.dumps(result) or (keys and "invocation" not in result)

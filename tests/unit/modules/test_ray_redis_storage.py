@@ -68,7 +68,7 @@ def test_one_that_can_keep_the_state_is_left_as_it_is(server, asks):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"password": "Zq7-wrong"}, "refuses user ray: WRONGPASS invalid username-password pair or user is disabled.: "
+        ({"password": "Zq7-wrong"}, "refuses user ray: WRONGPASS invalid username-password pair or user is disabled: "
                                     "correct ray_redis_password, or the user in ray_redis_url."),
         ({"namespace": "another"}, "does not let user ray do what Ray does: NOPERM "),
         ({"ca": "another"}, "has a certificate that is not to be trusted: self"),
