@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -61,8 +62,12 @@ class Exporter:
 
     def reader(self) -> int:
         """The process id of its child, which a thread has started."""
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        (child,) = [child for thread in threads for child in (thread / "children").read_text().split()]
+        children: list[str] = []
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # A thread may end meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                children += (thread / "children").read_text().split()
+        (child,) = children
         return int(child)
 
     def close(self) -> None:
