@@ -58,12 +58,12 @@ def write_json(outcomes: list[Outcome]) -> None:
 
 def write_page(outcomes: list[Outcome], version: str) -> None:
     """Write what was measured; the rows of other faults stay."""
-    for path, template, phrase in ((PAGE, "faults.md", str), (CHINESE_PAGE, "faults.zh.md", chinese.phrase)):
-        there = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-        found = markdown(outcomes) if phrase is str else chinese.table(markdown(outcomes))
-        rows = {line.split(" | ")[0]: line for line in [*there, *found.splitlines()]}
-        names = (f"| {phrase(name)}" for name in [COLUMNS[0], "---", *(fault.title for fault in catalogue.FAULTS)])
-        write(path, page(template, version, "".join(f"{rows[name]}\n" for name in names if name in rows)))
+    there = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = {line.split(" | ")[0]: line for line in [*there, *markdown(outcomes).splitlines()]}
+    names = (f"| {name}" for name in [COLUMNS[0], "---", *(fault.title for fault in catalogue.FAULTS)])
+    whole = "".join(f"{rows[name]}\n" for name in names if name in rows)
+    write(PAGE, page("faults.md", version, whole))
+    write(CHINESE_PAGE, page("faults.zh.md", version, chinese.table(whole)))
 
 
 def page(template: str, version: str, rows: str) -> str:
