@@ -118,7 +118,7 @@ sanity: $(VENV)/.done shellcheck
 	@test -f $(SANITY)/galaxy.yml || { echo "make: sanity needs a git checkout"; exit 1; }
 	@git init --quiet $(SANITY)
 	@python tests/sanity/get_pip.py
-	@cd $(SANITY) && PIP_QUIET=1 ansible-test sanity --skip-test pslint \
+	@cd $(SANITY) && PIP_QUIET=1 ansible-test sanity $(addprefix --skip-test ,pslint $(SANITY_SKIP)) \
 	  --python $$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 	  $$(command -v shellcheck >/dev/null || echo --skip-test shellcheck)
 

@@ -23,11 +23,15 @@ TARGETS = ("unit-nodes", "unit-inventory", "sanity", "molecule-default")
 
 @dataclass(frozen=True)
 class Row:
-    """A controller, and the Debian of its hosts. core: the oldest of a series, whose newest is installed."""
+    """A controller, and the Debian of its hosts.
+
+    core: the oldest of a series, whose newest is installed; skip: tests of ansible-test sanity that cannot be had.
+    """
 
     core: str
     python: str
     image: str
+    skip: str = ""
 
     @property
     def series(self) -> str:
@@ -46,7 +50,8 @@ ROWS = (
     Row("2.19.0", "3.11", "bookworm"),
     Row("2.20.0", "3.12", "trixie"),
     Row("2.21.0", "3.12", "bookworm"),
-    Row("2.22.0rc1", "3.13", "trixie"),
+    # A candidate: its pylint wants an archive of GitHub's in the place of a release.
+    Row("2.22.0rc1", "3.13", "trixie", skip="pylint"),
 )
 
 
@@ -90,7 +95,8 @@ def passes(row: Row) -> bool:
         # GNU make gives its own variables to those that it starts.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "VENV"}
         status = subprocess.run(
-            ["make", "--no-print-directory", f"VENV={row.environment.relative_to(ROOT)}", *TARGETS], cwd=ROOT,
+            ["make", "--no-print-directory", f"VENV={row.environment.relative_to(ROOT)}", f"SANITY_SKIP={row.skip}",
+             *TARGETS], cwd=ROOT,
             env={**ours, "BED_IMAGE": row.image}, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     if status:
         print(log.read_text(encoding="utf-8")[-20000:])

@@ -68,15 +68,17 @@ def put_back(path: str, entry: str) -> None:
 
 def watch(path: str, entry: str) -> None:
     """Put it back for ever. systemd's path units miss what is written while they start their service."""
-    done = before = None
+    # What is written after a stamp was taken has another one, this program's own line, too.
+    before = done = stamp(path, entry)
+    put_back(path, entry)
+    ready()
     while True:
+        time.sleep(INTERVAL)
         now = stamp(path, entry)
         if now == before != done:
             put_back(path, entry)
-            # What is written from here on has another stamp, this program's own line, too.
             done = now
         before = now
-        time.sleep(INTERVAL)
 
 
 def ready() -> None:
@@ -91,8 +93,6 @@ def main() -> None:
     parser.add_argument("--entry", required=True, help="a file with an address and a name a line")
     parser.add_argument("--file", default="/etc/hosts")
     options = parser.parse_args()
-    put_back(options.file, options.entry)
-    ready()
     watch(options.file, options.entry)
 
 
