@@ -114,7 +114,7 @@ nodes:
     state: {description: "V(ALIVE), V(DRAINING) or V(DEAD).", type: str}
     state_message: {description: Why the node is V(DEAD)., type: str}
     death: {description: "How a node that is V(DEAD) ended: V(expected), V(unexpected), V(given_up) (the head had no
-        answer from it any more) or V(unspecified).", type: str}
+        answer from it any more) or V(unspecified) (among others, while the head was stopped).", type: str}
     dead_for: {description: "Seconds since then, by the clock of the host that asked.", type: float}
     labels: {description: The labels of the node., type: dict}
     resources: {description: "The node's resources, in total and available; memory in bytes.", type: dict}

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,24 @@ def test_a_node_whose_port_was_taken_over_is_dead():
     assert {node["node_id"]: node["state"] for node in nodes if node["state"] != "DEAD"} == {"other": "ALIVE"}
     assert nodes[1]["state_message"] == "Replaced by node again." and nodes[1]["resources"]["available"] == {}
     assert nodes[3]["state_message"] == "Replaced by node newest."
+
+
+def test_a_node_that_ended_while_the_head_was_stopped_is_not_given_up():
+    now = datetime.now(timezone.utc)
+
+    def entry(began, ended, is_head=False, death="given_up"):
+        start = (now - timedelta(seconds=began)).isoformat(timespec="milliseconds")
+        return {"start_time": start, "dead_for": ended, "is_head": is_head, "death": death}
+
+    nodes = [
+        entry(900, 580, True), entry(600, None, True, None),  # The head, stopped before it began anew 600 s ago.
+        entry(900, 570),  # A worker that was stopped with it.
+        entry(900, 500), entry(590, 560), entry(900, 610), entry(900, 570, death="unexpected"),
+    ]
+    api.mark_stopped(nodes)
+    assert [node["death"] for node in nodes] == [
+        "unspecified", None, "unspecified", "given_up", "given_up", "given_up", "unexpected",
+    ]
 
 
 @contextmanager

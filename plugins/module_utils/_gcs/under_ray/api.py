@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Iterable
 
 # The versions of Ray that these files were tried with, the oldest and the newest: by tests/unit/module_utils.
@@ -32,6 +32,9 @@ ACCELERATORS = ("GPU", "NPU")
 RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTING_AND_PINNING_ARGS")
 # common.proto NodeDeathInfo.Reason; a node that was asked to end, or drained, is expected to.
 DEATHS = {1: "expected", 2: "unexpected", 3: "expected", 4: "expected"}
+# How long after its start a GCS may look for nodes that it knows from its storage alone: gcs_health_check_manager gives
+# up after 5 s and 5 checks, 3 s apart, of up to 10 s each.
+LOOKED_FOR = timedelta(seconds=75)
 # serve/_private/constants.py and common.py: how Serve names its own, in this namespace.
 SERVE, REPLICA, PROXY = "serve", "SERVE_REPLICA::", "SERVE_PROXY_ACTOR"
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
@@ -145,6 +148,7 @@ def read_nodes(client: Any) -> list[dict[str, Any]]:
     available = {entry.node_id.hex(): public(entry.resources_available) for entry in usage}
     result = [describe_node(node, draining, available) for node in nodes]
     mark_replaced(result)
+    mark_stopped(result)
     result.sort(key=lambda node: node["start_time"], reverse=True)
     result.sort(key=lambda node: (not node["is_head"], node["node_name"], node["ip"]))
     return result
@@ -206,6 +210,18 @@ def mark_replaced(nodes: list[dict[str, Any]]) -> None:
             older.update(state="DEAD", uptime=None, state_message=f"Replaced by node {node['node_id']}.")
             older["resources"]["available"] = {}
         newest[node["ip"], node["port"]] = node
+
+
+def mark_stopped(nodes: list[dict[str, Any]]) -> None:
+    """A GCS gives up the nodes that ended while it was stopped: nobody knows how they ended."""
+    heads = [datetime.fromisoformat(node["start_time"]) for node in nodes if node["is_head"]]
+    now = datetime.now(timezone.utc)
+    for node in nodes:
+        if node["death"] == "given_up":
+            began = datetime.fromisoformat(node["start_time"])
+            ended = now - timedelta(seconds=node["dead_for"])
+            if any(began < head < ended < head + LOOKED_FOR for head in heads):
+                node["death"] = "unspecified"
 
 
 def read_waiting(client: Any) -> Any:
