@@ -28,6 +28,8 @@ options:
   address: {description: The host's address., type: str, required: true}
   engine: {description: Whether vLLM must be there., type: bool, default: false}
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
+  system_packages: {description: "Packages of the distribution that are installed before the engine serves. While one is
+      missing, the engine is not loaded.", type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
@@ -72,6 +74,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.host impor
     taken,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import missing_packages
 
 
 def accelerators(config: dict[str, Any]) -> dict[str, float]:
@@ -82,9 +85,11 @@ def accelerators(config: dict[str, Any]) -> dict[str, float]:
 
 def engine(params: dict[str, Any], known: str) -> list[str]:
     """What is wrong with vLLM. Loading it takes seconds: an environment that serves already, and one that is still to
-    be installed, are left alone."""
+    be installed, or whose packages are, are left alone."""
     environment, user = params["environment"], params["user"]
     if not params["engine"] or known == environment or not os.path.exists(f"{environment}/bin/python"):
+        return []
+    if missing_packages(params["system_packages"]):
         return []
     # A user who is not made yet has what everybody has.
     problem = engine_problem(environment, user if guest.exists(user) else "nobody", params["serve"])
@@ -104,6 +109,7 @@ def main() -> None:
             "address": {"type": "str", "required": True},
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
+            "system_packages": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
             "record": {"type": "path", "required": True},

@@ -166,6 +166,12 @@ def test_an_environment_that_has_all(environment):
     assert host.engine_problem(path, OWN_USER, serve=True) == ""
 
 
+def test_an_environment_whose_packages_are_still_to_be_installed_is_not_loaded(run_module, model, environment):
+    options = {"environment": environment(**VLLM, **RAY, **WORKS), "engine": True, "serve": True}
+    assert look(run_module, model, **options)["problems"]
+    assert look(run_module, model, **options, system_packages=["no-such-package"])["problems"] == []
+
+
 def test_an_environment_that_serves_already_is_not_loaded_again(run_module, model, environment, tmp_path):
     path = environment()
     (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
