@@ -19,7 +19,7 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
-        C(python_path), what accelerators need there.
+        C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another.
     type: dict
     required: true
   key: {description: The key of models that have none of their own., type: str, default: ""}
@@ -132,6 +132,7 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
         labels={host["inventory_hostname"]: labels_of(host) for host in workers},
+        modules_sum=str(cluster.get("modules_sum", "")),
     )
 
 

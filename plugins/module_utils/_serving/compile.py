@@ -22,6 +22,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.models imp
 INGRESS, INGRESS_NAME = "rayops_ingress:KeyedIngress", "KeyedIngress"
 MIDDLEWARE = "rayops_api_key.RequireKey"
 DIGEST_VARIABLE = "RAYOPS_API_KEY_SHA256"
+# Nobody reads it: with other modules for the key it is another declaration, and what runs starts again.
+MODULES_VARIABLE = "RAYOPS_MODULES_SHA256"
 # vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
 SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
 VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
@@ -35,7 +37,8 @@ class Cluster:
 
     head: the host whose Serve proxy is asked; monitors: hosts that ask, too; addresses: host -> its private address;
     pools: pool -> its workers, the empty one for all; environment: the virtual environment; modules: the directory with
-    the modules for the key; labels: worker -> the labels that are declared for its node.
+    the modules for the key, modules_sum: what tells one content of it from another; labels: worker -> the labels that
+    are declared for its node.
     """
 
     head: str
@@ -47,6 +50,7 @@ class Cluster:
     modules: str
     monitors: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    modules_sum: str = ""
 
     @property
     def probing(self) -> set[str]:
@@ -105,7 +109,9 @@ def application(model: Model, cluster: Cluster, key: str) -> dict[str, Any]:
         "name": model.name,
         "route_prefix": model.route,
         "import_path": "ray.serve.llm:build_openai_app",
-        "runtime_env": {"py_modules": [f"local://{cluster.modules}"]},
+        "runtime_env": {
+            "py_modules": [f"local://{cluster.modules}"], "env_vars": {MODULES_VARIABLE: cluster.modules_sum},
+        },
         "args": {
             "llm_configs": [{
                 "model_loading_config": {"model_id": model.name, "model_source": model.source},
@@ -176,6 +182,7 @@ def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
     words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
     return (
         "# Managed by rayops.cluster: compiled from ray_serve_models.\n[Service]\n"
+        f"Environment={MODULES_VARIABLE}={cluster.modules_sum}\n"
         f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
         f"ExecStart={words}\n"
     )

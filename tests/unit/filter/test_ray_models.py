@@ -26,6 +26,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
+    "modules_sum": "5a",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -53,7 +54,8 @@ def test_an_application():
     (application,) = compiled(declared)["applications"]
     assert application == {
         "name": "r1", "route_prefix": "/r1", "import_path": "ray.serve.llm:build_openai_app",
-        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"]},
+        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"],
+                        "env_vars": {"RAYOPS_MODULES_SHA256": "5a"}},
         "args": {
             "llm_configs": [{
                 "model_loading_config": {"model_id": "r1", "model_source": "/srv/r1"},
