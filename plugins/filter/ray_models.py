@@ -19,7 +19,7 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
-        C(python_path), what accelerators need there.
+        C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another.
     type: dict
     required: true
   key: {description: The key of models that have none of their own., type: str, default: ""}
@@ -86,9 +86,7 @@ def ray_models(
     where = cluster_of(cluster)
     models, problems = read(declared)
     problems += bad_key(key, "ray_serve_api_key")
-    problems += [] if problems else misplaced(
-        models, where, {host["inventory_hostname"]: labels_of(host) for host in cluster["hosts"]}
-    )
+    problems += [] if problems else misplaced(models, where)
     if problems:
         return {"problems": problems, "models": [], "applications": [], "removed": [], "hosts": {}, "spanning": False}
     keys = {model.name: model.api_key or key for model in models}
@@ -133,6 +131,8 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         head=cluster["head"], addresses={host["inventory_hostname"]: address_of(host) for host in hosts}, pools=pools,
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
+        labels={host["inventory_hostname"]: labels_of(host) for host in workers},
+        modules_sum=str(cluster.get("modules_sum", "")),
     )
 
 
@@ -210,10 +210,13 @@ def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
     ]
     if any(model.engine == SERVE for model in models):
         ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
+    # Of those that no label keeps off the head. All other hosts that may build them have their engine anyway.
+    built = [model.name for model in models if model.engine == SERVE and not where.selector(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
         "ports": ports,
         "engine": bool(own),
+        "builds": built if host == where.head else [],
         "serve": any(model.engine == SERVE for model in own),
     }
 

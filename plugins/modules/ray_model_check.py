@@ -30,6 +30,8 @@ options:
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
   system_packages: {description: "Packages of the distribution that are installed before the engine serves. While one is
       missing, the engine is not loaded.", type: list, elements: str, default: []}
+  builds: {description: "Models that are not served here, but that Ray Serve may build here, which needs both.",
+      type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
@@ -84,15 +86,15 @@ def accelerators(config: dict[str, Any]) -> dict[str, float]:
 
 
 def engine(params: dict[str, Any], known: str) -> list[str]:
-    """What is wrong with vLLM. Loading it takes seconds: an environment that serves already, and one that is still to
-    be installed, or whose packages are, are left alone."""
-    environment, user = params["environment"], params["user"]
-    if not params["engine"] or known == environment or not os.path.exists(f"{environment}/bin/python"):
+    """What is wrong with vLLM in an environment that is installed, with its packages. known: the one that serves."""
+    environment, user, builds = params["environment"], params["user"], params["builds"]
+    if not (params["engine"] or builds) or not os.path.exists(f"{environment}/bin/python"):
         return []
     if missing_packages(params["system_packages"]):
         return []
     # A user who is not made yet has what everybody has.
-    problem = engine_problem(environment, user if guest.exists(user) else "nobody", params["serve"])
+    who = user if guest.exists(user) else "nobody"
+    problem = engine_problem(environment, who, params["serve"], builds, known == environment)
     return [problem] if problem else []
 
 
@@ -110,6 +112,7 @@ def main() -> None:
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
             "system_packages": {"type": "list", "elements": "str", "default": []},
+            "builds": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
             "record": {"type": "path", "required": True},

@@ -20,6 +20,15 @@ class UnusableError(Exception):
     """What is to run does not work. The message is one sentence."""
 
 
+def python_version(python: str, user: str | None = None) -> str:
+    """The version of an interpreter, run as a user; empty where it does not run."""
+    command = [python, "-I", "-c", "import platform; print(platform.python_version())"]
+    try:
+        return str(harmless(run(command, user, 10)[1].strip()[:40]))
+    except (OSError, GuestError):
+        return ""
+
+
 def imported_version(environment: str, user: str, packages: list[str]) -> str:
     """Import Ray and packages in an environment, as a user, and load the native library of an engine that is there.
 

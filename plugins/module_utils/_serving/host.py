@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
@@ -127,19 +127,27 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 break
 
 
-def engine_problem(environment: str, user: str, serve: bool) -> str:
+def engine_problem(environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False) -> str:
     """What an environment lacks to serve models; empty for nothing.
 
     :arg serve: whether Ray Serve LLM is wanted, too.
+    :arg builds: models that are not served on this host, but that Ray Serve may build here.
+    :arg known: whether it serves already. It is not loaded again then, which takes seconds.
     """
+    if not has_engine(environment) and builds:
+        return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
+                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM "
+                "to ray_extra_packages of the head, too.")
     if not has_engine(environment):
         return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
                 "ray_environment_path to an environment that has it.")
+    if known:
+        return ""
     try:
         imported_version(environment, user, [])
     except UnusableError as error:
         return str(error)
-    return fit_problem(environment, user) if serve else ""
+    return fit_problem(environment, user) if serve or builds else ""
 
 
 def fit_problem(environment: str, user: str) -> str:

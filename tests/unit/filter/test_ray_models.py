@@ -26,6 +26,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
+    "modules_sum": "5a",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -53,7 +54,8 @@ def test_an_application():
     (application,) = compiled(declared)["applications"]
     assert application == {
         "name": "r1", "route_prefix": "/r1", "import_path": "ray.serve.llm:build_openai_app",
-        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"]},
+        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"],
+                        "env_vars": {"RAYOPS_MODULES_SHA256": "5a"}},
         "args": {
             "llm_configs": [{
                 "model_loading_config": {"model_id": "r1", "model_source": "/srv/r1"},
@@ -87,6 +89,9 @@ def test_a_pool_is_found_by_its_label():
     (application,) = compiled(pooled, cluster={**CLUSTER, "hosts": labelled})["applications"]
     config = application["args"]["llm_configs"][0]["deployment_config"]
     assert config["placement_group_bundle_label_selector"] == [{"pool": "gpu"}]
+    # By this Serve builds it there, too, and not on a head without vLLM.
+    ingress = {"name": "KeyedIngress", "ray_actor_options": {"label_selector": {"pool": "gpu"}}}
+    assert application["deployments"] == [ingress]
     (problem,) = ray_models([pooled], CLUSTER)["problems"]
     assert problem == ("ray_serve_models, r1: pool is gpu, and w1, w2 has no label that says so to Ray: set "
                        "worker_config: {labels: {pool: gpu}} in group_vars/ray_pool_gpu.yml.")
@@ -191,14 +196,24 @@ def test_what_is_no_longer_declared_goes():
 def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {
-        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "engine": True, "serve": True,
+        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "engine": True, "serve": True, "builds": [],
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
                   {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
     }
     assert result["hosts"]["head"]["check"] == {
-        "paths": {}, "engine": False, "serve": False,
+        "paths": {}, "engine": False, "serve": False, "builds": ["r1"],
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
     }
+
+
+@pytest.mark.parametrize(("pool", "label", "builds"), [
+    ("", "", ["r1"]), ("gpu", "", ["r1"]), ("gpu", "gpu", []), ("gpu", "other", ["r1"])])
+def test_a_label_keeps_a_model_off_the_head(pool, label, builds):
+    """Also where its pool is all there is: the head is no worker."""
+    labelled = [{**host, "worker_config": {"labels": {"pool": label}} if label else {}} for host in HOSTS[:3]]
+    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled})
+    assert result["hosts"]["head"]["check"]["builds"] == builds
+    assert bool(result["applications"][0].get("deployments")) == (not builds)
 
 
 def answer(gpus, **files):

@@ -177,4 +177,21 @@ def test_an_environment_that_serves_already_is_not_loaded_again(run_module, mode
     (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
     options = {"environment": path, "engine": True}
     assert "has no vLLM" in look(run_module, model, **options)["problems"][0]
+    environment(**VLLM)
+    assert "does not work" in look(run_module, model, **options)["problems"][0]
     assert look(run_module, model, record=str(tmp_path / "models.yaml"), **options)["problems"] == []
+
+
+def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
+    """Also one that has served others, which no label kept off it."""
+    path = environment()
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
+    options = {"environment": path, "paths": {}, "record": str(tmp_path / "models.yaml")}
+    assert look(run_module, model, **options)["problems"] == []
+    assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
+        f"{path} has no vLLM, and Ray Serve may build r1, v3 on this host, the head: set pool of each to a group "
+        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM to ray_extra_packages of the "
+        "head, too."]
+    environment(**VLLM, **RAY, **WORKS)
+    options["record"] = "/nowhere"
+    assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]

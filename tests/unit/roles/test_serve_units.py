@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -97,3 +98,11 @@ def test_systemd_understands_every_line(written, tmp_path):
         )
         ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "vllm" in line]
         assert ours == [], unit
+
+
+def test_other_modules_for_the_key_are_another_unit(written):
+    """What runs has read them at its start. An application has the same in its runtime_env."""
+    modules = [(REPOSITORY / "roles/serve/files" / name).read_text(encoding="utf-8").rstrip("\n")
+               for name in ("rayops_api_key.py", "rayops_ingress.py")]
+    told = hashlib.sha256(",".join(modules).encode()).hexdigest()
+    assert f"Environment=RAYOPS_MODULES_SHA256={told}\n" in units(written["1"])["vllm@r1.service.d/model.conf"]
