@@ -80,6 +80,10 @@ class Model:
         return int(self.autoscaling_config.get("min_replicas", 1)) if self.autoscaling_config else self.replicas
 
     @property
+    def most_replicas(self) -> int:
+        return int(self.autoscaling_config.get("max_replicas", 1)) if self.autoscaling_config else self.replicas
+
+    @property
     def hosts_needed(self) -> int:
         """How many hosts have its unit; with Ray Serve none has."""
         ranks = self.data_parallel_size // self.data_parallel_size_local

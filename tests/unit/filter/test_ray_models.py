@@ -67,8 +67,23 @@ def test_an_application():
             }],
             "ingress_cls_config": {"ingress_cls": "rayops_ingress:KeyedIngress",
                                    "ingress_extra_kwargs": {"api_key_sha256": DIGEST}},
+            "ingress_deployment_config": {
+                "autoscaling_config": {"min_replicas": 1, "max_replicas": 1}, "max_replicas_per_node": 1},
         },
     }
+
+
+@pytest.mark.parametrize(("keys", "least", "most"), [
+    ({"replicas": 2}, 2, 2), ({"replicas": 8}, 3, 3), ({"replicas": 8, "pool": "gpu"}, 2, 2),
+    ({"autoscaling_config": {"min_replicas": 0, "max_replicas": 2}}, 0, 2),
+    ({"autoscaling_config": {"min_replicas": "2", "max_replicas": "9"}}, 2, 3),
+])
+def test_each_replica_has_an_ingress_on_a_host_of_its_own(keys, least, most):
+    """Where there are so many hosts: one that is lost or restarts takes one with it, and no other."""
+    labelled = [{**host, "worker_config": {"labels": {"pool": "gpu"}}} for host in HOSTS]
+    (application,) = compiled({**SERVE, **keys}, cluster={**CLUSTER, "hosts": labelled})["applications"]
+    assert application["args"]["ingress_deployment_config"] == {
+        "autoscaling_config": {"min_replicas": least, "max_replicas": most}, "max_replicas_per_node": 1}
 
 
 def test_a_key_stands_in_its_files_alone():
