@@ -191,8 +191,11 @@ def _option(name: str, value: Any) -> list[str]:
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
     """What vllm@.service does not say: the model's own lines. Nothing of it is secret."""
     words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
+    # A rank without an API of its own gives no token that a watchdog could ask for.
+    asked = any(there == host for _name, there, _place in places(model, cluster))
+    watchdog = "[Unit]\nWants=vllm-health@%i.timer\n\n" if asked else ""
     return (
-        "# Managed by rayops.cluster: compiled from ray_serve_models.\n[Service]\n"
+        f"# Managed by rayops.cluster: compiled from ray_serve_models.\n{watchdog}[Service]\n"
         f"Environment={MODULES_VARIABLE}={cluster.modules_sum}\n"
         f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
         f"ExecStart={words}\n"

@@ -165,6 +165,17 @@ def test_data_parallelism_over_hosts():
     assert result["hosts"]["w2"]["units"][0]["listens"] == []
 
 
+@pytest.mark.parametrize("keys", [{"data_parallel_size": 4, "data_parallel_size_local": 2}, {"replicas": 2}])
+def test_the_watchdog_is_where_the_model_can_be_asked(keys):
+    """It asks by the record of its own host, and restarts the unit where that does not have the model."""
+    result = compiled({**UNIT, **keys})
+    for host in ("w1", "w2"):
+        drop_in = content(result, host, "/etc/systemd/system/vllm@v3.service.d/model.conf")
+        record = json.loads(content(result, host, "/etc/ray/models.yaml"))
+        assert ("Wants=vllm-health@%i.timer" in drop_in) == (record["models"] != []) == ("--headless" not in drop_in)
+    assert "replicas" in keys or record["models"] == []
+
+
 def test_who_asks_whom():
     result = compiled(SERVE, {**UNIT, "replicas": 2})
     names = {host: [model["name"] for model in json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]]
