@@ -44,8 +44,9 @@ _value:
     removed: {description: "Applications that are no longer declared, by their names.", type: list, elements: dict}
     hosts:
       description:
-        - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files) and C(units), as
-          M(rayops.cluster.node_files) and M(rayops.cluster.node_units) take them.
+        - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files), as
+          M(rayops.cluster.node_files) takes them; C(units) and C(rolling), as M(rayops.cluster.node_units) does. Those
+          of C(rolling) are replicas that were there before, which restart one host after the other.
       type: dict
     spanning: {description: "Whether a model may use more than one host.", type: bool}
 """
@@ -103,7 +104,7 @@ def ray_models(
             host: {
                 "check": check(host, models, where),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
-                "units": units(host, models, where, (found or {}).get(host)) if whole else [],
+                **(units(host, models, where, (found or {}).get(host)) if whole else {"units": [], "rolling": []}),
             } for host in {*where.addresses, *where.probing}
         },
         "spanning": any(len(where.hosts(model)) > 1 and (model.world_size > 1 or model.data_parallel_size > 1)
@@ -187,18 +188,27 @@ def files(
     return [*wanted, {"path": record_file(where), "content": json.dumps(record, indent=2) + "\n", **shared}]
 
 
-def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> list[dict[str, Any]]:
-    """The units of one host, those that go first: they may have what the others need."""
+def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> dict[str, list[dict[str, Any]]]:
+    """The units of one host, those that go first: they may have what the others need. rolling: replicas that an earlier
+    run has started, which do not restart together."""
     own = [model for model in models if host in where.unit_hosts(model)]
-    gone = [name for name in names(found, "units") if name not in {model.name for model in own}]
+    before = names(found, "units")
+    found_units: dict[str, list[dict[str, Any]]] = {"rolling": [], "units": [
+        {"name": f"vllm@{name}.service", "state": "stopped"} for name in before
+        if name not in {model.name for model in own}]}
     answering = {(there, model.name) for model in own for _name, there, _place in places(model, where)}
-    return [{"name": f"vllm@{name}.service", "state": "stopped"} for name in gone] + [{
-        "name": f"vllm@{model.name}.service",
-        "restart_files": ["/etc/systemd/system/vllm@.service", f"{drop_in_directory(model.name)}/model.conf",
-                          environment_file(where, model.name)],
-        "listens": [{"address": where.addresses[host], "port": model.port,
-                     "variable": f"port of {model.name} in {VARIABLE}"}] if (host, model.name) in answering else [],
-    } for model in own]
+    for model in own:
+        rolls = model.replicas > 1 and model.name in before
+        found_units["rolling" if rolls else "units"].append({
+            "name": f"vllm@{model.name}.service",
+            "restart_files": [f"{drop_in_directory(model.name)}/model.conf", environment_file(where, model.name)],
+            # It is rendered from what is set for the nodes: drain timeout, limits, sandbox.
+            "ask_files": ["/etc/systemd/system/vllm@.service"],
+            "listens": [{"address": where.addresses[host], "port": model.port,
+                         "variable": f"port of {model.name} in {VARIABLE}"}]
+            if (host, model.name) in answering else [],
+        })
+    return found_units
 
 
 def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_a_key_stands_in_its_files_alone():
             shown = json.dumps({name: value for name, value in file.items() if name != "secret"})
             assert KEY not in shown and "hf_secret" not in shown, host
             assert "secret" not in file or file["mode"] in ("0640", "0600")
-    units = [entry["units"] for entry in result["hosts"].values()]
+    units = [entry["units"] + entry["rolling"] for entry in result["hosts"].values()]
     assert KEY not in json.dumps([result["applications"], result["models"], units])
 
 
@@ -149,6 +149,21 @@ def test_a_unit():
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
 
 
+def test_replicas_that_were_there_before_do_not_restart_together():
+    """What they share with other units restarts none of them unasked."""
+    found = {host: {"units": ["v3"]} for host in ("w1", "w2")}
+    result = compiled({**UNIT, "replicas": 2}, found=found)
+    for host in ("w1", "w2"):
+        (unit,) = result["hosts"][host]["rolling"]
+        assert result["hosts"][host]["units"] == [] and unit["name"] == "vllm@v3.service"
+        assert unit["ask_files"] == ["/etc/systemd/system/vllm@.service"] and unit["listens"]
+        assert not set(unit["ask_files"]) & set(unit["restart_files"])
+    # On the first day together; and so do those that are one model.
+    for keys, said in (({"replicas": 2}, {}), ({"data_parallel_size": 2}, found), ({}, found)):
+        result = compiled({**UNIT, **keys}, found=said)
+        assert result["hosts"]["w1"]["rolling"] == [] and len(result["hosts"]["w1"]["units"]) == 1
+
+
 def test_a_unit_stays_where_it_is():
     """However the inventory was read."""
     backwards = compiled(UNIT, cluster={**CLUSTER, "hosts": HOSTS[::-1]})
@@ -197,7 +212,7 @@ def test_who_asks_whom():
 def test_without_a_key_nothing_is_served():
     result = compiled(SERVE, UNIT, key="")
     assert result["applications"] == []
-    assert [entry["files"] + entry["units"] for entry in result["hosts"].values()] == [[]] * 5
+    assert [entry["files"] + entry["units"] + entry["rolling"] for entry in result["hosts"].values()] == [[]] * 5
     assert result["hosts"]["w1"]["check"]["engine"]
 
 

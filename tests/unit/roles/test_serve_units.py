@@ -33,6 +33,33 @@ PLAY = """
 """
 
 
+ROLL = """
+- hosts: ray_workers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: rayops.cluster.serve, tasks_from: run}
+"""
+# Each unit is "inactive" until it is started, and a host whose unit is called bad never starts it.
+SYSTEMCTL = """#!/bin/sh
+directory=$(dirname "$0")
+for unit; do :; done
+case $1 in
+  show) printf 'LoadState=loaded\\nUnitFileState=enabled\\nNeedDaemonReload=no\\nMainPID=0\\nActiveState='
+        if test -e "$directory/$unit"; then echo active; else echo inactive; fi ;;
+  start) echo "$unit" >> "$directory/calls"; case $unit in *bad*) ;; *) touch "$directory/$unit" ;; esac ;;
+esac
+"""
+
+
+def ansible(directory: Path, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (directory / "play.yml").write_text(playbook)
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(directory / "hosts.yml"), str(directory / "play.yml"), *arguments], check=False,
+        capture_output=True, text=True, timeout=120, cwd=directory,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections", **environment},
+    )
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Host -> path -> text."""
@@ -47,12 +74,7 @@ def written(tmp_path_factory):
     variables = {"serve_check": {}, "ray_serve_models": [MODEL], "ray_serve_api_key": "k" * 40,
                  "directory": str(directory), "ray_config_dir": str(directory / "etc")}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": inventory, "vars": variables}}))
-    (directory / "play.yml").write_text(PLAY)
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(directory / "hosts.yml"), str(directory / "play.yml")], check=False,
-        capture_output=True, text=True, timeout=120, cwd=directory,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections"},
-    )
+    done = ansible(directory, PLAY)
     assert done.returncode == 0, done.stdout + done.stderr
     return {
         path.stem: {each["after_header"].partition(" (")[0]: each.get("after", "") for each in
@@ -64,6 +86,22 @@ def written(tmp_path_factory):
 def units(files: dict[str, str]) -> dict[str, str]:
     return {path.removeprefix("/etc/systemd/system/"): text for path, text in files.items()
             if path.startswith("/etc/systemd/system/") and text.startswith("# Managed")}
+
+
+@pytest.mark.parametrize(("units", "started"), [
+    ({"1": "good-1", "2": "good-2"}, ["good-1", "good-2"]), ({"1": "bad-1", "2": "good-2"}, ["bad-1"])])
+def test_replicas_are_restarted_while_the_one_before_serves(tmp_path, units, started):
+    (tmp_path / "systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "systemctl").chmod(0o755)
+    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in units}
+    compiled = {"removed": [], "applications": [], "models": [], "hosts": {
+        name: {"units": [], "rolling": [{"name": f"{unit}.service"}]} for name, unit in units.items()}}
+    variables = {"_serve_compiled": compiled, "ray_serve_timeout": 1}
+    inventory = {"ray_workers": {"hosts": hosts}, "ray_head": {"hosts": {"head": {}}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    done = ansible(tmp_path, ROLL, "-e", json.dumps(variables), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (tmp_path / "calls").read_text().split() == [f"{unit}.service" for unit in started], done.stdout
+    assert (done.returncode == 0) == (len(started) == 2), done.stdout
 
 
 def test_who_has_units(written):
