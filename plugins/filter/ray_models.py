@@ -46,7 +46,8 @@ _value:
       description:
         - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files), as
           M(rayops.cluster.node_files) takes them; C(units) and C(rolling), as M(rayops.cluster.node_units) does. Those
-          of C(rolling) are replicas that were there before, which restart one host after the other.
+          of C(rolling) are replicas that were there before, which restart one host after the other. C(forgotten) is
+          for M(rayops.cluster.node_files) again, when what is no longer declared has gone.
       type: dict
     spanning: {description: "Whether a model may use more than one host.", type: bool}
 """
@@ -104,6 +105,7 @@ def ray_models(
             host: {
                 "check": check(host, models, where),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
+                "forgotten": forgotten(host, models, where, cluster, (found or {}).get(host)) if whole else [],
                 **(units(host, models, where, (found or {}).get(host)) if whole else {"units": [], "rolling": []}),
             } for host in {*where.addresses, *where.probing}
         },
@@ -158,11 +160,8 @@ def files(
     host: str, models: Sequence[Model], where: Cluster, keys: Mapping[str, str], cluster: Mapping[str, Any], found: Any
 ) -> list[dict[str, Any]]:
     """Of one host: what the token probe and its units read."""
-    declared = declarations(models, where, host)
-    asked = {each["model"] for each in declared}
     own = [model.name for model in models if host in where.unit_hosts(model)]
-    serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
-    record = {"environment": where.environment, "models": declared, "applications": serve, "units": own}
+    asked = {each["model"] for each in declarations(models, where, host)}
     shared = {"group": cluster["user"], "mode": "0640"}
     wanted: list[dict[str, Any]] = [{"path": f"{where.config_dir}/models", "state": "directory", "own": True,
                                      "group": cluster["user"], "mode": "0750"}]
@@ -184,8 +183,32 @@ def files(
     for name in [*names(found, "units"), *names(found, "applications")]:
         if name not in asked:
             wanted.append({"path": key_file(where, name), "state": "absent"})
-    # Last: what it does not name is not there yet.
-    return [*wanted, {"path": record_file(where), "content": json.dumps(record, indent=2) + "\n", **shared}]
+    # Last: what it does not name is not there yet. What is no longer declared it names until that has gone.
+    return [*wanted, record(host, models, where, cluster, found)]
+
+
+def record(
+    host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
+) -> dict[str, Any]:
+    """The file by which a host knows its models, and a later run what there is to remove. found: what it has of earlier
+    runs."""
+    serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
+    own = [model.name for model in models if host in where.unit_hosts(model)]
+    content = {
+        "environment": where.environment, "models": declarations(models, where, host),
+        **{key: list(dict.fromkeys([*declared, *names(found, key)]))
+           for key, declared in (("applications", serve), ("units", own))},
+    }
+    return {"path": record_file(where), "content": json.dumps(content, indent=2) + "\n", "group": cluster["user"],
+            "mode": "0640"}
+
+
+def forgotten(
+    host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
+) -> list[dict[str, Any]]:
+    """The same file without what has been removed; nothing where nothing was."""
+    after = record(host, models, where, cluster, None)
+    return [after] if after != record(host, models, where, cluster, found) else []
 
 
 def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> dict[str, list[dict[str, Any]]]:

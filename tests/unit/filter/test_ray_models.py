@@ -234,6 +234,24 @@ def test_what_is_no_longer_declared_goes():
     assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
 
 
+def test_what_goes_is_known_until_it_has_gone():
+    """A run whose removal fails is followed by one that removes it."""
+    found = {"head": {"applications": ["r1", "old"]}, "w2": {"units": ["gone"]}}
+    result = compiled(SERVE, UNIT, found=found)
+    again = {host: json.loads(content(result, host, "/etc/ray/models.yaml")) for host in found}
+    assert again["head"]["applications"] == ["r1", "old"] and again["w2"]["units"] == ["gone"]
+    assert [model["name"] for model in again["head"]["models"]] == ["r1", "v3"]
+    second = compiled(SERVE, UNIT, found=again)
+    assert second["removed"] == [{"name": "old"}] and len(second["hosts"]["w2"]["units"]) == 1
+    for host, key, left in (("head", "applications", ["r1"]), ("w2", "units", [])):
+        (entry,) = second["hosts"][host]["forgotten"]
+        assert entry["path"] == "/etc/ray/models.yaml" and entry["mode"] == "0640"
+        again[host] = json.loads(entry["content"])
+        assert again[host][key] == left
+    last = compiled(SERVE, UNIT, found=again)
+    assert last["removed"] == [] and [entry["forgotten"] for entry in last["hosts"].values()] == [[]] * 5
+
+
 def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {

@@ -33,7 +33,7 @@ PLAY = """
 """
 
 
-ROLL = """
+RUN = """
 - hosts: ray_workers
   gather_facts: false
   tasks:
@@ -46,6 +46,7 @@ for unit; do :; done
 case $1 in
   show) printf 'LoadState=loaded\\nUnitFileState=enabled\\nNeedDaemonReload=no\\nMainPID=0\\nActiveState='
         if test -e "$directory/$unit"; then echo active; else echo inactive; fi ;;
+  stop) test "$unit" != stuck.service && rm -f "$directory/$unit" ;;
   start) echo "$unit" >> "$directory/calls"; case $unit in *bad*) ;; *) touch "$directory/$unit" ;; esac ;;
 esac
 """
@@ -88,18 +89,34 @@ def units(files: dict[str, str]) -> dict[str, str]:
             if path.startswith("/etc/systemd/system/") and text.startswith("# Managed")}
 
 
+def run(directory: Path, hosts: dict[str, dict]) -> subprocess.CompletedProcess[str]:
+    """What the role does with these compiled hosts."""
+    (directory / "systemctl").write_text(SYSTEMCTL)
+    (directory / "systemctl").chmod(0o755)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"ray_workers": {"hosts": dict.fromkeys(hosts, local)}, "ray_head": {"hosts": {"head": {}}}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    nothing = {"units": [], "rolling": [], "forgotten": []}
+    compiled = {"removed": [], "applications": [], "models": [],
+                "hosts": {name: {**nothing, **host} for name, host in hosts.items()}}
+    variables = json.dumps({"_serve_compiled": compiled, "ray_serve_timeout": 1})
+    return ansible(directory, RUN, "-e", variables, PATH=f"{directory}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(("unit", "known"), [("gone", False), ("stuck", True)])
+def test_what_goes_is_forgotten_when_it_has_gone(tmp_path, unit, known):
+    for name in (f"{unit}.service", "models.yaml"):
+        (tmp_path / name).write_text(unit)
+    run(tmp_path, {"1": {"units": [{"name": f"{unit}.service", "state": "stopped"}],
+                         "forgotten": [{"path": f"{tmp_path}/models.yaml", "content": ""}]}})
+    assert (tmp_path / f"{unit}.service").exists() == known
+    assert (tmp_path / "models.yaml").read_text() == (unit if known else "")
+
+
 @pytest.mark.parametrize(("units", "started"), [
     ({"1": "good-1", "2": "good-2"}, ["good-1", "good-2"]), ({"1": "bad-1", "2": "good-2"}, ["bad-1"])])
 def test_replicas_are_restarted_while_the_one_before_serves(tmp_path, units, started):
-    (tmp_path / "systemctl").write_text(SYSTEMCTL)
-    (tmp_path / "systemctl").chmod(0o755)
-    hosts = {name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable} for name in units}
-    compiled = {"removed": [], "applications": [], "models": [], "hosts": {
-        name: {"units": [], "rolling": [{"name": f"{unit}.service"}]} for name, unit in units.items()}}
-    variables = {"_serve_compiled": compiled, "ray_serve_timeout": 1}
-    inventory = {"ray_workers": {"hosts": hosts}, "ray_head": {"hosts": {"head": {}}}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    done = ansible(tmp_path, ROLL, "-e", json.dumps(variables), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    done = run(tmp_path, {name: {"rolling": [{"name": f"{unit}.service"}]} for name, unit in units.items()})
     assert (tmp_path / "calls").read_text().split() == [f"{unit}.service" for unit in started], done.stdout
     assert (done.returncode == 0) == (len(started) == 2), done.stdout
 
