@@ -195,7 +195,7 @@ def record(
     serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
     own = [model.name for model in models if host in where.unit_hosts(model)]
     content = {
-        "environment": where.environment, "models": declarations(models, where, host),
+        "environment": where.environment, "tried": names(found, "tried"), "models": declarations(models, where, host),
         **{key: list(dict.fromkeys([*declared, *names(found, key)]))
            for key, declared in (("applications", serve), ("units", own))},
     }
@@ -207,7 +207,7 @@ def forgotten(
     host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
 ) -> list[dict[str, Any]]:
     """The same file without what has been removed; nothing where nothing was."""
-    after = record(host, models, where, cluster, None)
+    after = record(host, models, where, cluster, {"tried": names(found, "tried")})
     return [after] if after != record(host, models, where, cluster, found) else []
 
 

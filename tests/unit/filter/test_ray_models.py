@@ -234,6 +234,15 @@ def test_what_is_no_longer_declared_goes():
     assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
 
 
+def test_a_record_says_what_was_tried_on_its_host():
+    found = {"w1": {"tried": ["serve", "vllm"]}, "w2": {"tried": ["vllm"], "units": ["gone"]}}
+    result = compiled(SERVE, found=found)
+    tried = {host: json.loads(content(result, host, "/etc/ray/models.yaml"))["tried"] for host in result["hosts"]}
+    assert tried == {"w1": ["serve", "vllm"], "w2": ["vllm"], "head": [], "10.0.0.13": [], "monitor": []}
+    (after,) = result["hosts"]["w2"]["forgotten"]
+    assert json.loads(after["content"])["tried"] == ["vllm"]
+
+
 def test_what_goes_is_known_until_it_has_gone():
     """A run whose removal fails is followed by one that removes it."""
     found = {"head": {"applications": ["r1", "old"]}, "w2": {"units": ["gone"]}}

@@ -141,6 +141,16 @@ def test_what_asks_the_model_has_rays_rights_alone(written):
     assert starts == ["ExecStart=/usr/bin/systemctl try-restart --no-block vllm@%i.service"]
 
 
+def test_only_a_playbook_that_installs_packages_leaves_an_engine_without_them_alone():
+    """site installs them; what the playbook serve finds missing is missing when it serves."""
+    texts = {name: (REPOSITORY / "playbooks" / f"{name}.yml").read_text() for name in ("site", "serve")}
+    assert ["ray_system_packages" in text for text in texts.values()] == [True, False]
+    preflight = yaml.safe_load((REPOSITORY / "roles/serve/tasks/preflight.yml").read_text())
+    (options,) = [task["rayops.cluster.ray_model_check"] for task in preflight
+                  if "rayops.cluster.ray_model_check" in task]
+    assert options["system_packages"] == "{{ _serve_system_packages | default([]) }}"
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_understands_every_line(written, tmp_path):
     for name, text in units(written["1"]).items():
