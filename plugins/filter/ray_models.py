@@ -163,8 +163,9 @@ def files(
     own = [model.name for model in models if host in where.unit_hosts(model)]
     asked = {each["model"] for each in declarations(models, where, host)}
     shared = {"group": cluster["user"], "mode": "0640"}
-    wanted: list[dict[str, Any]] = [{"path": f"{where.config_dir}/models", "state": "directory", "own": True,
-                                     "group": cluster["user"], "mode": "0750"}]
+    directory = f"{where.config_dir}/models"
+    wanted: list[dict[str, Any]] = [{"path": directory, "state": "directory", "own": True, "group": cluster["user"],
+                                     "mode": "0750"}] if asked or own else []
     for model in models:
         if model.name in asked:
             wanted.append({"path": key_file(where, model.name), "secret": keys[model.name] + "\n", **shared})
@@ -176,13 +177,11 @@ def files(
                 {"path": folder, "state": "directory"},
                 {"path": f"{folder}/model.conf", "content": drop_in(model, where, host, keys[model.name])},
             ]
-    for name in names(found, "units"):
-        if name not in own:
-            wanted += [{"path": path, "state": "absent"}
-                       for path in (drop_in_directory(name), environment_file(where, name))]
-    for name in [*names(found, "units"), *names(found, "applications")]:
-        if name not in asked:
-            wanted.append({"path": key_file(where, name), "state": "absent"})
+    wanted += [{"path": drop_in_directory(name), "state": "absent"} for name in names(found, "units")
+               if name not in own]
+    # Whatever earlier runs have left, also on hosts of which nothing is known. With the last one the directory goes.
+    kept = "|".join([f"{name}[.]key" for name in sorted(asked)] + [f"{name}[.]env" for name in own])
+    wanted.append({"path": directory, "state": "absent", "only": f"(?!({kept})$)[a-z0-9-]+[.](key|env)"})
     # Last: what it does not name is not there yet. What is no longer declared it names until that has gone.
     return [*wanted, record(host, models, where, cluster, found)]
 

@@ -132,7 +132,8 @@ def test_the_cluster_is_as_declared_after_all_of_it(cluster: Cluster) -> None:
 def test_a_model_that_is_no_longer_declared_goes(cluster: Cluster) -> None:
     served.declare(cluster)
     assert cluster.sh("worker-1", f"systemctl is-active vllm@{PIPELINE} || true") == "inactive"
-    assert cluster.sh("worker-1", "ls /etc/ray/models") == ""
+    # Neither on who had its unit, nor on who asked it.
+    assert [cluster.sh(name, "find /etc/ray/models -type f || true") for name in ("worker-1", cluster.head)] == ["", ""]
     cluster.wait_whole()
 
 

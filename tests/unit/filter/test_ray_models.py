@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
+import os
+import pwd
+import re
 import shlex
 
 import pytest
@@ -41,6 +45,12 @@ def compiled(*models, key=KEY, found=None, cluster=CLUSTER):
 def content(result, host, path):
     (entry,) = [entry for entry in result["hosts"][host]["files"] if entry["path"] == path]
     return entry.get("content", entry.get("secret"))
+
+
+def goes(result, host, name):
+    """Whether a file beside the keys is one that goes."""
+    (entry,) = [entry for entry in result["hosts"][host]["files"] if "only" in entry]
+    return entry["path"] == "/etc/ray/models" and bool(re.fullmatch(entry["only"], name))
 
 
 def exec_start(result, host, name="v3"):
@@ -228,10 +238,10 @@ def test_what_is_no_longer_declared_goes():
     assert result["hosts"]["w2"]["units"] == [{"name": "vllm@v3.service", "state": "stopped"},
                                               {"name": "vllm@gone.service", "state": "stopped"}]
     absent = {file["path"] for file in result["hosts"]["w2"]["files"] if file.get("state") == "absent"}
-    assert "/etc/systemd/system/vllm@gone.service.d" in absent and "/etc/ray/models/gone.key" in absent
+    assert "/etc/systemd/system/vllm@gone.service.d" in absent and goes(result, "w2", "gone.key")
     assert not [path for path in absent if ".." in path or "a/b" in path]
     # What the head asks with stays.
-    assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
+    assert goes(result, "head", "old.key") and not goes(result, "head", "v3.key")
 
 
 def test_a_record_says_what_was_tried_on_its_host():
@@ -241,6 +251,30 @@ def test_a_record_says_what_was_tried_on_its_host():
     assert tried == {"w1": ["serve", "vllm"], "w2": ["vllm"], "head": [], "10.0.0.13": [], "monitor": []}
     (after,) = result["hosts"]["w2"]["forgotten"]
     assert json.loads(after["content"])["tried"] == ["vllm"]
+
+
+@pytest.mark.parametrize("host", ["monitor", "head", "w1"])
+def test_keys_are_where_a_model_is_asked_and_nowhere_else(run_module, tmp_path, host):
+    """Also on a host whose record nobody reads, such as the monitor's."""
+    own = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+
+    def left(*models) -> list[str]:
+        compiled_here = compiled(*models, cluster={**CLUSTER, "config_dir": str(tmp_path)})
+        files = [{**entry, **own} for entry in compiled_here["hosts"][host]["files"]
+                 if entry["path"].startswith(str(tmp_path))]
+        result = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not result.get("failed"), result
+        again = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not again["changed"], again
+        return sorted(path.name for path in tmp_path.glob("models/*"))
+
+    everywhere, unit = ["r1.key", "v3.key"], ["v3.env", "v3.key"]
+    assert left(SERVE, UNIT) == (unit if host == "w1" else everywhere)
+    (tmp_path / "models" / "mine.txt").write_text("")
+    assert left(UNIT) == (["mine.txt", *unit] if host == "w1" else ["mine.txt", "v3.key"])
+    (tmp_path / "models" / "mine.txt").unlink()
+    assert left(SERVE) == ([] if host == "w1" else ["r1.key"])
+    assert left() == []
 
 
 def test_what_goes_is_known_until_it_has_gone():
