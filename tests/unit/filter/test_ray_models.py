@@ -13,12 +13,16 @@ import os
 import pwd
 import re
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import ray_model_problems
 from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import compile as compile_models
 
+VLLM = Path(__file__).resolve().parents[3] / ".cache" / "serving" / "bin" / "python"
 KEY = "abcdefghijklmnopqrstuvwx"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 HOSTS = [
@@ -157,6 +161,56 @@ def test_a_unit():
     assert unit["listens"] == [{"address": "10.0.0.11", "port": 8001, "variable": "port of v3 in ray_serve_models"}]
     # Its other hosts have Ray's workers of it, and nothing of ours.
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
+
+
+ARGUMENTS = {
+    "cudagraph_capture_sizes": [1, 2], "lora_modules": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b c"}],
+    "disable_log_stats": False, "enable_prefix_caching": False, "disable_hybrid_kv_cache_manager": False,
+    "allowed_origins": ["https://a"], "ignore_patterns": [], "max_model_len": "8k", "seed": None,
+    "compilation_config": {"cudagraph_capture_sizes": [4]},
+}
+
+
+def test_options_are_written_as_vllm_reads_them():
+    assert exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[9:-1] == [
+        "--cudagraph-capture-sizes", "1", "2",
+        "--lora-modules", '{"name": "a", "path": "/a"}', '{"name": "b", "path": "/b c"}',
+        "--no-enable-prefix-caching", "--no-disable-hybrid-kv-cache-manager", '--allowed-origins=["https://a"]',
+        "--max-model-len=8k", '--compilation-config={"cudagraph_capture_sizes": [4]}',
+    ]
+
+
+# In a Python with vLLM: the options that are read from a command line, and what has no twin that turns it off.
+PARSE = """
+import json, sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = make_arg_parser(FlexibleArgumentParser())
+found = vars(parser.parse_args(sys.argv[1:]))
+print("\\n" + json.dumps({
+    "on": sorted(each.dest for each in parser._actions if type(each).__name__ == "_StoreTrueAction"),
+    "one": sorted(each.dest for each in parser._actions if getattr(each.type, "__name__", "") == "loads"
+                  and each.dest.startswith("allowed")),
+    "read": {name: value for name, value in found.items() if isinstance(value, (bool, int, list)) and name in (
+        "cudagraph_capture_sizes", "disable_log_stats", "enable_prefix_caching", "disable_hybrid_kv_cache_manager",
+        "allowed_origins", "max_model_len")},
+    "lora": [each.path for each in found["lora_modules"]],
+}))
+"""
+
+
+@pytest.mark.skipif(not VLLM.exists(), reason="make serving has not been run: no vLLM is here")
+def test_vllm_reads_them_so():
+    words = exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[2:]
+    done = subprocess.run([str(VLLM), "-c", PARSE, *words], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.strip().rpartition("\n")[2])
+    assert said["read"] == {
+        "cudagraph_capture_sizes": [1, 2], "disable_log_stats": False, "enable_prefix_caching": False,
+        "disable_hybrid_kv_cache_manager": False, "allowed_origins": ["https://a"], "max_model_len": 8000,
+    }
+    assert said["lora"] == ["/a", "/b c"]
+    assert said["on"] == sorted(compile_models._ONLY_ON) and said["one"] == sorted(compile_models._JSON_LISTS)
 
 
 def test_replicas_that_were_there_before_do_not_restart_together():
