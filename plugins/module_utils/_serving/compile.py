@@ -225,15 +225,17 @@ def _shell(value: str) -> str:
 
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
-    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere.
+    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere. Its own come
+    first: the watchdog of its unit takes the first of a model.
 
     replicas: declared; 0 may sleep.
     """
+    found = [(model, place) for model in models for place in places(model, cluster)]
     return [
         {"name": name, "model": model.name, "engine": model.engine, "url": f"http://{place}/v1",
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
-        for model in models for name, there, place in places(model, cluster)
+        for model, (name, there, place) in sorted(found, key=lambda each: each[1][1] != host)
         if host in cluster.probing or model.engine == VLLM and host == there
     ]
 

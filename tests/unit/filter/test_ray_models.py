@@ -14,6 +14,7 @@ import pwd
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import
 from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import compile as compile_models
 
-VLLM = Path(__file__).resolve().parents[3] / ".cache" / "serving" / "bin" / "python"
+REPOSITORY = Path(__file__).resolve().parents[3]
+VLLM, PROBE = REPOSITORY / ".cache/serving/bin/python", REPOSITORY / "roles/serve/files/ray_model.py"
 KEY = "abcdefghijklmnopqrstuvwx"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 HOSTS = [
@@ -271,6 +273,18 @@ def test_who_asks_whom():
     keys = {host for host, entry in result["hosts"].items()
             if "/etc/ray/models/r1.key" in [file["path"] for file in entry["files"]]}
     assert keys == {"head", "monitor"}
+
+
+def test_a_worker_that_asks_all_watches_its_own(tmp_path):
+    """Its watchdog asks by the model's name: a replica that is silent elsewhere is none of its business."""
+    both = {**CLUSTER, "monitors": ["w2"], "config_dir": str(tmp_path)}
+    result = compiled(SERVE, {**UNIT, "replicas": 2}, cluster=both)
+    (tmp_path / "models.yaml").write_text(content(result, "w2", f"{tmp_path}/models.yaml"))
+    done = subprocess.run([sys.executable, "-I", str(PROBE), "--config", f"{tmp_path}/models.yaml", "--name", "v3"],
+                          check=False, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["name"] == "v3@w2"
+    names = [model["name"] for model in json.loads((tmp_path / "models.yaml").read_text())["models"]]
+    assert names == ["v3@w2", "r1", "v3@w1"]
 
 
 def test_without_a_key_nothing_is_served():
