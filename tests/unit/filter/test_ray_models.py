@@ -294,6 +294,14 @@ def test_without_a_key_nothing_is_served():
     assert result["hosts"]["w1"]["check"]["engine"]
 
 
+def test_a_key_of_digits_is_a_key():
+    digits = 12345678901234567890
+    result = compiled(SERVE, key=digits)
+    assert content(result, "head", "/etc/ray/models/r1.key") == f"{digits}\n"
+    (problem,) = ray_models([SERVE], CLUSTER, 12345)["problems"]
+    assert problem.startswith("ray_serve_api_key is too short")
+
+
 def test_a_short_key_of_all():
     (problem,) = ray_models([SERVE], CLUSTER, "s3cret")["problems"]
     assert problem.startswith("ray_serve_api_key is too short") and "s3cret" not in problem
