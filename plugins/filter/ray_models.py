@@ -252,6 +252,8 @@ def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
         "engine": bool(own),
         "builds": built if host == where.head else [],
         "serve": any(model.engine == SERVE for model in own),
+        # Serve has a proxy also where it has no replica of theirs.
+        "proxy": any(model.engine == SERVE for model in models),
     }
 
 

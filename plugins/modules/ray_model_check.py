@@ -26,6 +26,8 @@ options:
           type: str, default: ""}
       variable: {description: "What sets it, for the message.", type: str, required: true}
   address: {description: The host's address., type: str, required: true}
+  name: {description: "A name that must be this address on the host, for Serve's proxy. Empty for none.", type: str,
+      default: ""}
   engine: {description: Whether vLLM must be there., type: bool, default: false}
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
   system_packages: {description: "Packages of the distribution that this run installs before the engine serves. While
@@ -74,6 +76,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware impo
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
     engine_problem,
     files_of,
+    misnamed,
     recorded,
     taken,
 )
@@ -114,6 +117,7 @@ def main() -> None:
             "paths": {"type": "dict", "default": {}},
             "ports": {"type": "list", "elements": "dict", "default": [], "options": port},
             "address": {"type": "str", "required": True},
+            "name": {"type": "str", "default": ""},
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
             "system_packages": {"type": "list", "elements": "str", "default": []},
@@ -127,6 +131,7 @@ def main() -> None:
     )
     params = module.params
     problems, files = [str(problem) for problem in taken(params["address"], params["ports"])], {}
+    problems += misnamed(params["name"], params["address"]) if params["name"] else []
     for name, path in params["paths"].items():
         try:
             files[name] = sorted(files_of(path, params["user"]).items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -135,6 +136,18 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 fact = f"port {port['port']} of this host ({port['variable']}) is taken by {found}"
                 yield Problem("port_taken", fact, "stop that, or choose a free port.")
                 break
+
+
+def misnamed(name: str, address: str) -> Iterator[str]:
+    """Why Serve's proxy would not listen on the host's own address, by a name that the site itself keeps."""
+    try:
+        found = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        found = []
+    if found != [address]:
+        yield (f"ray_manage_hosts_entry is false, and {name}, by which Ray Serve listens on the private address alone, "
+               f"is {', '.join(found) or 'not known'} on this host: add the line `{address} {name}` to its /etc/hosts, "
+               "or leave ray_manage_hosts_entry true.")
 
 
 def engine_problem(environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False) -> str:

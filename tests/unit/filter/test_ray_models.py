@@ -375,13 +375,18 @@ def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {
         "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "engine": True, "serve": True, "builds": [],
+        "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
                   {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
     }
     assert result["hosts"]["head"]["check"] == {
-        "paths": {}, "engine": False, "serve": False, "builds": ["r1"],
+        "paths": {}, "engine": False, "serve": False, "builds": ["r1"], "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
     }
+
+
+def test_a_proxy_is_where_models_are_served_by_serve():
+    assert not any(entry["check"]["proxy"] for entry in compiled(UNIT)["hosts"].values())
 
 
 @pytest.mark.parametrize(("pool", "label", "builds"), [

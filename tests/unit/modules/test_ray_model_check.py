@@ -11,11 +11,14 @@ import os
 import pwd
 import socket
 import stat
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import host
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
 
 
@@ -107,6 +110,20 @@ def test_a_port_that_is_taken(run_module, model):
     assert first.startswith(f"port {port} of this host (ray_serve_port) is taken by ")
     assert first.endswith("stop that, or choose a free port.") and "(x)" in second
     assert look(run_module, model, ports=[{"port": port, "variable": "ray_serve_port"}])["problems"] == []
+
+
+def test_the_name_by_which_serve_listens(run_module, model):
+    """Where the collection does not keep it: without it Serve would listen on all addresses, or on a wrong one."""
+    assert look(run_module, model, name="127.0.0.1")["problems"] == []
+    for name, said in (("no-such-name.invalid", "is not known on this host"), ("127.0.0.1", "is 127.0.0.1 on this")):
+        (problem,) = look(run_module, model, name=name, address="10.0.0.9")["problems"]
+        assert said in problem and f"add the line `10.0.0.9 {name}` to its /etc/hosts" in problem
+
+
+def test_serve_listens_on_no_other_address():
+    """Whoever keeps /etc/hosts."""
+    text = (REPOSITORY / "roles/ray_defaults/vars/main/serving.yml").read_text()
+    assert yaml.safe_load(text)["_serve_http_options"]["host"] == "{{ _serve_node_name }}"
 
 
 def test_what_is_declared_counts_before_the_machine(run_module, model):
