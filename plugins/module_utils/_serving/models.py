@@ -210,6 +210,10 @@ def _of_engine(entry: Mapping[str, Any], place: str, engine: str) -> Iterator[st
     if engine == SERVE and entry.get("accelerator") == "NPU":
         # It looks for GPUs in the placement group, and runs what has none in one process on CPUs.
         yield f"{place}: accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: {VLLM}."
+    logging = str(entry.get("environment", {}).get("VLLM_CONFIGURE_LOGGING", 0))
+    if engine == SERVE and logging != "0":
+        yield (f"{place}: environment has VLLM_CONFIGURE_LOGGING, with which Ray Serve ends replicas that are well "
+               "when its controller starts anew: leave it out.")
     if "replicas" in entry and "autoscaling_config" in entry:
         yield f"{place}: replicas and autoscaling_config are both set: leave one of them out."
     scaling = entry.get("autoscaling_config", {})
