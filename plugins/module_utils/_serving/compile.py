@@ -282,12 +282,15 @@ def misplaced(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
 
 
 def _same_ports(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
-    taken: dict[tuple[str, int], str] = {}
+    served = cluster.pools[""] if any(model.engine == SERVE for model in models) else ()
+    taken: dict[tuple[str, int], str] = {(host, cluster.port): "ray_serve_port" for host in served}
     for model in models:
-        if model.engine == VLLM:
-            for host in cluster.unit_hosts(model):
-                other = taken.setdefault((host, model.port), model.name)
-                if other != model.name:
-                    yield (f"{VARIABLE}: {other} and {model.name} both have port {model.port} on {host}: give each its "
-                           "own.")
-                    break
+        hosts = cluster.unit_hosts(model)
+        wanted = [(host, model.port, "") for host in hosts]
+        wanted += [(host, model.rpc_port, " (data_parallel_rpc_port in engine_args)") for host in hosts[:1]
+                   if model.rpc_port]
+        for host, port, where in wanted:
+            other = taken.setdefault((host, port), model.name)
+            if other != model.name or (where and port == model.port):
+                yield f"{VARIABLE}: {other} and {model.name} both have port {port} on {host}{where}: give each its own."
+                break

@@ -144,6 +144,26 @@ def test_two_units_on_one_port():
     assert problem == "ray_serve_models: v3 and v4 both have port 8001 on w1: give each its own."
 
 
+RANKS = {**UNIT, "data_parallel_size": 2}
+
+
+@pytest.mark.parametrize(("models", "said"), [
+    ([SERVE, {**UNIT, "port": 8000}], "ray_serve_port and v3 both have port 8000 on w1: give"),
+    ([RANKS, {**RANKS, "name": "v4", "port": 8002}],
+     "v3 and v4 both have port 29550 on w1 (data_parallel_rpc_port in engine_args): give"),
+    ([RANKS, {**UNIT, "name": "v4", "port": 29550}], "v3 and v4 both have port 29550 on w1: give"),
+    ([{**RANKS, "port": 29550}], "v3 and v3 both have port 29550 on w1 (data_parallel_rpc_port in engine_args): give"),
+])
+def test_ports_of_other_things(models, said):
+    (problem,) = ray_models(models, CLUSTER)["problems"]
+    assert problem.startswith(f"ray_serve_models: {said}")
+
+
+def test_ports_that_do_not_meet():
+    other = {**RANKS, "name": "v4", "port": 8002, "engine_args": {"--data-parallel-rpc-port": "29551"}}
+    assert ray_models([RANKS, other, {**UNIT, "name": "v5", "port": 8000}], CLUSTER)["problems"] == []
+
+
 def test_a_unit():
     result = compiled({**UNIT, "tensor_parallel_size": 2, "environment": {"A": 'a "$b"'},
                        "engine_args": {"enforce_eager": True, "enable_prefix_caching": False,
@@ -427,6 +447,25 @@ def test_data_parallelism_wants_what_one_host_has():
     (problem,) = problems([model], checks)
     assert "wants 8 GPUs on each of its hosts" in problem and "w2 has 4" in problem
     assert problems([model], {**checks, "w2": answer(8)}) == []
+
+
+def test_what_data_parallelism_takes_is_not_there_for_others():
+    """Ray does not see it. The order in which they are declared says nothing."""
+    ranks = {**UNIT, "data_parallel_size": 2, "tensor_parallel_size": 8}
+    other = {**SERVE, "pool": "gpu", "tensor_parallel_size": 8}
+    checks = {"w1": answer(8), "w2": answer(8), "10.0.0.13": answer(0)}
+    for models in ([ranks, other], [other, ranks]):
+        (problem,) = problems(models, checks)
+        assert problem == (
+            "ray_serve_models, r1 wants 8 GPUs (tensor_parallel_size x pipeline_parallel_size x replicas), and the "
+            "workers of pool gpu have 0 beside what v3 takes (w1 0, w2 0): lower one of them, add workers, or declare "
+            "what they have (worker_config.resources).")
+    (problem,) = problems([ranks, {**ranks, "name": "v4"}], checks)
+    assert "v4 wants 8 GPUs on each of its hosts" in problem and "w1 has 0 beside what v3 takes: " in problem
+    # On another kind, or where there is room, nothing is taken.
+    assert problems([ranks, {**ranks, "name": "v4", "accelerator": "NPU"}], {
+        host: {**found, "accelerators": {"GPU": 8, "NPU": 8}} for host, found in checks.items()}) == []
+    assert problems([ranks, other], {**checks, "w2": answer(16)}) == []
 
 
 def test_files_that_differ():

@@ -54,6 +54,7 @@ def test_what_works(keys):
      "environment has VLLM_CONFIGURE_LOGGING, with which Ray Serve ends replicas that are well"),
     ({"environment": {"A B": "x"}}, "environment has A B, which is no name of a variable"),
     ({"environment": {"A": "x\ny"}}, "the value of A in environment is not one line of text"),
+    ({"accelerator": "gpu"}, "accelerator is gpu: use GPU or NPU."),
     ({"accelerator": "NPU"}, "accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: vllm."),
     ({"engine": "vllm", "data_parallel_size": 3, "data_parallel_size_local": 2}, "divides it."),
 ])
