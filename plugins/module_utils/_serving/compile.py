@@ -180,8 +180,11 @@ def _option(name: str, value: Any) -> list[str]:
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
     """What vllm@.service does not say: the model's own lines. Nothing of it is secret."""
     words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
+    # The ranks of data parallelism start together: another one anywhere is another file for all of them.
+    ranks = ", ".join(f"{each} {cluster.addresses[each]}" for each in cluster.unit_hosts(model))
+    together = f"# Its ranks: {ranks}\n" if model.data_parallel_size > 1 else ""
     return (
-        "# Managed by rayops.cluster: compiled from ray_serve_models.\n[Service]\n"
+        f"# Managed by rayops.cluster: compiled from ray_serve_models.\n{together}[Service]\n"
         f"Environment={MODULES_VARIABLE}={cluster.modules_sum}\n"
         f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
         f"ExecStart={words}\n"
@@ -202,7 +205,8 @@ def _shell(value: str) -> str:
 
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
-    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere.
+    """For the token probe of a host, without keys: all models where all are asked, elsewhere those of its units. With
+    data parallelism the first rank answers for all.
 
     replicas: declared; 0 may sleep.
     """
@@ -211,7 +215,8 @@ def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[d
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
         for model in models for name, there, place in places(model, cluster)
-        if host in cluster.probing or model.engine == VLLM and host == there
+        if host in cluster.probing or host == there and model.engine == VLLM
+        or host in cluster.unit_hosts(model) and model.data_parallel_size > 1
     ]
 
 

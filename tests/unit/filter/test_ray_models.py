@@ -148,6 +148,16 @@ def test_data_parallelism_over_hosts():
     assert second[6:] == [*shared, "--headless", "--data-parallel-start-rank=2"]
     assert [model["url"] for model in result["models"]] == ["http://10.0.0.11:8001/v1"]
     assert result["hosts"]["w2"]["units"][0]["listens"] == []
+    # The watchdog of each asks the first, and all files change where one rank does: they start again together.
+    place = "/etc/systemd/system/vllm@v3.service.d/model.conf"
+    for host in ("w1", "w2"):
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert (asked["name"], asked["url"]) == ("v3", "http://10.0.0.11:8001/v1")
+        assert content(result, host, asked["api_key_file"]) == f"{KEY}\n"
+        assert "# Its ranks: w1 10.0.0.11, w2 10.0.0.12\n[Service]\n" in content(result, host, place)
+    moved = [{**host, "ansible_host": "10.0.0.99"} if host["inventory_hostname"] == "w2" else host for host in HOSTS]
+    other = compiled({**UNIT, "data_parallel_size": 2}, cluster={**CLUSTER, "hosts": moved})
+    assert "w2 10.0.0.99" in content(other, "w1", place)
 
 
 def test_who_asks_whom():
