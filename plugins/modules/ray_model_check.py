@@ -33,6 +33,8 @@ options:
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
+  variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
+      type: dict, default: {}}
   record: {description: What an earlier run has written., type: path, required: true}
   user: {description: The system user that Ray runs as., type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -89,7 +91,7 @@ def engine(params: dict[str, Any], known: str) -> list[str]:
         return []
     # A user who is not made yet has what everybody has.
     who = user if guest.exists(user) else "nobody"
-    problem = engine_problem(environment, who, params["serve"], builds, known == environment)
+    problem = engine_problem(environment, who, params["serve"], builds, known == environment, params["variables"])
     return [problem] if problem else []
 
 
@@ -109,6 +111,7 @@ def main() -> None:
             "builds": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
+            "variables": {"type": "dict", "default": {}},
             "record": {"type": "path", "required": True},
             "user": {"type": "str", "default": "ray"},
         },

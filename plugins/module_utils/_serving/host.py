@@ -127,12 +127,16 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 break
 
 
-def engine_problem(environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False) -> str:
+def engine_problem(
+    environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False,
+    variables: dict[str, str] | None = None,
+) -> str:
     """What an environment lacks to serve models; empty for nothing.
 
     :arg serve: whether Ray Serve LLM is wanted, too.
     :arg builds: models that are not served on this host, but that Ray Serve may build here.
     :arg known: whether it serves already. It is not loaded again then, which takes seconds.
+    :arg variables: what the node will have.
     """
     if not has_engine(environment) and builds:
         return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
@@ -144,16 +148,17 @@ def engine_problem(environment: str, user: str, serve: bool, builds: Sequence[st
     if known:
         return ""
     try:
-        imported_version(environment, user, [])
+        imported_version(environment, user, [], variables)
     except UnusableError as error:
         return str(error)
-    return fit_problem(environment, user) if serve or builds else ""
+    return fit_problem(environment, user, variables) if serve or builds else ""
 
 
-def fit_problem(environment: str, user: str) -> str:
+def fit_problem(environment: str, user: str, variables: dict[str, str] | None = None) -> str:
     """Whether the vLLM of an environment is one that its Ray can serve with; empty for nothing."""
     try:
-        _code, output, errors = guest.run([f"{environment}/bin/python", "-I", "-c", IMPORTS], user, IMPORT_SECONDS)
+        command = [f"{environment}/bin/python", "-I", "-c", IMPORTS]
+        _code, output, errors = guest.run(command, user, IMPORT_SECONDS, variables=variables)
     except TimeoutError:
         return f"Ray Serve LLM in {environment} was not loaded within {IMPORT_SECONDS} s: see whether its disk is well."
     except (guest.GuestError, OSError) as error:

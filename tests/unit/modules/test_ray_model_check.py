@@ -189,3 +189,18 @@ def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
     environment(**VLLM, **RAY, **WORKS)
     options["record"] = "/nowhere"
     assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]
+
+
+def test_the_libraries_of_accelerators_are_found_as_the_node_finds_them(run_module, model, environment, tmp_path):
+    """CANN's are on no path of the loader's own, and its Python is beside the environment."""
+    (tmp_path / "cann").mkdir()
+    (tmp_path / "cann" / "acl.py").touch()
+    engine = ("import os, acl\nif os.environ['LD_LIBRARY_PATH'] != '/cann/lib64':\n"
+              "    raise ImportError('libascendcl.so: cannot open shared object file: No such file')\n")
+    path = environment(**VLLM, **RAY, **WORKS, **{"vllm/_C.py": engine})
+    options = {"environment": path, "engine": True, "paths": {}}
+    variables = {"PYTHONPATH": str(tmp_path / "cann"), "LD_LIBRARY_PATH": "/cann/lib64"}
+    assert look(run_module, model, **options, variables=variables)["problems"] == []
+    for name, lacks in (("PYTHONPATH", "No module named 'acl'"), ("LD_LIBRARY_PATH", "libascendcl.so is missing")):
+        (problem,) = look(run_module, model, **options, variables={**variables, name: ""})["problems"]
+        assert lacks in problem

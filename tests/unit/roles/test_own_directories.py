@@ -152,3 +152,13 @@ def test_roots_python_reads_nothing_of_a_users():
 
 def test_nothing_has_a_known_name_where_everyone_writes(tmp_path):
     assert value(tmp_path, "_ray_temp_directory").items() >= {"own": True, "mode": "1770", "group": "ray"}.items()
+
+
+def test_what_tries_the_environment_finds_what_the_node_finds(tmp_path):
+    """And is given no secret of the workload's."""
+    found = value(tmp_path, "_ray_loading_environment", ray_ascend_home="/cann", ray_environment_variables={
+        "HF_TOKEN": "hf_secret", "LD_LIBRARY_PATH": "/own"})
+    assert found["LD_LIBRARY_PATH"] == "/own" and found["PYTHONPATH"].startswith("/cann/python/site-packages:")
+    assert found["ASCEND_HOME_PATH"] == "/cann" and "HF_TOKEN" not in found
+    assert value(tmp_path, "_ray_loading_environment", ray_environment_variables={}) == {
+        "LD_LIBRARY_PATH": "", "PYTHONPATH": ""}
