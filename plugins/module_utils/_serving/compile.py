@@ -131,9 +131,20 @@ def application(model: Model, cluster: Cluster, key: str) -> dict[str, Any]:
             "ingress_cls_config": {
                 "ingress_cls": INGRESS, "ingress_extra_kwargs": {"api_key_sha256": digest(key)},
             },
+            "ingress_deployment_config": _ingress(model, cluster),
         },
         **(steered if selector else {}),
     }
+
+
+def _ingress(model: Model, cluster: Cluster) -> dict[str, Any]:
+    """Serve has one ingress unless it is told: with its node all replicas would fall silent, and not that node's alone.
+
+    On each host one at most: where they may be together they are, after the first host was drained.
+    """
+    hosts = len(cluster.hosts(model))
+    least, most = (min(replicas, hosts) for replicas in (model.least_replicas, model.most_replicas))
+    return {"autoscaling_config": {"min_replicas": least, "max_replicas": most}, "max_replicas_per_node": 1}
 
 
 def _by_name(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,13 +49,14 @@ sys.__stdout__.write("\\n" + json.dumps(found) + "\\n")
 
 
 def recorded(path: str) -> dict[str, Any]:
-    """What an earlier run made on this host, by its file of root's: applications, units, and for which environment."""
+    """What an earlier run made on this host, by its file of root's: applications, units, and what of which environment
+    it has tried."""
     try:
         with open(path, encoding="utf-8") as stream:
             found = json.loads(stream.read(1 << 20))
     except (OSError, ValueError):
         found = {}
-    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units")}
+    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units", "tried")}
     names = {
         key: [name for name in (value if isinstance(value, list) else [])
               if isinstance(name, str) and NAME.fullmatch(name)]

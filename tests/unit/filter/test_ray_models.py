@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
+import os
+import pwd
+import re
 import shlex
 
 import pytest
@@ -43,6 +47,12 @@ def content(result, host, path):
     return entry.get("content", entry.get("secret"))
 
 
+def goes(result, host, name):
+    """Whether a file beside the keys is one that goes."""
+    (entry,) = [entry for entry in result["hosts"][host]["files"] if "only" in entry]
+    return entry["path"] == "/etc/ray/models" and bool(re.fullmatch(entry["only"], name))
+
+
 def exec_start(result, host, name="v3"):
     text = content(result, host, f"/etc/systemd/system/vllm@{name}.service.d/model.conf")
     (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
@@ -67,8 +77,23 @@ def test_an_application():
             }],
             "ingress_cls_config": {"ingress_cls": "rayops_ingress:KeyedIngress",
                                    "ingress_extra_kwargs": {"api_key_sha256": DIGEST}},
+            "ingress_deployment_config": {
+                "autoscaling_config": {"min_replicas": 1, "max_replicas": 1}, "max_replicas_per_node": 1},
         },
     }
+
+
+@pytest.mark.parametrize(("keys", "least", "most"), [
+    ({"replicas": 2}, 2, 2), ({"replicas": 8}, 3, 3), ({"replicas": 8, "pool": "gpu"}, 2, 2),
+    ({"autoscaling_config": {"min_replicas": 0, "max_replicas": 2}}, 0, 2),
+    ({"autoscaling_config": {"min_replicas": "2", "max_replicas": "9"}}, 2, 3),
+])
+def test_each_replica_has_an_ingress_on_a_host_of_its_own(keys, least, most):
+    """Where there are so many hosts: one that is lost or restarts takes one with it, and no other."""
+    labelled = [{**host, "worker_config": {"labels": {"pool": "gpu"}}} for host in HOSTS]
+    (application,) = compiled({**SERVE, **keys}, cluster={**CLUSTER, "hosts": labelled})["applications"]
+    assert application["args"]["ingress_deployment_config"] == {
+        "autoscaling_config": {"min_replicas": least, "max_replicas": most}, "max_replicas_per_node": 1}
 
 
 def test_a_key_stands_in_its_files_alone():
@@ -79,7 +104,7 @@ def test_a_key_stands_in_its_files_alone():
             shown = json.dumps({name: value for name, value in file.items() if name != "secret"})
             assert KEY not in shown and "hf_secret" not in shown, host
             assert "secret" not in file or file["mode"] in ("0640", "0600")
-    units = [entry["units"] for entry in result["hosts"].values()]
+    units = [entry["units"] + entry["rolling"] for entry in result["hosts"].values()]
     assert KEY not in json.dumps([result["applications"], result["models"], units])
 
 
@@ -134,6 +159,21 @@ def test_a_unit():
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
 
 
+def test_replicas_that_were_there_before_do_not_restart_together():
+    """What they share with other units restarts none of them unasked."""
+    found = {host: {"units": ["v3"]} for host in ("w1", "w2")}
+    result = compiled({**UNIT, "replicas": 2}, found=found)
+    for host in ("w1", "w2"):
+        (unit,) = result["hosts"][host]["rolling"]
+        assert result["hosts"][host]["units"] == [] and unit["name"] == "vllm@v3.service"
+        assert unit["ask_files"] == ["/etc/systemd/system/vllm@.service"] and unit["listens"]
+        assert not set(unit["ask_files"]) & set(unit["restart_files"])
+    # On the first day together; and so do those that are one model.
+    for keys, said in (({"replicas": 2}, {}), ({"data_parallel_size": 2}, found), ({}, found)):
+        result = compiled({**UNIT, **keys}, found=said)
+        assert result["hosts"]["w1"]["rolling"] == [] and len(result["hosts"]["w1"]["units"]) == 1
+
+
 def test_a_unit_stays_where_it_is():
     """However the inventory was read."""
     backwards = compiled(UNIT, cluster={**CLUSTER, "hosts": HOSTS[::-1]})
@@ -160,6 +200,17 @@ def test_data_parallelism_over_hosts():
     assert "w2 10.0.0.99" in content(other, "w1", place)
 
 
+@pytest.mark.parametrize("keys", [{"data_parallel_size": 4, "data_parallel_size_local": 2}, {"replicas": 2}])
+def test_the_watchdog_is_where_the_model_can_be_asked(keys):
+    """It asks by the record of its own host, and restarts the unit where that does not have the model."""
+    result = compiled({**UNIT, **keys})
+    for host in ("w1", "w2"):
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert "v3" in (asked["name"], asked["model"])
+        # A rank without an API asks the first one's.
+        assert asked["url"] == f"http://10.0.0.1{host[1] if 'replicas' in keys else 1}:8001/v1"
+
+
 def test_who_asks_whom():
     result = compiled(SERVE, {**UNIT, "replicas": 2})
     names = {host: [model["name"] for model in json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]]
@@ -181,7 +232,7 @@ def test_who_asks_whom():
 def test_without_a_key_nothing_is_served():
     result = compiled(SERVE, UNIT, key="")
     assert result["applications"] == []
-    assert [entry["files"] + entry["units"] for entry in result["hosts"].values()] == [[]] * 5
+    assert [entry["files"] + entry["units"] + entry["rolling"] for entry in result["hosts"].values()] == [[]] * 5
     assert result["hosts"]["w1"]["check"]["engine"]
 
 
@@ -197,10 +248,61 @@ def test_what_is_no_longer_declared_goes():
     assert result["hosts"]["w2"]["units"] == [{"name": "vllm@v3.service", "state": "stopped"},
                                               {"name": "vllm@gone.service", "state": "stopped"}]
     absent = {file["path"] for file in result["hosts"]["w2"]["files"] if file.get("state") == "absent"}
-    assert "/etc/systemd/system/vllm@gone.service.d" in absent and "/etc/ray/models/gone.key" in absent
+    assert "/etc/systemd/system/vllm@gone.service.d" in absent and goes(result, "w2", "gone.key")
     assert not [path for path in absent if ".." in path or "a/b" in path]
     # What the head asks with stays.
-    assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
+    assert goes(result, "head", "old.key") and not goes(result, "head", "v3.key")
+
+
+def test_a_record_says_what_was_tried_on_its_host():
+    found = {"w1": {"tried": ["serve", "vllm"]}, "w2": {"tried": ["vllm"], "units": ["gone"]}}
+    result = compiled(SERVE, found=found)
+    tried = {host: json.loads(content(result, host, "/etc/ray/models.yaml"))["tried"] for host in result["hosts"]}
+    assert tried == {"w1": ["serve", "vllm"], "w2": ["vllm"], "head": [], "10.0.0.13": [], "monitor": []}
+    (after,) = result["hosts"]["w2"]["forgotten"]
+    assert json.loads(after["content"])["tried"] == ["vllm"]
+
+
+@pytest.mark.parametrize("host", ["monitor", "head", "w1"])
+def test_keys_are_where_a_model_is_asked_and_nowhere_else(run_module, tmp_path, host):
+    """Also on a host whose record nobody reads, such as the monitor's."""
+    own = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+
+    def left(*models) -> list[str]:
+        compiled_here = compiled(*models, cluster={**CLUSTER, "config_dir": str(tmp_path)})
+        files = [{**entry, **own} for entry in compiled_here["hosts"][host]["files"]
+                 if entry["path"].startswith(str(tmp_path))]
+        result = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not result.get("failed"), result
+        again = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not again["changed"], again
+        return sorted(path.name for path in tmp_path.glob("models/*"))
+
+    everywhere, unit = ["r1.key", "v3.key"], ["v3.env", "v3.key"]
+    assert left(SERVE, UNIT) == (unit if host == "w1" else everywhere)
+    (tmp_path / "models" / "mine.txt").write_text("")
+    assert left(UNIT) == (["mine.txt", *unit] if host == "w1" else ["mine.txt", "v3.key"])
+    (tmp_path / "models" / "mine.txt").unlink()
+    assert left(SERVE) == ([] if host == "w1" else ["r1.key"])
+    assert left() == []
+
+
+def test_what_goes_is_known_until_it_has_gone():
+    """A run whose removal fails is followed by one that removes it."""
+    found = {"head": {"applications": ["r1", "old"]}, "w2": {"units": ["gone"]}}
+    result = compiled(SERVE, UNIT, found=found)
+    again = {host: json.loads(content(result, host, "/etc/ray/models.yaml")) for host in found}
+    assert again["head"]["applications"] == ["r1", "old"] and again["w2"]["units"] == ["gone"]
+    assert [model["name"] for model in again["head"]["models"]] == ["r1", "v3"]
+    second = compiled(SERVE, UNIT, found=again)
+    assert second["removed"] == [{"name": "old"}] and len(second["hosts"]["w2"]["units"]) == 1
+    for host, key, left in (("head", "applications", ["r1"]), ("w2", "units", [])):
+        (entry,) = second["hosts"][host]["forgotten"]
+        assert entry["path"] == "/etc/ray/models.yaml" and entry["mode"] == "0640"
+        again[host] = json.loads(entry["content"])
+        assert again[host][key] == left
+    last = compiled(SERVE, UNIT, found=again)
+    assert last["removed"] == [] and [entry["forgotten"] for entry in last["hosts"].values()] == [[]] * 5
 
 
 def test_what_a_host_looks_for():

@@ -166,9 +166,15 @@ def test_an_environment_that_has_all(environment):
     assert host.engine_problem(path, OWN_USER, serve=True) == ""
 
 
+def test_an_environment_whose_packages_are_still_to_be_installed_is_not_loaded(run_module, model, environment):
+    options = {"environment": environment(**VLLM, **RAY, **WORKS), "engine": True, "serve": True}
+    assert look(run_module, model, **options)["problems"]
+    assert look(run_module, model, **options, system_packages=["no-such-package"])["problems"] == []
+
+
 def test_an_environment_that_serves_already_is_not_loaded_again(run_module, model, environment, tmp_path):
     path = environment()
-    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path, "tried": ["vllm"]}))
     options = {"environment": path, "engine": True}
     assert "has no vLLM" in look(run_module, model, **options)["problems"][0]
     environment(**VLLM)
@@ -176,10 +182,31 @@ def test_an_environment_that_serves_already_is_not_loaded_again(run_module, mode
     assert look(run_module, model, record=str(tmp_path / "models.yaml"), **options)["problems"] == []
 
 
+def test_what_was_not_tried_is_tried(run_module, model, environment, tmp_path):
+    """A host has a record also where it serves nothing, or with another engine, or where a package was missing."""
+    options = {"environment": environment(**VLLM, **RAY, **WORKS), "record": str(tmp_path / "models.yaml")}
+
+    def tried(**more) -> list[str]:
+        result = look(run_module, model, **options, **more)
+        (tmp_path / "models.yaml").write_text(json.dumps({"environment": options["environment"], **result}))
+        return result["tried"] if not result["problems"] else result["problems"][0]
+
+    assert tried() == []
+    assert tried(engine=True, system_packages=["no-such-package"]) == []
+    assert tried(engine=True) == ["vllm"]
+    assert "does not fit Ray" in tried(engine=True, serve=True)
+    assert tried(engine=True) == tried() == ["vllm"]
+    environment(**FITS)
+    assert tried(engine=True, serve=True) == ["serve", "vllm"]
+    # Another environment is another matter.
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": "/other", "tried": ["serve", "vllm", 5, "../x"]}))
+    assert tried() == []
+
+
 def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
     """Also one that has served others, which no label kept off it."""
     path = environment()
-    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path, "tried": ["serve", "vllm"]}))
     options = {"environment": path, "paths": {}, "record": str(tmp_path / "models.yaml")}
     assert look(run_module, model, **options)["problems"] == []
     assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
