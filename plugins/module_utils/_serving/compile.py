@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible.module_utils.compat.version import LooseVersion
+
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
 
@@ -27,8 +29,9 @@ MODULES_VARIABLE = "RAYOPS_MODULES_SHA256"
 # vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
 SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
 VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
-# The label of a node that says its pool.
-POOL_LABEL = "pool"
+# The label of a node that says its pool. The first Ray that builds an application where a label lets its ingress run:
+# 2.57 builds it anywhere (serve/_private/application_state.py).
+POOL_LABEL, BUILDS_BY_LABEL = "pool", "2.60.0"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Cluster:
     monitors: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     modules_sum: str = ""
+    ray_version: str = BUILDS_BY_LABEL
 
     @property
     def probing(self) -> set[str]:
@@ -72,6 +76,10 @@ class Cluster:
     def selector(self, model: Model) -> dict[str, str]:
         """The label by which Ray finds the nodes of a model; empty where they have none in common."""
         return {POOL_LABEL: model.pool} if model.pool and not self.unlabelled(model) else {}
+
+    def builds_anywhere(self, model: Model) -> bool:
+        """Whether Ray Serve may build a model's application on a node that is not its own."""
+        return not self.selector(model) or LooseVersion(self.ray_version) < LooseVersion(BUILDS_BY_LABEL)
 
 
 def digest(key: str) -> str:

@@ -141,8 +141,8 @@ def engine_problem(
     """
     if not has_engine(environment) and builds:
         return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
-                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM "
-                "to ray_extra_packages of the head, too.")
+                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 "
+                "or later), or add vLLM to ray_extra_packages of the head, too.")
     if not has_engine(environment):
         return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
                 "ray_environment_path to an environment that has it.")

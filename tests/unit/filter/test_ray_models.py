@@ -30,7 +30,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
-    "modules_sum": "5a",
+    "modules_sum": "5a", "ray_version": "2.60.0",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -318,14 +318,15 @@ def test_what_a_host_looks_for():
     }
 
 
-@pytest.mark.parametrize(("pool", "label", "builds"), [
-    ("", "", ["r1"]), ("gpu", "", ["r1"]), ("gpu", "gpu", []), ("gpu", "other", ["r1"])])
-def test_a_label_keeps_a_model_off_the_head(pool, label, builds):
+@pytest.mark.parametrize(("pool", "label", "ray", "builds"), [
+    ("", "", "2.60.0", ["r1"]), ("gpu", "", "2.60.0", ["r1"]), ("gpu", "gpu", "2.60.0", []),
+    ("gpu", "gpu", "2.61.0", []), ("gpu", "other", "2.60.0", ["r1"]), ("gpu", "gpu", "2.59.0", ["r1"])])
+def test_a_label_keeps_a_model_off_the_head(pool, label, ray, builds):
     """Also where its pool is all there is: the head is no worker."""
     labelled = [{**host, "worker_config": {"labels": {"pool": label}} if label else {}} for host in HOSTS[:3]]
-    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled})
+    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled, "ray_version": ray})
     assert result["hosts"]["head"]["check"]["builds"] == builds
-    assert bool(result["applications"][0].get("deployments")) == (not builds)
+    assert bool(result["applications"][0].get("deployments")) == (pool == label == "gpu")
 
 
 def answer(gpus, **files):

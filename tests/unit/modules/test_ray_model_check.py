@@ -211,8 +211,8 @@ def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
     assert look(run_module, model, **options)["problems"] == []
     assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
         f"{path} has no vLLM, and Ray Serve may build r1, v3 on this host, the head: set pool of each to a group "
-        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM to ray_extra_packages of the "
-        "head, too."]
+        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 or later), or add vLLM to "
+        "ray_extra_packages of the head, too."]
     environment(**VLLM, **RAY, **WORKS)
     options["record"] = "/nowhere"
     assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]
