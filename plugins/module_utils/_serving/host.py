@@ -91,9 +91,18 @@ def list_files(path: str) -> list[tuple[str, int]]:
                          f"{path})") from None
     found = []
     for name in names[:MOST_FILES]:
-        status = os.stat(os.path.join(path, name))
+        place = os.path.join(path, name)
+        try:
+            status = os.stat(place)
+        except PermissionError:
+            raise ValueError(f"{place} cannot be read: let others go through its directory, and through that to which "
+                             f"it leads where it is a link (chmod -R o+rX {path})") from None
+        except OSError as error:
+            # A cache of Hugging Face's consists of links; one that was copied without what they lead to has none.
+            raise ValueError(f"{place} leads to a file that is not there ({error.strerror}): copy the model anew, with "
+                             "the files and not the links (cp -rL)") from None
         if stat.S_ISREG(status.st_mode):
-            if not os.access(os.path.join(path, name), os.R_OK):
+            if not os.access(place, os.R_OK):
                 raise ValueError(f"{path}/{name} cannot be read: let others read it (chmod -R o+rX {path})")
             found.append((name, status.st_size))
     there = {name for name, _size in found}

@@ -84,8 +84,18 @@ def test_what_ray_cannot_read(run_module, model):
     # A user who is not made yet has what everybody has.
     (problem,) = look(run_module, model, user="not-made-yet")["problems"]
     assert "cannot be read" in problem
+    model.chmod(0o744)
+    assert f"{model}/config.json cannot be read: let others go through its directory" in look(
+        run_module, model, user="nobody")["problems"][0]
     model.chmod(0o700)
     assert f"{model} cannot be read" in look(run_module, model, user="nobody")["problems"][0]
+
+
+def test_a_link_to_nothing(run_module, model):
+    """A cache of Hugging Face's, copied without its blobs."""
+    (model / "tokenizer.json").symlink_to("../../blobs/5a")
+    (problem,) = look(run_module, model)["problems"]
+    assert f"{model}/tokenizer.json leads to a file that is not there" in problem and "(cp -rL)" in problem
 
 
 def test_a_port_that_is_taken(run_module, model):
