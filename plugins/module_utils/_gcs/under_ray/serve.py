@@ -20,6 +20,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     connect,
     iso,
     raise_if_final,
+    read_controller,
     silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
@@ -40,20 +41,34 @@ MARKS = (":job_id:", ":actor_name:", ":task_name:")
 # How often the applications may change between reading and writing.
 ATTEMPTS = 3
 NO_SERVE = "The Ray of the head has no Serve: put \"ray[serve]\" into ray_extra_packages, and run site.yml."
+NO_CONTROLLER = (
+    "The dashboard does not reach Serve's controller, which the GCS has, and so does not know the applications: run "
+    "this again, and if that does not help, see the log of the dashboard on the head."
+)
 
 
 # Reading
 
 
-def read(dashboard: Dashboard) -> dict[str, Any]:
-    """What Serve says of itself and of all applications; of a cluster without Serve, that it has none."""
-    try:
-        found = dashboard.wanted("GET", PLACE)
-    except HelperError as error:
-        if error.answer.get("code") == 501:
-            raise HelperError("no_serve", NO_SERVE) from error
-        raise
-    return found if isinstance(found, dict) else {}
+def read(request: dict[str, Any], dashboard: Dashboard, deadline: float) -> dict[str, Any]:
+    """What Serve says of itself and of all applications; of a cluster without Serve, that it has none.
+
+    A dashboard that does not get hold of Serve's controller says the same (serve_head.py), and who writes then deletes
+    them all. So the GCS is asked, too, and a controller that it has is waited for.
+    """
+    while True:
+        try:
+            found = dashboard.wanted("GET", PLACE)
+        except HelperError as error:
+            if error.answer.get("code") == 501:
+                raise HelperError("no_serve", NO_SERVE) from error
+            raise
+        details = found if isinstance(found, dict) else {}
+        if runs(details) or not read_controller(request["address"]):
+            return details
+        if time.monotonic() >= deadline:
+            raise HelperError("dashboard", NO_CONTROLLER)
+        pause(deadline)
 
 
 def applications_of(details: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -210,12 +225,12 @@ def apply(
 
     :raises HelperError: somebody else writes at the same time.
     """
-    details = read(dashboard)
+    details = read(request, dashboard, deadline)
     for _attempt in range(ATTEMPTS):
         changes = changes_of(details, wanted, removed)
         if not changes or request["dry_run"]:
             return details, changes
-        before, details = details, read(dashboard)
+        before, details = details, read(request, dashboard, deadline)
         if declared_configs(before) == declared_configs(details):
             break
     else:
@@ -227,7 +242,7 @@ def apply(
             body[option] = request.get(option) or details[option]
     seconds = max(5.0, deadline - time.monotonic())
     dashboard.wanted("PUT", PLACE, {name: value for name, value in body.items() if value is not None}, seconds)
-    after = read(dashboard)
+    after = read(request, dashboard, deadline)
     written = declared_configs(after)
     lost = {
         name for name, found in applications_of(after).items()
@@ -284,7 +299,7 @@ def deploy_applications(request: dict[str, Any]) -> dict[str, Any]:
     """
     deadline = time.monotonic() + request["timeout"]
     dashboard = reached(request)
-    details = read(dashboard)
+    details = read(request, dashboard, deadline)
     live, there = declared_configs(details), applications_of(details)
     # Serve's schema takes a second to load: not for what is there already.
     wanted = {
@@ -303,7 +318,7 @@ def deploy_applications(request: dict[str, Any]) -> dict[str, Any]:
         if request["wait"]:
             details = until_running(request, dashboard, names, deadline, changes)
         elif changes:
-            details = read(dashboard)
+            details = read(request, dashboard, deadline)
     return answered(details, changes, names)
 
 
@@ -326,7 +341,7 @@ def remove_all(
     """Remove applications and wait until they are gone. Returns as apply, what Serve says then."""
     _details, changes = apply(request, dashboard, {}, names, deadline)
     details = until(
-        dashboard, deadline, lambda found: not set(names) & set(applications_of(found)),
+        request, dashboard, deadline, lambda found: not set(names) & set(applications_of(found)),
         lambda found: raise_late(request, found, names, changes),
     )
     return details, changes
@@ -335,7 +350,7 @@ def remove_all(
 def serve_status(request: dict[str, Any]) -> dict[str, Any]:
     """All applications, with their configuration, and how Serve runs: {running, applications, http_options,
     proxy_location, proxies}. request: names (None for all)."""
-    details = read(reached(request))
+    details = read(request, reached(request), time.monotonic() + request["timeout"])
     live = declared_configs(details)
     found = all_described(details, request["names"])
     proxies = [
@@ -369,17 +384,19 @@ def answered(details: dict[str, Any], changes: list[dict[str, Any]], names: list
 # Waiting
 
 
-def until(dashboard: Dashboard, deadline: float, done: Any, late: Any) -> dict[str, Any]:
+def until(
+    request: dict[str, Any], dashboard: Dashboard, deadline: float, done: Any, late: Any
+) -> dict[str, Any]:
     """Look until done(details); a dashboard that is away meanwhile is waited for. late(details) raises."""
     details: dict[str, Any] = {}
     while True:
         try:
-            details = read(dashboard)
+            details = read(request, dashboard, deadline)
             if done(details):
                 return details
         except HelperError as error:
             # A head that restarts, or a controller of Serve's that does: they come back.
-            away = error.answer["error"] == "dashboard" or error.answer.get("code") in (500, 503)
+            away = error.answer["error"] in ("dashboard", "unreachable") or error.answer.get("code") in (500, 503)
             if not away or (time.monotonic() >= deadline and not details):
                 raise
         if time.monotonic() >= deadline:
@@ -397,7 +414,10 @@ def until_running(
                 raise_failed(request, dashboard, details, name, names, changes)
         return all(there.get(name, {}).get("status") == "RUNNING" for name in names)
 
-    return until(dashboard, deadline, done, lambda found: raise_late(request, found, names, changes, dashboard))
+    def late(details: dict[str, Any]) -> None:
+        raise_late(request, details, names, changes, dashboard)
+
+    return until(request, dashboard, deadline, done, late)
 
 
 def raise_failed(
