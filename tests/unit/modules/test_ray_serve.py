@@ -220,6 +220,35 @@ def test_a_dashboard_that_has_lost_serve_loses_no_application(serve, info, ask, 
     assert [entry["name"] for entry in info()["applications"]] == ["theirs"] and ask("theirs")[2] == pid
 
 
+def replicas(result):
+    """Those that serve."""
+    (application,) = result["applications"]
+    found = application["deployments"][0]["replicas"]
+    return {replica["replica_id"] for replica in found if replica["state"] == "RUNNING"}
+
+
+def test_an_update_that_failed_is_tried_again_while_the_old_replica_serves(serve, ask, application, place):
+    """Also where Serve stopped in the middle: one replica is as it was, the other one's successor does not start."""
+    needs = str(place / "later")
+    two = application("two")
+    two["deployments"][0].update(num_replicas=2)
+    assert "failed" not in serve(two)
+    update = {**application("two", text="new", needs=needs), "deployments": two["deployments"]}
+    failed = serve(update)
+    assert failed["failed"] and failed["applications"][0]["status"] == "DEPLOY_FAILED" and replicas(failed), failed
+    assert ask("two")[0] == "two"
+    (place / "later").write_text("")
+    mended = serve(update)
+    assert "failed" not in mended and mended["changes"] == [{"name": "two", "action": "redeploy", "differences": []}]
+    assert ask("two")[0] == "new"
+    before = replicas(serve(update))
+    # Another number of replicas is no new version, also after that: none of them starts anew.
+    update["deployments"][0]["num_replicas"] = 1
+    fewer = serve(update)
+    assert [item["option"] for item in fewer["changes"][0]["differences"]] == ["deployments[0].num_replicas"]
+    assert replicas(fewer) < before, (before, fewer)
+
+
 def test_what_cannot_be_imported_or_placed(serve, application):
     wrong = serve({**application("wrong"), "import_path": "nosuchmodule:app"})
     assert wrong["failed"] and wrong["msg"].splitlines()[0] == (

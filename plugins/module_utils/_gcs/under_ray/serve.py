@@ -40,6 +40,8 @@ MOST_MESSAGE = 2000
 MARKS = (":job_id:", ":actor_name:", ":task_name:")
 # How often the applications may change between reading and writing.
 ATTEMPTS = 3
+# A variable of an application that is deployed again: Serve takes an unchanged declaration for nothing new.
+ATTEMPT = "RAYOPS_ATTEMPT"
 NO_SERVE = "The Ray of the head has no Serve: put \"ray[serve]\" into ray_extra_packages, and run site.yml."
 NO_CONTROLLER = (
     "The dashboard does not reach Serve's controller, which the GCS has, and so does not know the applications: run "
@@ -118,13 +120,6 @@ def shortened(message: str | None) -> str:
     return COLOUR.sub("", message or "")[-MOST_MESSAGE:]
 
 
-def is_dead(found: dict[str, Any]) -> bool:
-    """Whether an application has failed and serves nothing, not even as it was before."""
-    entries = (found.get("deployments") or {}).values()
-    states = {replica.get("state") for entry in entries for replica in entry.get("replicas") or []}
-    return found.get("status") == "DEPLOY_FAILED" and "RUNNING" not in states
-
-
 def all_described(details: dict[str, Any], names: list[str] | None = None) -> list[dict[str, Any]]:
     return [
         described(name, found) for name, found in sorted(applications_of(details).items())
@@ -133,6 +128,20 @@ def all_described(details: dict[str, Any], names: list[str] | None = None) -> li
 
 
 # What is declared
+
+
+def attempt_of(config: dict[str, Any]) -> str | None:
+    return ((config.get("runtime_env") or {}).get("env_vars") or {}).get(ATTEMPT)
+
+
+def with_attempt(config: dict[str, Any], attempt: str | None = None) -> dict[str, Any]:
+    """An application with another ATTEMPT, or without: as it is compared."""
+    environment = dict(config.get("runtime_env") or {})
+    variables = {name: value for name, value in (environment.pop("env_vars", None) or {}).items() if name != ATTEMPT}
+    variables |= {ATTEMPT: attempt} if attempt else {}
+    environment |= {"env_vars": variables} if variables else {}
+    rest = {name: value for name, value in config.items() if name != "runtime_env"}
+    return {**rest, "runtime_env": environment} if environment else rest
 
 
 def normal(application: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +244,13 @@ def apply(
             break
     else:
         others(sorted(declared_configs(details)))
-    configs = {name: config for name, config in declared_configs(details).items() if name not in removed} | wanted
+    live = declared_configs(details)
+    configs = {name: config for name, config in live.items() if name not in removed}
+    for change in changes:
+        name = change["name"]
+        if name in wanted:
+            attempt = str(time.time_ns()) if change["action"] == "redeploy" else attempt_of(live.get(name, {}))
+            configs[name] = with_attempt(wanted[name], attempt) if attempt else wanted[name]
     body = {"applications": list(configs.values()), "target_capacity": details.get("target_capacity")}
     for option in ("http_options", "proxy_location"):
         if request.get(option) or details.get(option):
@@ -269,11 +284,11 @@ def changes_of(
     live, found = declared_configs(details), []
     there = applications_of(details)
     for name, config in wanted.items():
-        unlike = differences(config, live.get(name, {}))
+        unlike = differences(with_attempt(config), with_attempt(live.get(name, {})))
         if unlike:
             found.append({"name": name, "action": "update" if name in live else "deploy", "differences": unlike})
-        elif is_dead(there[name]):
-            # Serve itself tries no more. It may be that what was missing has come.
+        elif there[name].get("status") == "DEPLOY_FAILED":
+            # Serve itself tries no more, whatever it still has of before. It may be that what was missing has come.
             found.append({"name": name, "action": "redeploy", "differences": []})
     for name in removed:
         if there.get(name, {}).get("status", "DELETING") == "DELETING":
@@ -300,20 +315,17 @@ def deploy_applications(request: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + request["timeout"]
     dashboard = reached(request)
     details = read(request, dashboard, deadline)
-    live, there = declared_configs(details), applications_of(details)
+    live = declared_configs(details)
     # Serve's schema takes a second to load: not for what is there already.
     wanted = {
-        entry["name"]: entry if entry == live.get(entry["name"]) else normal(entry) for entry in request["applications"]
+        entry["name"]: entry if entry == with_attempt(live.get(entry["name"], {})) else normal(entry)
+        for entry in request["applications"]
     }
     if request["http_options"] or request["proxy_location"]:
         check_fixed(details, request["http_options"] or {}, request["proxy_location"])
     check_routes(wanted, details)
-    names, dead = list(wanted), [name for name in wanted if wanted[name] == live.get(name) and is_dead(there[name])]
-    if dead and not request["dry_run"]:
-        # Serve takes the same declaration for nothing new: it has to go first.
-        remove_all(request, dashboard, dead, deadline)
+    names = list(wanted)
     details, changes = apply(request, dashboard, wanted, [], deadline)
-    changes = [{**item, "action": "redeploy", "differences": []} if item["name"] in dead else item for item in changes]
     if not request["dry_run"]:
         if request["wait"]:
             details = until_running(request, dashboard, names, deadline, changes)
