@@ -30,6 +30,8 @@ options:
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
   system_packages: {description: "Packages of the distribution that are installed before the engine serves. While one is
       missing, the engine is not loaded.", type: list, elements: str, default: []}
+  packages: {description: "What is to be installed into O(environment), where that is not there yet. Without any it is
+      not looked at.", type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
@@ -61,6 +63,7 @@ units: {description: Models of which an earlier run has made a unit., returned: 
 """
 
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -96,6 +99,18 @@ def engine(params: dict[str, Any], known: str) -> list[str]:
     return [problem] if problem else []
 
 
+def planned(params: dict[str, Any]) -> list[str]:
+    """What an environment that is still to be installed will lack: it takes long, and so does the cluster after it."""
+    packages = params["packages"]
+    if not params["engine"] or not packages or os.path.exists(f"{params['environment']}/bin/python"):
+        return []
+    # vllm, vllm-ascend, a wheel of it by its path; the extra of Ray's that brings it.
+    if any(re.search(r"vllm|\[[^]]*\bllm\b", package.lower()) for package in packages):
+        return []
+    return ["vLLM is not among the packages that are to be installed, which a model needs: add vllm, in a version that "
+            "fits this Ray, to ray_extra_packages."]
+
+
 def main() -> None:
     port = {
         "port": {"type": "int", "required": True},
@@ -110,6 +125,7 @@ def main() -> None:
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
             "system_packages": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
             "record": {"type": "path", "required": True},
@@ -125,7 +141,7 @@ def main() -> None:
         except guest.GuestError as error:
             problems.append(f"model {name}: {error}")
     before = recorded(params["record"])
-    problems += engine(params, before.pop("environment"))
+    problems += engine(params, before.pop("environment")) + planned(params)
     module.exit_json(
         changed=False, problems=problems, accelerators=accelerators(params["config"]), files=guest.harmless(files),
         **before,
