@@ -18,6 +18,7 @@ import pytest
 SECRET = "t0psecret-value"
 PROGRAM = """
 import os
+import time
 from ray import serve
 
 @serve.deployment
@@ -26,6 +27,7 @@ class Greeter:
         print("starting with", sorted(args))
         if not os.path.exists(args.get("needs", "/")):
             raise RuntimeError("the file is not there")
+        time.sleep(args.get("sleeps", 0))
         self.args = args
 
     def __call__(self, request):
@@ -247,6 +249,13 @@ def test_an_update_that_failed_is_tried_again_while_the_old_replica_serves(serve
     fewer = serve(update)
     assert [item["option"] for item in fewer["changes"][0]["differences"]] == ["deployments[0].num_replicas"]
     assert replicas(fewer) < before, (before, fewer)
+
+
+def test_slow_logs_do_not_hide_why_an_application_is_late(serve, application, between):
+    between.slow = 9
+    late = serve(application("slow", sleeps=600), timeout=12)
+    told = "Application slow is still DEPLOYING after 12 s, and is left as it is."
+    assert late["failed"] and late["msg"].startswith(told), late["msg"]
 
 
 def test_what_cannot_be_imported_or_placed(serve, application):

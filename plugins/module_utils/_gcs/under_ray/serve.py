@@ -25,6 +25,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
     COLOUR,
+    LOG_SECONDS,
     Dashboard,
     dashboard_of,
     differences,
@@ -471,17 +472,20 @@ def trouble(dashboard: Dashboard, found: dict[str, Any], lines: int) -> tuple[st
     culprit, entry = sick[0] if sick else (None, {})
     message = entry.get("message") or found.get("message") or ""
     replicas = [*(entry.get("recent_dead_replicas") or []), *(entry.get("replicas") or [])]
+    deadline = time.monotonic() + LOG_SECONDS
     for replica in sorted(replicas, key=lambda item: item.get("start_time_s") or 0, reverse=True)[:3]:
-        log = replica_log(dashboard, replica, lines)
+        log = replica_log(dashboard, replica, lines, deadline)
         if log:
             return culprit, message, log
     return culprit, message, last_lines(message, lines)
 
 
-def replica_log(dashboard: Dashboard, replica: dict[str, Any], lines: int) -> list[str]:
+def replica_log(dashboard: Dashboard, replica: dict[str, Any], lines: int, deadline: float) -> list[str]:
     """The end of what Serve wrote about a replica, and of what the replica wrote itself, as vLLM does."""
     name = (replica.get("log_file_path") or "").lstrip("/")
-    found = dashboard.log(lines, node_id=replica.get("node_id"), filename=name)
-    for suffix in ("out", "err"):
-        found += dashboard.log(lines, actor_id=replica.get("actor_id"), suffix=suffix)
+    places = [{"node_id": replica.get("node_id"), "filename": name},
+              *({"actor_id": replica.get("actor_id"), "suffix": suffix} for suffix in ("out", "err"))]
+    found: list[str] = []
+    for place in places:
+        found += dashboard.log(lines, deadline - time.monotonic(), **place)
     return [line for line in found if not line.startswith(MARKS)]
