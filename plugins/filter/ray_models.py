@@ -88,6 +88,8 @@ def ray_models(
     """The compiled models; see the documentation above."""
     where = cluster_of(cluster)
     models, problems = read(declared)
+    # One of digits alone is a number to YAML.
+    key = str(key)
     problems += bad_key(key, "ray_serve_api_key")
     problems += [] if problems else misplaced(models, where)
     if problems:

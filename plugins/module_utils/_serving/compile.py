@@ -29,6 +29,9 @@ MODULES_VARIABLE = "RAYOPS_MODULES_SHA256"
 # vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
 SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
 VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
+# Of vLLM's options these switches have no twin that turns them off, and these lists are one word.
+_ONLY_ON = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
+_JSON_LISTS = ("allowed_origins", "allowed_methods", "allowed_headers")
 # The label of a node that says its pool. The first Ray that builds an application where a label lets its ingress run:
 # 2.57 builds it anywhere (serve/_private/application_state.py).
 POOL_LABEL, BUILDS_BY_LABEL = "pool", "2.60.0"
@@ -188,12 +191,18 @@ def command(model: Model, cluster: Cluster, host: str) -> list[str]:
 
 def _option(name: str, value: Any) -> list[str]:
     option = f"--{name.replace('_', '-')}"
-    if value is None or value is False:
-        # vLLM's switches have a twin that turns them off.
-        return [] if value is None else [f"--no-{name.replace('_', '-')}"]
-    if value is True:
-        return [option]
-    return [f"{option}={json.dumps(value) if isinstance(value, (Mapping, list)) else value}"]
+    if value is None or value == [] or value is False and name in _ONLY_ON:
+        return []
+    if isinstance(value, bool):
+        # vLLM's other switches have a twin that turns them off.
+        return [option if value else f"--no-{option[2:]}"]
+    if isinstance(value, list) and name not in _JSON_LISTS:
+        return [option, *map(_text, value)]
+    return [f"{option}={_text(value)}"]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (Mapping, list)) else str(value)
 
 
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
@@ -225,15 +234,16 @@ def _shell(value: str) -> str:
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
     """For the token probe of a host, without keys: all models where all are asked, elsewhere those of its units. With
-    data parallelism the first rank answers for all.
+    data parallelism the first rank answers for all. Its own come first: a unit's watchdog takes the first of a model.
 
     replicas: declared; 0 may sleep.
     """
+    found = [(model, place) for model in models for place in places(model, cluster)]
     return [
         {"name": name, "model": model.name, "engine": model.engine, "url": f"http://{place}/v1",
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
-        for model in models for name, there, place in places(model, cluster)
+        for model, (name, there, place) in sorted(found, key=lambda each: each[1][1] != host)
         if host in cluster.probing or host == there and model.engine == VLLM
         or host in cluster.unit_hosts(model) and model.data_parallel_size > 1
     ]

