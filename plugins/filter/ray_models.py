@@ -19,6 +19,7 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
+        C(ray_version);
         C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another.
     type: dict
     required: true
@@ -137,7 +138,7 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
         labels={host["inventory_hostname"]: labels_of(host) for host in workers},
-        modules_sum=str(cluster.get("modules_sum", "")),
+        modules_sum=str(cluster.get("modules_sum", "")), ray_version=str(cluster["ray_version"]),
     )
 
 
@@ -245,7 +246,7 @@ def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
     if any(model.engine == SERVE for model in models):
         ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
     # Of those that no label keeps off the head. All other hosts that may build them have their engine anyway.
-    built = [model.name for model in models if model.engine == SERVE and not where.selector(model)]
+    built = [model.name for model in models if model.engine == SERVE and where.builds_anywhere(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
         "ports": ports,

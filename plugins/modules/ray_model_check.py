@@ -34,9 +34,13 @@ options:
       one is missing, the engine is not loaded.", type: list, elements: str, default: []}
   builds: {description: "Models that are not served here, but that Ray Serve may build here, which needs both.",
       type: list, elements: str, default: []}
+  packages: {description: "What is to be installed into O(environment), where that is not there yet. Without any it is
+      not looked at.", type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
+  variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
+      type: dict, default: {}}
   record: {description: What an earlier run has written., type: path, required: true}
   user: {description: The system user that Ray runs as., type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -67,6 +71,7 @@ units: {description: Models of which an earlier run has made a unit., returned: 
 """
 
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -74,6 +79,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
+    building_problem,
     engine_problem,
     files_of,
     misnamed,
@@ -102,8 +108,22 @@ def engine(params: dict[str, Any], before: dict[str, Any]) -> tuple[list[str], l
         return [], sorted(known)
     # A user who is not made yet has what everybody has.
     who = user if guest.exists(user) else "nobody"
-    problem = engine_problem(environment, who, params["serve"], builds, wanted <= known)
+    problem = engine_problem(environment, who, params["serve"], builds, wanted <= known, params["variables"])
     return ([problem], sorted(known)) if problem else ([], sorted(known | wanted))
+
+
+def planned(params: dict[str, Any]) -> list[str]:
+    """What an environment that is still to be installed will lack: it takes long, and so does the cluster after it."""
+    packages, builds = params["packages"], params["builds"]
+    if not (params["engine"] or builds) or not packages or os.path.exists(f"{params['environment']}/bin/python"):
+        return []
+    # vllm, vllm-ascend, a wheel of it by its path; the extra of Ray's that brings it.
+    if any(re.search(r"vllm|\[[^]]*\bllm\b", package.lower()) for package in packages):
+        return []
+    if builds:
+        return [building_problem("What is to be installed", builds)]
+    return ["vLLM is not among the packages that are to be installed, which a model needs: add vllm, in a version that "
+            "fits this Ray, to ray_extra_packages."]
 
 
 def main() -> None:
@@ -122,8 +142,10 @@ def main() -> None:
             "serve": {"type": "bool", "default": False},
             "system_packages": {"type": "list", "elements": "str", "default": []},
             "builds": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
+            "variables": {"type": "dict", "default": {}},
             "record": {"type": "path", "required": True},
             "user": {"type": "str", "default": "ray"},
         },
@@ -140,7 +162,7 @@ def main() -> None:
     before = recorded(params["record"])
     found, tried = engine(params, before)
     module.exit_json(
-        changed=False, problems=problems + found, accelerators=accelerators(params["config"]),
+        changed=False, problems=problems + found + planned(params), accelerators=accelerators(params["config"]),
         files=guest.harmless(files), applications=before["applications"], units=before["units"], tried=tried,
     )
 

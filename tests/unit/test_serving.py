@@ -76,7 +76,8 @@ def test_what_beds_serve_is_a_model_over_two_workers(model):
     hosts = [{"inventory_hostname": name, "group_names": [], "ansible_host": f"10.0.0.{number}"}
              for number, name in enumerate(("head", "worker-1", "worker-2"), 1)]
     cluster = {"head": "head", "hosts": hosts, "monitors": [], "port": 8000, "environment": serving.PLACE,
-               "config_dir": "/etc/ray", "modules": "/m", "user": "ray", "python_path": ""}
+               "config_dir": "/etc/ray", "modules": "/m", "user": "ray", "python_path": "",
+               "ray_version": "2.60.0"}
     found = ray_models([model], cluster, "k" * 40)
     assert found["problems"] == [] and found["spanning"]
     # What the faults' client asks, and where the faults find the unit.

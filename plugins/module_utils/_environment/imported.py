@@ -29,15 +29,17 @@ def python_version(python: str, user: str | None = None) -> str:
         return ""
 
 
-def imported_version(environment: str, user: str, packages: list[str]) -> str:
+def imported_version(environment: str, user: str, packages: list[str], variables: dict[str, str] | None = None) -> str:
     """Import Ray and packages in an environment, as a user, and load the native library of an engine that is there.
 
+    :arg variables: what the node will have, such as the LD_LIBRARY_PATH of its accelerators.
     :returns: Ray's version.
     :raises UnusableError: that does not work.
     """
     python = os.path.join(environment, "bin", "python")
     try:
-        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check))
+        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check),
+                                   variables)
     except TimeoutError:
         raise UnusableError(f"{environment} was not imported within {PATIENCE} s.") from None
     except (GuestError, OSError) as error:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible.module_utils.compat.version import LooseVersion
+
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
 
@@ -30,8 +32,9 @@ VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
 # Of vLLM's options these switches have no twin that turns them off, and these lists are one word.
 _ONLY_ON = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
 _JSON_LISTS = ("allowed_origins", "allowed_methods", "allowed_headers")
-# The label of a node that says its pool.
-POOL_LABEL = "pool"
+# The label of a node that says its pool. The first Ray that builds an application where a label lets its ingress run:
+# 2.57 builds it anywhere (serve/_private/application_state.py).
+POOL_LABEL, BUILDS_BY_LABEL = "pool", "2.60.0"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Cluster:
     monitors: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     modules_sum: str = ""
+    ray_version: str = BUILDS_BY_LABEL
 
     @property
     def probing(self) -> set[str]:
@@ -75,6 +79,10 @@ class Cluster:
     def selector(self, model: Model) -> dict[str, str]:
         """The label by which Ray finds the nodes of a model; empty where they have none in common."""
         return {POOL_LABEL: model.pool} if model.pool and not self.unlabelled(model) else {}
+
+    def builds_anywhere(self, model: Model) -> bool:
+        """Whether Ray Serve may build a model's application on a node that is not its own."""
+        return not self.selector(model) or LooseVersion(self.ray_version) < LooseVersion(BUILDS_BY_LABEL)
 
 
 def digest(key: str) -> str:
@@ -200,11 +208,11 @@ def _text(value: Any) -> str:
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
     """What vllm@.service does not say: the model's own lines. Nothing of it is secret."""
     words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
-    # A rank without an API of its own gives no token that a watchdog could ask for.
-    asked = any(there == host for _name, there, _place in places(model, cluster))
-    watchdog = "[Unit]\nWants=vllm-health@%i.timer\n\n" if asked else ""
+    # The ranks of data parallelism start together: another one anywhere is another file for all of them.
+    ranks = ", ".join(f"{each} {cluster.addresses[each]}" for each in cluster.unit_hosts(model))
+    together = f"# Its ranks: {ranks}\n" if model.data_parallel_size > 1 else ""
     return (
-        f"# Managed by rayops.cluster: compiled from ray_serve_models.\n{watchdog}[Service]\n"
+        f"# Managed by rayops.cluster: compiled from ray_serve_models.\n{together}[Service]\n"
         f"Environment={MODULES_VARIABLE}={cluster.modules_sum}\n"
         f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
         f"ExecStart={words}\n"
@@ -225,8 +233,8 @@ def _shell(value: str) -> str:
 
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
-    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere. Its own come
-    first: the watchdog of its unit takes the first of a model.
+    """For the token probe of a host, without keys: all models where all are asked, elsewhere those of its units. With
+    data parallelism the first rank answers for all. Its own come first: a unit's watchdog takes the first of a model.
 
     replicas: declared; 0 may sleep.
     """
@@ -236,7 +244,8 @@ def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[d
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
         for model, (name, there, place) in sorted(found, key=lambda each: each[1][1] != host)
-        if host in cluster.probing or model.engine == VLLM and host == there
+        if host in cluster.probing or host == there and model.engine == VLLM
+        or host in cluster.unit_hosts(model) and model.data_parallel_size > 1
     ]
 
 

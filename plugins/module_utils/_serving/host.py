@@ -150,33 +150,43 @@ def misnamed(name: str, address: str) -> Iterator[str]:
                "or leave ray_manage_hosts_entry true.")
 
 
-def engine_problem(environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False) -> str:
+def engine_problem(
+    environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False,
+    variables: dict[str, str] | None = None,
+) -> str:
     """What an environment lacks to serve models; empty for nothing.
 
     :arg serve: whether Ray Serve LLM is wanted, too.
     :arg builds: models that are not served on this host, but that Ray Serve may build here.
     :arg known: whether it serves already. It is not loaded again then, which takes seconds.
+    :arg variables: what the node will have.
     """
     if not has_engine(environment) and builds:
-        return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
-                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM "
-                "to ray_extra_packages of the head, too.")
+        return building_problem(environment, builds)
     if not has_engine(environment):
         return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
                 "ray_environment_path to an environment that has it.")
     if known:
         return ""
     try:
-        imported_version(environment, user, [])
+        imported_version(environment, user, [], variables)
     except UnusableError as error:
         return str(error)
-    return fit_problem(environment, user) if serve or builds else ""
+    return fit_problem(environment, user, variables) if serve or builds else ""
 
 
-def fit_problem(environment: str, user: str) -> str:
+def building_problem(what: str, builds: Sequence[str]) -> str:
+    """That an environment, or what is to be installed, has no vLLM, where the models may be built."""
+    return (f"{what} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set pool of each "
+            "to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 or later), or add "
+            "vLLM to ray_extra_packages of the head, too.")
+
+
+def fit_problem(environment: str, user: str, variables: dict[str, str] | None = None) -> str:
     """Whether the vLLM of an environment is one that its Ray can serve with; empty for nothing."""
     try:
-        _code, output, errors = guest.run([f"{environment}/bin/python", "-I", "-c", IMPORTS], user, IMPORT_SECONDS)
+        command = [f"{environment}/bin/python", "-I", "-c", IMPORTS]
+        _code, output, errors = guest.run(command, user, IMPORT_SECONDS, variables=variables)
     except TimeoutError:
         return f"Ray Serve LLM in {environment} was not loaded within {IMPORT_SECONDS} s: see whether its disk is well."
     except (guest.GuestError, OSError) as error:

@@ -36,7 +36,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
-    "modules_sum": "5a",
+    "modules_sum": "5a", "ray_version": "2.60.0",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -264,6 +264,16 @@ def test_data_parallelism_over_hosts():
     assert second[6:] == [*shared, "--headless", "--data-parallel-start-rank=2"]
     assert [model["url"] for model in result["models"]] == ["http://10.0.0.11:8001/v1"]
     assert result["hosts"]["w2"]["units"][0]["listens"] == []
+    # The watchdog of each asks the first, and all files change where one rank does: they start again together.
+    place = "/etc/systemd/system/vllm@v3.service.d/model.conf"
+    for host in ("w1", "w2"):
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert (asked["name"], asked["url"]) == ("v3", "http://10.0.0.11:8001/v1")
+        assert content(result, host, asked["api_key_file"]) == f"{KEY}\n"
+        assert "# Its ranks: w1 10.0.0.11, w2 10.0.0.12\n[Service]\n" in content(result, host, place)
+    moved = [{**host, "ansible_host": "10.0.0.99"} if host["inventory_hostname"] == "w2" else host for host in HOSTS]
+    other = compiled({**UNIT, "data_parallel_size": 2}, cluster={**CLUSTER, "hosts": moved})
+    assert "w2 10.0.0.99" in content(other, "w1", place)
 
 
 @pytest.mark.parametrize("keys", [{"data_parallel_size": 4, "data_parallel_size_local": 2}, {"replicas": 2}])
@@ -271,10 +281,10 @@ def test_the_watchdog_is_where_the_model_can_be_asked(keys):
     """It asks by the record of its own host, and restarts the unit where that does not have the model."""
     result = compiled({**UNIT, **keys})
     for host in ("w1", "w2"):
-        drop_in = content(result, host, "/etc/systemd/system/vllm@v3.service.d/model.conf")
-        record = json.loads(content(result, host, "/etc/ray/models.yaml"))
-        assert ("Wants=vllm-health@%i.timer" in drop_in) == (record["models"] != []) == ("--headless" not in drop_in)
-    assert "replicas" in keys or record["models"] == []
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert "v3" in (asked["name"], asked["model"])
+        # A rank without an API asks the first one's.
+        assert asked["url"] == f"http://10.0.0.1{host[1] if 'replicas' in keys else 1}:8001/v1"
 
 
 def test_who_asks_whom():
@@ -409,14 +419,15 @@ def test_a_proxy_is_where_models_are_served_by_serve():
     assert not any(entry["check"]["proxy"] for entry in compiled(UNIT)["hosts"].values())
 
 
-@pytest.mark.parametrize(("pool", "label", "builds"), [
-    ("", "", ["r1"]), ("gpu", "", ["r1"]), ("gpu", "gpu", []), ("gpu", "other", ["r1"])])
-def test_a_label_keeps_a_model_off_the_head(pool, label, builds):
+@pytest.mark.parametrize(("pool", "label", "ray", "builds"), [
+    ("", "", "2.60.0", ["r1"]), ("gpu", "", "2.60.0", ["r1"]), ("gpu", "gpu", "2.60.0", []),
+    ("gpu", "gpu", "2.61.0", []), ("gpu", "other", "2.60.0", ["r1"]), ("gpu", "gpu", "2.59.0", ["r1"])])
+def test_a_label_keeps_a_model_off_the_head(pool, label, ray, builds):
     """Also where its pool is all there is: the head is no worker."""
     labelled = [{**host, "worker_config": {"labels": {"pool": label}} if label else {}} for host in HOSTS[:3]]
-    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled})
+    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled, "ray_version": ray})
     assert result["hosts"]["head"]["check"]["builds"] == builds
-    assert bool(result["applications"][0].get("deployments")) == (not builds)
+    assert bool(result["applications"][0].get("deployments")) == (pool == label == "gpu")
 
 
 def answer(gpus, **files):

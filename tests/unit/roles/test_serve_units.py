@@ -134,9 +134,8 @@ def test_what_asks_the_model_has_rays_rights_alone(written):
     health, restart = found["vllm-health@.service"], found["vllm-restart@.service"]
     assert "\nUser=ray\n" in health and "OnFailure=vllm-restart@%i.service" in health and "-I " in health
     assert "User=" not in restart
-    # Its drop-in starts it, and nothing else does: not every unit has an API.
-    assert "vllm-health" not in found["vllm@.service"]
-    assert "Wants=vllm-health@%i.timer" in found["vllm@r1.service.d/model.conf"]
+    # Each unit is watched: where it has no API, that of its first rank is asked.
+    assert "vllm-health@%i.timer" in found["vllm@.service"]
     starts = [line for line in restart.splitlines() if line.startswith("ExecStart=")]
     assert starts == ["ExecStart=/usr/bin/systemctl try-restart --no-block vllm@%i.service"]
 

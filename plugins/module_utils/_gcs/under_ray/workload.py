@@ -11,14 +11,12 @@ protobuf/gcs_service.proto, serve/schema.py). What Ray keeps for itself is left 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import sys
 import time
-import urllib.request
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import (
+    CONTROLLER,
     REPLICA,
     RPC_SECONDS,
     SERVE,
@@ -26,17 +24,17 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     connect,
     moved_by_serve,
     raise_if_final,
+    read_controller,
     read_nodes,
     reason,
     silent,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import APPLICATIONS, dashboard_of
 
-# serve/_private/constants.py, dashboard/modules/job/common.py
-CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+# dashboard/modules/job/common.py
 SUPERVISOR, SUPERVISORS = "_ray_internal_job_actor_", "SUPERVISOR_ACTOR_RAY_NAMESPACE"
 INTERNAL = "_ray_internal_"
 SERVE_SECONDS = 10
-MOST_BYTES = 8 << 20
 LOOK_SECONDS = 1.0
 # A replica that answers; one that Serve is moving off a drained node still does.
 SERVING = ("RUNNING", "PENDING_MIGRATION")
@@ -165,21 +163,12 @@ def driver_name(job: Any) -> str:
 
 def read_serve(client: Any) -> dict[str, Any] | None:
     """The applications by name, as Serve's controller has them; None where the dashboard does not say it."""
-    address = (client.internal_kv_get(b"dashboard", b"dashboard", RPC_SECONDS) or b"").decode()
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
-    headers = {}
-    if path:
-        with open(path, encoding="utf-8") as file:
-            headers["Authorization"] = f"Bearer {file.read().strip()}"
-    wanted = urllib.request.Request(f"http://{address}/api/serve/applications/", headers=headers)
-    # No proxy stands between the nodes.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(wanted, timeout=SERVE_SECONDS) as answer:
-            applications: dict[str, Any] = json.loads(answer.read(MOST_BYTES))["applications"]
-        return applications
-    except (OSError, ValueError, KeyError):
+        found = dashboard_of(client).wanted("GET", APPLICATIONS, seconds=SERVE_SECONDS)
+    except HelperError:
         return None
+    applications = found.get("applications") if isinstance(found, dict) else None
+    return applications if isinstance(applications, dict) else None
 
 
 def wait_serving(request: dict[str, Any]) -> dict[str, Any]:
@@ -217,21 +206,6 @@ def look(client: Any, request: dict[str, Any], living: set[str]) -> list[str]:
         return ["Serve's controller is not back"]
     serve = read_serve(client)
     return ["Serve does not answer"] if serve is None else not_whole(serve, request["applications"], living)
-
-
-def read_controller(address: str) -> Any:
-    """Serve's controller as the GCS has it; None where there is none."""
-    import grpc
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated.gcs_service_pb2 import GetNamedActorInfoRequest
-    from ray.core.generated.gcs_service_pb2_grpc import ActorInfoGcsServiceStub
-
-    wanted = GetNamedActorInfoRequest(name=CONTROLLER, ray_namespace=SERVE)
-    try:
-        found = ActorInfoGcsServiceStub(init_grpc_channel(address)).GetNamedActorInfo(wanted, timeout=RPC_SECONDS)
-    except grpc.RpcError as error:
-        raise silent(address, error) from error
-    return found.actor_table_data if found.actor_table_data.actor_id else None
 
 
 def not_whole(serve: dict[str, Any], before: dict[str, dict[str, int]], living: set[str]) -> list[str]:
