@@ -42,6 +42,11 @@ class Model(http.server.BaseHTTPRequestHandler):
                   "none": json.dumps({"usage": {"completion_tokens": 0}}), "deep": "[" * 100000,
                   "huge": " " * (2 << 20)}.get(kind, "")
         status = 500 if kind == "broken" else status
+        if keyed and kind in ("embeds", "lost", "dumb"):
+            # One that makes no tokens says so in this way, and so does one that knows no such model.
+            vector = {"embeds": [0.5], "lost": "no", "dumb": []}[kind]
+            found = self.path.endswith("/embeddings") and "input" in body and kind != "lost"
+            status, answer = (200, json.dumps({"data": [{"embedding": vector}]})) if found else (404, "")
         self.send_response(status)
         self.end_headers()
         try:

@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 
 # Seconds, and bytes of an answer.
 TIMEOUT, MOST = 30.0, 1 << 20
+# What is asked: for one token; and of a model that makes none but embeddings, for one of those. It says so by these
+# statuses, the first under Ray Serve.
+TOKEN, EMBEDDING, NO_TOKENS = "completions", "embeddings", (400, 404)
 # Codes: none, or not all of them, answered; nobody listens.
 SILENT, CLOSED = 1, 3
 
@@ -32,15 +35,16 @@ class NoTokenError(Exception):
         self.closed = closed
 
 
-def ask(url: str, model: str, key: str, deadline: float) -> tuple[int, bytes]:
-    """One request for one token: the status and the body. key: empty for none."""
+def ask(url: str, model: str, key: str, deadline: float, what: str = TOKEN) -> tuple[int, bytes]:
+    """One request for one token, or one embedding: the status and the body. key: empty for none."""
     parts = urlsplit(url)
     left = deadline - time.monotonic()
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=max(left, 0.1))
-    body = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0, "ignore_eos": True})
+    body = json.dumps({"model": model, "input": "Hello"} if what == EMBEDDING else {
+        "model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0, "ignore_eos": True})
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     try:
-        connection.request("POST", f"{parts.path.rstrip('/')}/completions", body, headers)
+        connection.request("POST", f"{parts.path.rstrip('/')}/{what}", body, headers)
         answer = connection.getresponse()
         found = b""
         while len(found) <= MOST:
@@ -66,11 +70,13 @@ def ask(url: str, model: str, key: str, deadline: float) -> tuple[int, bytes]:
 
 
 def token(url: str, model: str, key: str, deadline: float) -> None:
-    """Return when a token came back. deadline: by time.monotonic.
+    """Return when a token came back, or an embedding from a model that makes no tokens. deadline: by time.monotonic.
 
     :raises NoTokenError: none did.
     """
     status, body = ask(url, model, key, deadline)
+    if status in NO_TOKENS and embeds(*ask(url, model, key, deadline, EMBEDDING)):
+        return
     if status != 200:
         raise NoTokenError(f"answered with status {status}")
     try:
@@ -79,6 +85,15 @@ def token(url: str, model: str, key: str, deadline: float) -> None:
         count = 0
     if not isinstance(count, int) or count < 1:
         raise NoTokenError("answered without a token")
+
+
+def embeds(status: int, body: bytes) -> bool:
+    """Whether an answer has an embedding."""
+    try:
+        vector = json.loads(body)["data"][0]["embedding"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return False
+    return status == 200 and isinstance(vector, list) and bool(vector)
 
 
 def probe(declared: dict[str, Any], timeout: float, without_key: bool = False) -> dict[str, Any]:

@@ -59,6 +59,14 @@ def test_what_is_no_token(config, kind, error):
     assert code == 1 and not found["answered"] and found["error"] == error
 
 
+def test_a_model_that_makes_no_tokens_gives_an_embedding(config, server):
+    assert probe(config("embeds"), "--name", "embeds", "--without-key")[0] == 0
+    assert [path for path, _body in server.asked][:2] == ["/embeds/v1/completions", "/embeds/v1/embeddings"]
+    for kind in ("lost", "dumb"):
+        code, found = probe(config(kind), "--name", kind)
+        assert code == 1 and found["error"] == "answered with status 404"
+
+
 @pytest.mark.parametrize("kind", ["hangs", "drips"])
 def test_who_answers_slowly_is_given_up_in_time(config, kind):
     began = time.monotonic()
