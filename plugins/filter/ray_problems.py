@@ -78,6 +78,11 @@ def _of_hosts(variables: dict[str, Any]) -> Iterator[str]:
     version = str(variables["ray_version"])
     if not version[:1].isdigit() or LooseVersion(version) < LooseVersion(OLDEST):
         yield f"ray_version is {version}: use {OLDEST} or later, the first that drains a node when it is stopped."
+    of_head = [models for host, models in variables["models"].items() if host in heads]
+    others = [host for host, models in variables["models"].items() if models not in ([], *of_head)]
+    if others:
+        yield (f"ray_serve_models of {', '.join(others)} is not that of the head: they are the models of the cluster, "
+               "so set it once, in group_vars/all.yml.")
     yield from _of_redis(variables)
     if isinstance(declared, dict) and declared.get("cluster_name", name) != name:
         yield (f"head_config.cluster_name is {declared['cluster_name']}, but ray_cluster_name is {name}: set "

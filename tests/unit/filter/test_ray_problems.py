@@ -14,6 +14,7 @@ WORKS = {
     "sandboxes": [{}, {"LockPersonality": False}], "ray_version": "2.60.0", "ray_gcs_storage": "rocksdb",
     "ray_wheelhouse": "", "ray_constraints": "", "constraints_file": "/work", "ray_cluster_name": "demo",
     "head_config": {}, "ray_redis_password": "", "ray_redis_url": "", "ray_redis_ca_file": "",
+    "models": {"head": [], "worker-1": []},
     "redis_ca_source": "/work", "ray_journal_max_use": "1G", "ray_temp_dir": "/var/lib/ray",
 }
 
@@ -30,6 +31,7 @@ def test_what_works(tmp_path):
         ray_wheelhouse=str(tmp_path), ray_constraints="c.txt", constraints_file=str(tmp_path / "constraints.txt"),
         head_config={"cluster_name": "demo"}, ray_temp_dir="/" + "x" * 39, ray_version="2.57.0",
     ) == []
+    assert problems(models={"head": [{"name": "r1"}], "worker-1": [{"name": "r1"}], "worker-2": []}) == []
     (tmp_path / "ca.pem").write_text("")
     tls = {"ray_redis_ca_file": "ca.pem", "redis_ca_source": str(tmp_path / "ca.pem")}
     for theirs in (
@@ -48,6 +50,9 @@ def test_what_works(tmp_path):
     ({"cluster_names": ["a" * 58]}, f"ray_cluster_name is {'a' * 58}, which is no host name"),
     ({"cluster_names": ["demo\n"]}, "ray_cluster_name is demo"),
     ({"versions": ["2.60.0", "2.59.0", "2.60.0"]}, "The hosts declare Ray 2.60.0 and 2.59.0: a cluster runs one"),
+    ({"models": {"head": [], "worker-1": [{"name": "r1"}], "worker-2": [{"name": "r1"}]}},
+     "ray_serve_models of worker-1, worker-2 is not that of the head: they are the models of the cluster, so set it"),
+    ({"models": {"head": [{"name": "v3"}], "worker-1": [{"name": "r1"}]}}, "ray_serve_models of worker-1 is not that"),
     ({"ray_version": "2.56.9"}, "ray_version is 2.56.9: use 2.57.0 or later, the first that drains a node"),
     ({"ray_version": "nightly"}, "ray_version is nightly: use 2.57.0 or later"),
     ({"sandboxes": [{"LockPersonalty": True}]}, "ray_sandbox has no directive LockPersonalty: did you mean"),
