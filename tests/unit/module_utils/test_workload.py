@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.drain import nothing
-from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.workload import not_whole
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.workload import engines, not_whole
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.workload import Workload, batch_size
 from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import losses
 
@@ -165,6 +166,19 @@ def test_what_a_real_ray_says(local_ray, run_module):
             assert allowed["batches"] == [["worker-1"]] and len(allowed["interrupted"]) == 2, allowed
         finally:
             driver.kill()
+
+
+def test_which_jobs_are_parts_of_replicas():
+    """Those with an actor in a replica's placement group; who deployed it has Serve's own actors as well."""
+    def actor(job, group, namespace=""):
+        return SimpleNamespace(job_id=job, placement_group_id=group, ray_namespace=namespace)
+
+    actors = [
+        actor(b"user", b"", "serve"), actor(b"user", b"replica", "serve"), actor(b"user", b"replica"),
+        actor(b"engine", b"replica"), actor(b"train", b"own"), actor(b"other", b""),
+    ]
+    assert engines(actors, {b"replica"}) == {b"engine"}
+    assert engines(actors, set()) == set()
 
 
 def test_nothing_runs(local_ray, run_module):

@@ -68,7 +68,7 @@ def workload(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "applications": describe_applications(replicas, names, spans, serve),
         "groups": [span for span in spans.values() if len(span) > 1],
-        **describe_jobs(actors, groups, jobs, names, spans, {actor.placement_group_id for actor in replicas}),
+        **describe_jobs(actors, groups, jobs, names, spans, {actor.placement_group_id for actor in replicas} - {b""}),
     }
 
 
@@ -128,9 +128,10 @@ def describe_jobs(
     """The running jobs, and the actors of jobs that have ended. of_serve: Serve's placement groups."""
     running: dict[bytes, dict[str, Any]] = {}
     submitted: dict[str, dict[str, Any]] = {}
+    parts = engines(actors, of_serve)
     for job in jobs:
         node = names.get(job.driver_address.node_id.hex(), "")
-        if job.config.ray_namespace.startswith(INTERNAL) or not node:
+        if job.config.ray_namespace.startswith(INTERNAL) or not node or job.job_id in parts:
             continue
         name = job.config.metadata.get("job_submission_id") or driver_name(job)
         running[job.job_id] = {"name": name, "driver": node, "nodes": set()}
@@ -152,6 +153,13 @@ def describe_jobs(
             running[group.creator_job_id]["nodes"].update(spans[group.placement_group_id])
     found = {id(job): {**job, "nodes": sorted(job["nodes"])} for job in (*running.values(), *submitted.values())}
     return {"jobs": sorted(found.values(), key=lambda job: job["name"]), "actors": left}
+
+
+def engines(actors: list[Any], of_serve: set[bytes]) -> set[bytes]:
+    """The jobs that are parts of Serve's replicas: vLLM's engine is a process of its own, which connects to Ray like
+    any other and has its ranks in the replica's placement group. Who deployed it has actors of Serve's own, too."""
+    inside = {actor.job_id for actor in actors if actor.placement_group_id in of_serve}
+    return inside - {actor.job_id for actor in actors if actor.ray_namespace == SERVE}
 
 
 def driver_name(job: Any) -> str:
