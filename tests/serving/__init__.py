@@ -12,6 +12,8 @@ TENSOR: dict[str, object] = {
     "name": "tiny", "path": MODEL, "tensor_parallel_size": 2, "engine_args": ENGINE_ARGS}
 PIPELINE: dict[str, object] = {
     "name": "stages", "path": MODEL, "engine": "vllm", "pipeline_parallel_size": 2, "engine_args": ENGINE_ARGS}
+# By Ray Serve LLM, a replica on each worker.
+PAIR: dict[str, object] = {"name": "pair", "path": MODEL, "replicas": 2, "engine_args": ENGINE_ARGS}
 WORKER_CONFIG: dict[str, object] = {"resources": {"GPU": 1}}
 # What a site sets that runs it.
 VARIABLES: dict[str, object] = {

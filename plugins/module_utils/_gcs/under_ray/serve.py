@@ -24,6 +24,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
+    APPLICATIONS,
     COLOUR,
     LOG_SECONDS,
     Dashboard,
@@ -35,7 +36,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest
     pause,
 )
 
-PLACE = "/api/serve/applications/"
 MOST_MESSAGE = 2000
 # Lines that Ray writes into the log of an actor to find its parts again.
 MARKS = (":job_id:", ":actor_name:", ":task_name:")
@@ -61,7 +61,7 @@ def read(request: dict[str, Any], dashboard: Dashboard, deadline: float) -> dict
     """
     while True:
         try:
-            found = dashboard.wanted("GET", PLACE)
+            found = dashboard.wanted("GET", APPLICATIONS)
         except HelperError as error:
             if error.answer.get("code") == 501:
                 raise HelperError("no_serve", NO_SERVE) from error
@@ -257,7 +257,7 @@ def apply(
         if request.get(option) or details.get(option):
             body[option] = request.get(option) or details[option]
     seconds = max(5.0, deadline - time.monotonic())
-    dashboard.wanted("PUT", PLACE, {name: value for name, value in body.items() if value is not None}, seconds)
+    dashboard.wanted("PUT", APPLICATIONS, {name: value for name, value in body.items() if value is not None}, seconds)
     after = read(request, dashboard, deadline)
     written = declared_configs(after)
     lost = {
