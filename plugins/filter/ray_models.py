@@ -19,7 +19,7 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
-        C(python_path), what accelerators need there.
+        C(python_path), what accelerators need there; C(brought), the models of C(ray_models).
     type: dict
     required: true
   key: {description: The key of models that have none of their own., type: str, default: ""}
@@ -51,9 +51,10 @@ _value:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import sources
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile import (
     Cluster,
     application,
@@ -85,10 +86,12 @@ def ray_models(
     """The compiled models; see the documentation above."""
     where = cluster_of(cluster)
     models, problems = read(declared)
-    problems += bad_key(key, "ray_serve_api_key")
-    problems += [] if problems else misplaced(
-        models, where, {host["inventory_hostname"]: labels_of(host) for host in cluster["hosts"]}
-    )
+    brought, wrong = sources.read(cluster.get("brought", []))
+    problems += [*bad_key(key, "ray_serve_api_key"), *wrong]
+    problems += [] if problems else [
+        *misplaced(models, where, {host["inventory_hostname"]: labels_of(host) for host in cluster["hosts"]}),
+        *unknown_pools(brought, where),
+    ]
     if problems:
         return {"problems": problems, "models": [], "applications": [], "removed": [], "hosts": {}, "spanning": False}
     keys = {model.name: model.api_key or key for model in models}
@@ -103,7 +106,7 @@ def ray_models(
         "removed": [{"name": name} for name in recorded if name not in {model.name for model in serve}],
         "hosts": {
             host: {
-                "check": check(host, models, where),
+                "check": check(host, models, where, brought),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
                 "units": units(host, models, where, (found or {}).get(host)) if whole else [],
             } for host in {*where.addresses, *where.probing}
@@ -201,9 +204,23 @@ def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> lis
     } for model in own]
 
 
-def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
-    """What a host must have for the models that may run there."""
+def unknown_pools(brought: Sequence[sources.Source], where: Cluster) -> Iterator[str]:
+    """Pools of ray_models that have no worker."""
+    known = ", ".join(sorted(filter(None, where.pools))) or "none"
+    for source in brought:
+        for pool in source.pools:
+            if not where.pools.get(pool):
+                yield (f"{sources.VARIABLE}, {source.path}: pools has {pool}, and group {_POOL}{pool} has no worker: "
+                       f"name one that has ({known}), or leave it out.")
+
+
+def check(
+    host: str, models: Sequence[Model], where: Cluster, brought: Sequence[sources.Source] = ()
+) -> dict[str, Any]:
+    """What a host must have for the models that may run there, or be brought."""
     own = [model for model in models if host in where.hosts(model)]
+    pools = [pool for pool, hosts in where.pools.items() if pool and host in hosts]
+    copied = [source for source in brought if source.is_copied and source.is_for(pools, models)]
     ports = [
         {"port": model.port, "unit": f"vllm@{model.name}.service", "variable": f"port of {model.name} in {VARIABLE}"}
         for model in own if host in where.unit_hosts(model)
@@ -212,6 +229,7 @@ def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
         ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
     return {
         "paths": {model.name: model.path for model in own if model.path},
+        "brought": {model.name: source.path for model in own for source in copied if source.holds(model.path)},
         "ports": ports,
         "engine": bool(own),
         "serve": any(model.engine == SERVE for model in own),
