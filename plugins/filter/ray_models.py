@@ -19,7 +19,8 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
-        C(python_path), what accelerators need there; C(brought), the models of C(ray_models).
+        C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another;
+        C(brought), the models of C(ray_models).
     type: dict
     required: true
   key: {description: The key of models that have none of their own., type: str, default: ""}
@@ -44,8 +45,10 @@ _value:
     removed: {description: "Applications that are no longer declared, by their names.", type: list, elements: dict}
     hosts:
       description:
-        - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files) and C(units), as
-          M(rayops.cluster.node_files) and M(rayops.cluster.node_units) take them.
+        - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files), as
+          M(rayops.cluster.node_files) takes them; C(units) and C(rolling), as M(rayops.cluster.node_units) does. Those
+          of C(rolling) are replicas that were there before, which restart one host after the other. C(forgotten) is
+          for M(rayops.cluster.node_files) again, when what is no longer declared has gone.
       type: dict
     spanning: {description: "Whether a model may use more than one host.", type: bool}
 """
@@ -88,10 +91,7 @@ def ray_models(
     models, problems = read(declared)
     brought, wrong = sources.read(cluster.get("brought", []))
     problems += [*bad_key(key, "ray_serve_api_key"), *wrong]
-    problems += [] if problems else [
-        *misplaced(models, where, {host["inventory_hostname"]: labels_of(host) for host in cluster["hosts"]}),
-        *unknown_pools(brought, where),
-    ]
+    problems += [] if problems else [*misplaced(models, where), *unknown_pools(brought, where)]
     if problems:
         return {"problems": problems, "models": [], "applications": [], "removed": [], "hosts": {}, "spanning": False}
     keys = {model.name: model.api_key or key for model in models}
@@ -108,7 +108,8 @@ def ray_models(
             host: {
                 "check": check(host, models, where, brought),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
-                "units": units(host, models, where, (found or {}).get(host)) if whole else [],
+                "forgotten": forgotten(host, models, where, cluster, (found or {}).get(host)) if whole else [],
+                **(units(host, models, where, (found or {}).get(host)) if whole else {"units": [], "rolling": []}),
             } for host in {*where.addresses, *where.probing}
         },
         "spanning": any(len(where.hosts(model)) > 1 and (model.world_size > 1 or model.data_parallel_size > 1)
@@ -136,6 +137,8 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         head=cluster["head"], addresses={host["inventory_hostname"]: address_of(host) for host in hosts}, pools=pools,
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
+        labels={host["inventory_hostname"]: labels_of(host) for host in workers},
+        modules_sum=str(cluster.get("modules_sum", "")),
     )
 
 
@@ -160,14 +163,12 @@ def files(
     host: str, models: Sequence[Model], where: Cluster, keys: Mapping[str, str], cluster: Mapping[str, Any], found: Any
 ) -> list[dict[str, Any]]:
     """Of one host: what the token probe and its units read."""
-    declared = declarations(models, where, host)
-    asked = {each["model"] for each in declared}
     own = [model.name for model in models if host in where.unit_hosts(model)]
-    serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
-    record = {"environment": where.environment, "models": declared, "applications": serve, "units": own}
+    asked = {each["model"] for each in declarations(models, where, host)}
     shared = {"group": cluster["user"], "mode": "0640"}
-    wanted: list[dict[str, Any]] = [{"path": f"{where.config_dir}/models", "state": "directory", "own": True,
-                                     "group": cluster["user"], "mode": "0750"}]
+    directory = f"{where.config_dir}/models"
+    wanted: list[dict[str, Any]] = [{"path": directory, "state": "directory", "own": True, "group": cluster["user"],
+                                     "mode": "0750"}] if asked or own else []
     for model in models:
         if model.name in asked:
             wanted.append({"path": key_file(where, model.name), "secret": keys[model.name] + "\n", **shared})
@@ -179,29 +180,60 @@ def files(
                 {"path": folder, "state": "directory"},
                 {"path": f"{folder}/model.conf", "content": drop_in(model, where, host, keys[model.name])},
             ]
-    for name in names(found, "units"):
-        if name not in own:
-            wanted += [{"path": path, "state": "absent"}
-                       for path in (drop_in_directory(name), environment_file(where, name))]
-    for name in [*names(found, "units"), *names(found, "applications")]:
-        if name not in asked:
-            wanted.append({"path": key_file(where, name), "state": "absent"})
-    # Last: what it does not name is not there yet.
-    return [*wanted, {"path": record_file(where), "content": json.dumps(record, indent=2) + "\n", **shared}]
+    wanted += [{"path": drop_in_directory(name), "state": "absent"} for name in names(found, "units")
+               if name not in own]
+    # Whatever earlier runs have left, also on hosts of which nothing is known. With the last one the directory goes.
+    kept = "|".join([f"{name}[.]key" for name in sorted(asked)] + [f"{name}[.]env" for name in own])
+    wanted.append({"path": directory, "state": "absent", "only": f"(?!({kept})$)[a-z0-9-]+[.](key|env)"})
+    # Last: what it does not name is not there yet. What is no longer declared it names until that has gone.
+    return [*wanted, record(host, models, where, cluster, found)]
 
 
-def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> list[dict[str, Any]]:
-    """The units of one host, those that go first: they may have what the others need."""
+def record(
+    host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
+) -> dict[str, Any]:
+    """The file by which a host knows its models, and a later run what there is to remove. found: what it has of earlier
+    runs."""
+    serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
+    own = [model.name for model in models if host in where.unit_hosts(model)]
+    content = {
+        "environment": where.environment, "tried": names(found, "tried"), "models": declarations(models, where, host),
+        **{key: list(dict.fromkeys([*declared, *names(found, key)]))
+           for key, declared in (("applications", serve), ("units", own))},
+    }
+    return {"path": record_file(where), "content": json.dumps(content, indent=2) + "\n", "group": cluster["user"],
+            "mode": "0640"}
+
+
+def forgotten(
+    host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
+) -> list[dict[str, Any]]:
+    """The same file without what has been removed; nothing where nothing was."""
+    after = record(host, models, where, cluster, {"tried": names(found, "tried")})
+    return [after] if after != record(host, models, where, cluster, found) else []
+
+
+def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> dict[str, list[dict[str, Any]]]:
+    """The units of one host, those that go first: they may have what the others need. rolling: replicas that an earlier
+    run has started, which do not restart together."""
     own = [model for model in models if host in where.unit_hosts(model)]
-    gone = [name for name in names(found, "units") if name not in {model.name for model in own}]
+    before = names(found, "units")
+    found_units: dict[str, list[dict[str, Any]]] = {"rolling": [], "units": [
+        {"name": f"vllm@{name}.service", "state": "stopped"} for name in before
+        if name not in {model.name for model in own}]}
     answering = {(there, model.name) for model in own for _name, there, _place in places(model, where)}
-    return [{"name": f"vllm@{name}.service", "state": "stopped"} for name in gone] + [{
-        "name": f"vllm@{model.name}.service",
-        "restart_files": ["/etc/systemd/system/vllm@.service", f"{drop_in_directory(model.name)}/model.conf",
-                          environment_file(where, model.name)],
-        "listens": [{"address": where.addresses[host], "port": model.port,
-                     "variable": f"port of {model.name} in {VARIABLE}"}] if (host, model.name) in answering else [],
-    } for model in own]
+    for model in own:
+        rolls = model.replicas > 1 and model.name in before
+        found_units["rolling" if rolls else "units"].append({
+            "name": f"vllm@{model.name}.service",
+            "restart_files": [f"{drop_in_directory(model.name)}/model.conf", environment_file(where, model.name)],
+            # It is rendered from what is set for the nodes: drain timeout, limits, sandbox.
+            "ask_files": ["/etc/systemd/system/vllm@.service"],
+            "listens": [{"address": where.addresses[host], "port": model.port,
+                         "variable": f"port of {model.name} in {VARIABLE}"}]
+            if (host, model.name) in answering else [],
+        })
+    return found_units
 
 
 def unknown_pools(brought: Sequence[sources.Source], where: Cluster) -> Iterator[str]:
@@ -227,11 +259,14 @@ def check(
     ]
     if any(model.engine == SERVE for model in models):
         ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
+    # Of those that no label keeps off the head. All other hosts that may build them have their engine anyway.
+    built = [model.name for model in models if model.engine == SERVE and not where.selector(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
         "brought": {model.name: source.path for model in own for source in copied if source.holds(model.path)},
         "ports": ports,
         "engine": bool(own),
+        "builds": built if host == where.head else [],
         "serve": any(model.engine == SERVE for model in own),
     }
 

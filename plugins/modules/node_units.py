@@ -27,6 +27,8 @@ options:
           gone, which systemd forgets.",
           type: str, choices: [absent, started, stopped], default: started}
       restart_files: {description: "What it reads at its start, if there.", type: list, elements: path, default: []}
+      ask_files: {description: "What it reads at its start, too, and shares with others. A unit that runs is restarted
+          for them only with O(interrupt).", type: list, elements: path, default: []}
       reload_files: {description: Files that it reads again on reload., type: list, elements: path, default: []}
       owned_by: {description: "Without this file a unit that runs is another's: not to be started, left when stopped.",
           type: path}
@@ -40,6 +42,8 @@ options:
           port: {description: The port., type: int, required: true}
           variable: {description: "The variable that sets the port, for the message.", type: str, required: true}
   timeout: {description: Seconds within which each must listen., type: int, default: 60}
+  interrupt: {description: "Whether units that run may be restarted for their O(units[].ask_files). Otherwise it fails
+      before anything is touched; in check mode it warns.", type: bool, default: true}
 extends_documentation_fragment: [rayops.cluster.attributes]
 seealso: [{module: rayops.cluster.node_files}, {module: ansible.builtin.systemd_service}]
 """
@@ -108,6 +112,12 @@ class NodeUnit:
             ))
         if self.declared["state"] != "started":
             return
+        shared = "" if not self.unit.active or self._newer("restart_files") else self._newer("ask_files")
+        if shared and not self.module.params["interrupt"]:
+            said = f"{name} runs with an older {shared}, and a restart"
+            if not self.module.check_mode:
+                self.module.fail_json(msg=f"{said} would interrupt it: let that be, with -e ray_interrupt=models.")
+            self.module.warn(f"{said} interrupts it.")
         for wanted in self.declared["listens"]:
             for found in listeners(wanted["address"], wanted["port"]):
                 # One that cannot be seen ends just now, if the unit runs.
@@ -121,6 +131,11 @@ class NodeUnit:
     def _ours(self) -> bool:
         return not self.declared["owned_by"] or os.path.exists(self.declared["owned_by"])
 
+    def _newer(self, kind: str) -> str:
+        """The first of its files of a kind that was changed after it was started; empty for none."""
+        started = started_at(self.unit.main_pid) or time.time()
+        return next((path for path in self.declared[kind] if _changed(path) > started), "")
+
     def difference(self) -> tuple[Mend, str] | None:
         """What is not as declared: what mends it, and what it is; None for nothing."""
         if self.declared["state"] == "absent":
@@ -131,13 +146,12 @@ class NodeUnit:
             return None if not self._ours or self.unit.stopped and not self.unit.enabled else (Mend.STOP, "runs")
         if not self.unit.active:
             return Mend.START, "stopped"
-        started = started_at(self.unit.main_pid) or time.time()
         if self.unit.stale:
             return Mend.RESTART, "runs with an older unit file"
-        for path in self.declared["restart_files"]:
-            if _changed(path) > started:
-                return Mend.RESTART, f"started before {path} was written"
-        loaded = max(started, _changed(self._stamp))
+        newer = self._newer("restart_files") or self._newer("ask_files")
+        if newer:
+            return Mend.RESTART, f"started before {newer} was written"
+        loaded = max(started_at(self.unit.main_pid) or time.time(), _changed(self._stamp))
         for path in self.declared["reload_files"]:
             if _changed(path) > loaded:
                 return Mend.RELOAD, f"loaded before {path} was written"
@@ -203,6 +217,7 @@ def define_module() -> AnsibleModule:
         "name": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["absent", "started", "stopped"], "default": "started"},
         "restart_files": {"type": "list", "elements": "path", "default": []},
+        "ask_files": {"type": "list", "elements": "path", "default": []},
         "reload_files": {"type": "list", "elements": "path", "default": []},
         "owned_by": {"type": "path"},
         "listens": {"type": "list", "elements": "dict", "default": [], "options": listens},
@@ -211,6 +226,7 @@ def define_module() -> AnsibleModule:
         argument_spec={
             "units": {"type": "list", "elements": "dict", "required": True, "options": unit},
             "timeout": {"type": "int", "default": 60},
+            "interrupt": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

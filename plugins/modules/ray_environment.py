@@ -33,6 +33,8 @@ options:
       elements: str, default: []}
   user: {description: "The system user that Ray runs as. As this one, an engine that is in the environment is tried.",
       type: str}
+  variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
+      type: dict, default: {}}
   link: {description: A symbolic link that points to the environment., type: path}
 extends_documentation_fragment: [rayops.cluster.attributes]
 """
@@ -171,7 +173,7 @@ class RayEnvironment:
         """Refuse an environment whose engine lacks a library of the host's: it would be seen when a model is served."""
         user = self.module.params["user"]
         if user and has_engine(self.path):
-            imported_version(self.path, user, [])
+            imported_version(self.path, user, [], self.module.params["variables"])
 
     def ensure_installed(self) -> None:
         """Install, unless another installation has just done so.
@@ -326,6 +328,7 @@ def main() -> None:
             "wheelhouse": {"type": "path"},
             "system_packages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str"},
+            "variables": {"type": "dict", "default": {}},
             "link": {"type": "path"},
         },
         supports_check_mode=True,

@@ -33,9 +33,15 @@ options:
   address: {description: The host's address., type: str, required: true}
   engine: {description: Whether vLLM must be there., type: bool, default: false}
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
+  system_packages: {description: "Packages of the distribution that this run installs before the engine serves. While
+      one is missing, the engine is not loaded.", type: list, elements: str, default: []}
+  builds: {description: "Models that are not served here, but that Ray Serve may build here, which needs both.",
+      type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
+  variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
+      type: dict, default: {}}
   record: {description: What an earlier run has written., type: path, required: true}
   user: {description: The system user that Ray runs as., type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -62,6 +68,8 @@ files: {description: "By model, the name and the bytes of each file.", returned:
 digests: {description: "By model, the name and the SHA-256 of each file of which that was read.", returned: success,
     type: dict}
 applications: {description: Applications that an earlier run has made., returned: success, type: list, elements: str}
+tried: {description: "What of the environment is known to work, V(vllm) and V(serve).", returned: success, type: list,
+  elements: str}
 units: {description: Models of which an earlier run has made a unit., returned: success, type: list, elements: str}
 """
 
@@ -80,6 +88,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.host impor
     taken,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
+from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import missing_packages
 
 
 def accelerators(config: dict[str, Any]) -> dict[str, float]:
@@ -88,15 +97,20 @@ def accelerators(config: dict[str, Any]) -> dict[str, float]:
     return {"GPU": count_gpus(), "NPU": count_npus(), **declared}
 
 
-def engine(params: dict[str, Any], known: str) -> list[str]:
-    """What is wrong with vLLM. Loading it takes seconds: an environment that serves already, and one that is still to
-    be installed, are left alone."""
-    environment, user = params["environment"], params["user"]
-    if not params["engine"] or known == environment or not os.path.exists(f"{environment}/bin/python"):
-        return []
+def engine(params: dict[str, Any], before: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What is wrong with vLLM in an environment that is installed, with its packages; and what of it has been tried.
+
+    before: see recorded(). What was tried then, in the same environment, is not tried again.
+    """
+    environment, user, builds = params["environment"], params["user"], params["builds"]
+    wanted = {*(["vllm"] if params["engine"] or builds else []), *(["serve"] if params["serve"] or builds else [])}
+    known = set(before["tried"]) if before["environment"] == environment else set()
+    if not wanted or not os.path.exists(f"{environment}/bin/python") or missing_packages(params["system_packages"]):
+        return [], sorted(known)
     # A user who is not made yet has what everybody has.
-    problem = engine_problem(environment, user if guest.exists(user) else "nobody", params["serve"])
-    return [problem] if problem else []
+    who = user if guest.exists(user) else "nobody"
+    problem = engine_problem(environment, who, params["serve"], builds, wanted <= known, params["variables"])
+    return ([problem], sorted(known)) if problem else ([], sorted(known | wanted))
 
 
 def digest(record: Record, path: str, size: int) -> str:
@@ -121,8 +135,11 @@ def main() -> None:
             "address": {"type": "str", "required": True},
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
+            "system_packages": {"type": "list", "elements": "str", "default": []},
+            "builds": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
+            "variables": {"type": "dict", "default": {}},
             "record": {"type": "path", "required": True},
             "user": {"type": "str", "default": "ray"},
         },
@@ -143,10 +160,11 @@ def main() -> None:
         except guest.GuestError as error:
             problems.append(f"model {name}: {error}")
     before = recorded(params["record"])
-    problems += engine(params, before.pop("environment"))
+    found, tried = engine(params, before)
     module.exit_json(
-        changed=False, problems=problems, accelerators=accelerators(params["config"]), files=guest.harmless(files),
-        digests=guest.harmless(digests), **before,
+        changed=False, problems=problems + found, accelerators=accelerators(params["config"]),
+        files=guest.harmless(files), digests=guest.harmless(digests), applications=before["applications"],
+        units=before["units"], tried=tried,
     )
 
 

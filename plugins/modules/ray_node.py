@@ -60,6 +60,8 @@ options:
       python: {description: "What makes the environment. Without it, none is to be made.", type: path}
       packages: {description: "What is installed, as pip's requirements.", type: list, elements: str, default: []}
       size: {description: "Bytes that the environment takes; V(0) goes by O(install.packages).", type: int, default: 0}
+      head_versions: {description: "What RV(versions) says on the head. Another worker is refused.", type: dict}
+      groups: {description: "The groups of the host, for the message.", type: list, elements: str, default: []}
   drain_timeout:
     description: Seconds that O(state=drained) waits for running work.
     type: int
@@ -128,6 +130,10 @@ other_environment:
   description: The environment that runs, if it is not the declared one. Empty for none.
   type: str
   returned: success
+versions:
+  description: Of a head, what it runs, or is going to run, C(ray) and C(python); empty for what is not known.
+  type: dict
+  returned: with O(install)
 missing_secrets:
   description: The files with secrets that it is to start with and that are not there, as on a new host.
   type: list
@@ -176,7 +182,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import unit_problem
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, secrets_of, unit_of
-from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles
+from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles, versions
 from ansible_collections.rayops.cluster.plugins.module_utils._node.start import (
     NodeError,
     StartError,
@@ -300,7 +306,7 @@ class RayNode:
 
     def result(self) -> dict[str, Any]:
         """What the module returns."""
-        other = other_environment(self.live)
+        other, install = other_environment(self.live), self.params["install"]
         self.live.refresh()
         return {
             "changed": bool(self.differences),
@@ -309,6 +315,7 @@ class RayNode:
             "other_environment": other,
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
+            "versions": versions(self.live, install) if install and self.node_type == "head" else {},
             "missing_secrets": self.live.missing_secrets,
             "seconds": round(time.monotonic() - self.began, 1),
             "stopped_seconds": self._stopped_seconds(),
@@ -421,6 +428,8 @@ def main() -> None:
                     "python": {"type": "path"},
                     "packages": {"type": "list", "elements": "str", "default": []},
                     "size": {"type": "int", "default": 0},
+                    "head_versions": {"type": "dict"},
+                    "groups": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "drain_timeout": {"type": "int", "default": 300},

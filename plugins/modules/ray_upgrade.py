@@ -31,6 +31,8 @@ options:
   version: {description: The version of Ray that it must hold., type: str}
   packages: {description: "What it must hold, too, with all modules.", type: list, elements: str, default: []}
   user: {description: The user who runs Ray., type: str, default: ray}
+  variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
+      type: dict, default: {}}
   path: {description: "The directory of what is kept, root's alone.", type: path, default: /etc/ray/previous}
   config_dir: {description: Where the node's declared state lies., type: path, default: /etc/ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -138,7 +140,7 @@ class Previous:
         try:
             if not environment or not all(os.path.exists(self.kept(file)) for file in self.needed):
                 raise UnusableError("No unit and no declared state are kept.")
-            imported_version(environment, self.module.params["user"], [])
+            imported_version(environment, self.module.params["user"], [], self.module.params["variables"])
         except UnusableError as error:
             raise UnusableError(
                 f"{self.path} names no environment that works: there was no upgrade, or it was removed. Declare the "
@@ -164,6 +166,7 @@ def main() -> None:
             "version": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": "ray"},
+            "variables": {"type": "dict", "default": {}},
             "path": {"type": "path", "default": "/etc/ray/previous"},
             "config_dir": {"type": "path", "default": "/etc/ray"},
         },
@@ -177,7 +180,7 @@ def main() -> None:
     params = module.params
     try:
         if params["state"] == "tried":
-            found = imported_version(params["environment"], params["user"], params["packages"])
+            found = imported_version(params["environment"], params["user"], params["packages"], params["variables"])
             if found != params["version"]:
                 wanted = params["version"]
                 raise UnusableError(f"{params['environment']} holds Ray {found}, not {wanted}: declare that.")

@@ -18,6 +18,8 @@ TENSOR: dict[str, object] = {
     "name": "tiny", "path": SENT["path"], "tensor_parallel_size": 2, "engine_args": ENGINE_ARGS}
 PIPELINE: dict[str, object] = {
     "name": "stages", "path": SHARED["path"], "engine": "vllm", "pipeline_parallel_size": 2, "engine_args": ENGINE_ARGS}
+# By Ray Serve LLM, a replica on each worker.
+PAIR: dict[str, object] = {"name": "pair", "path": SENT["path"], "replicas": 2, "engine_args": ENGINE_ARGS}
 WORKER_CONFIG: dict[str, object] = {"resources": {"GPU": 1}}
 # What a site sets that runs it.
 VARIABLES: dict[str, object] = {

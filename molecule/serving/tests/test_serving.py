@@ -19,6 +19,7 @@ from tests.bed.cluster import Cluster
 from tests.faults import served
 from tests.faults.fault import TOLERANCE
 from tests.faults.served import PIPELINE, TENSOR, ServedFault, ServedTrial
+from tests.workload.client import Client
 
 # Of each kind one: each of the others loads the model once more, and is done by `make faults`.
 KINDS = ("model-gcs", "model-raylet", "model-reboot", "model-variable")
@@ -142,5 +143,25 @@ def test_the_cluster_is_as_declared_after_all_of_it(cluster: Cluster) -> None:
 def test_a_model_that_is_no_longer_declared_goes(cluster: Cluster) -> None:
     served.declare(cluster)
     assert cluster.sh("worker-1", f"systemctl is-active vllm@{PIPELINE} || true") == "inactive"
-    assert cluster.sh("worker-1", "ls /etc/ray/models") == ""
+    # Neither on who had its unit, nor on who asked it.
+    assert [cluster.sh(name, "find /etc/ray/models -type f || true") for name in ("worker-1", cluster.head)] == ["", ""]
     cluster.wait_whole()
+
+
+def test_two_replicas_lose_no_request_while_both_workers_restart(cluster: Cluster) -> None:
+    """Nothing is asked, for nothing is interrupted: each worker has a replica of all that the model consists of."""
+    served.declare(cluster, serving.PAIR)
+    model = served.declared(cluster, str(serving.PAIR["name"]))
+    key = cluster.sh(cluster.head, f"cat {model['api_key_file']}")
+    before = cluster.pids()
+    environment = {"worker_config": {**serving.WORKER_CONFIG, "environment": {"RAYOPS_TEST": "2"}}}
+    with Client(model["model"], key, [model["url"]]) as asking:
+        asking.wait_for_tokens(time.time(), 60)
+        run = cluster.again(*served.variables(ray_serve_models=[serving.PAIR], ray_interrupt="ask", **environment))
+        asking.settle(60)
+        report = asking.report()
+    assert not report.lost and report.asked > 20, report.summary()
+    after = cluster.pids()
+    assert {name for name in before if before[name] != after[name]} == set(cluster.workers)
+    # Between the two, the first one's replica serves again.
+    assert run.output.count("TASK [Wait until the models serve again]") == 2, run.output[-3000:]

@@ -17,7 +17,7 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, read_tail, run
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import read_tail
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
 
 SECONDS = 3.0
@@ -114,13 +114,4 @@ def digest_of(path: str) -> str:
             regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             return hashlib.sha256(stream.read(1 << 20)).hexdigest() if regular else ""
     except OSError:
-        return ""
-
-
-def python_version(environment: str, user: str | None = None) -> str:
-    """The version of an environment's Python, run as a user; empty where it does not run."""
-    command = [f"{environment}/bin/python", "-I", "-c", "import platform; print(platform.python_version())"]
-    try:
-        return run(command, user, 10)[1].strip()[:40]
-    except (OSError, GuestError):
         return ""

@@ -23,6 +23,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     journal_of,
     sick_unit,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import python_version
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node import redis
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
@@ -124,7 +125,7 @@ class NodeDiagnosis(HostDiagnosis):
                 "environment_missing", f"there is no Ray in {self.environment}.", "it is installed.",
                 f"install Ray {ours or ''} there.", "start",
             )]
-        ours, runs = facts.python_version(self.environment, self.user), cluster.python_version
+        ours, runs = python_version(f"{self.environment}/bin/python", self.user), cluster.python_version
         if runs and ours and ours != runs:
             return [Finding(
                 "version_mismatch", f"{self.environment} has Python {ours}, and the cluster runs {runs}.",

@@ -14,6 +14,7 @@ import glob
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -94,6 +95,8 @@ def native_problem(module: str, error: str) -> str:
 
 
 def main() -> None:
+    # Python, isolated as it is, leaves this out.
+    sys.path += [path for path in os.environ.get("PYTHONPATH", "").split(":") if path]
     for module in RAY:
         importlib.import_module(module)
     load_native()

@@ -20,15 +20,26 @@ class UnusableError(Exception):
     """What is to run does not work. The message is one sentence."""
 
 
-def imported_version(environment: str, user: str, packages: list[str]) -> str:
+def python_version(python: str, user: str | None = None) -> str:
+    """The version of an interpreter, run as a user; empty where it does not run."""
+    command = [python, "-I", "-c", "import platform; print(platform.python_version())"]
+    try:
+        return str(harmless(run(command, user, 10)[1].strip()[:40]))
+    except (OSError, GuestError):
+        return ""
+
+
+def imported_version(environment: str, user: str, packages: list[str], variables: dict[str, str] | None = None) -> str:
     """Import Ray and packages in an environment, as a user, and load the native library of an engine that is there.
 
+    :arg variables: what the node will have, such as the LD_LIBRARY_PATH of its accelerators.
     :returns: Ray's version.
     :raises UnusableError: that does not work.
     """
     python = os.path.join(environment, "bin", "python")
     try:
-        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check))
+        code, output, errors = run([python, "-I", "-", *packages], user, PATIENCE, inspect.getsource(import_check),
+                                   variables)
     except TimeoutError:
         raise UnusableError(f"{environment} was not imported within {PATIENCE} s.") from None
     except (GuestError, OSError) as error:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import python_version
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.needs import (
     python_problem,
     room_for_environment,
     room_for_sessions,
     room_problems,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import ports_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
+from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener, listeners
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_place, path_of
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
@@ -27,6 +30,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.problem imp
 # What Ray 2.60 binds to one address only; all else it binds to every one.
 _OWN_ADDRESS = ("client_server", "dashboard_agent_listen", "runtime_env_agent")
 _ANY = "0.0.0.0"
+# By it Ray compares less of two Pythons.
+_MATCH_LEVEL = "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"
 
 
 def obstacles(live: LiveNode, install: dict[str, Any] | None, stop_others: bool) -> list[Problem]:
@@ -34,7 +39,8 @@ def obstacles(live: LiveNode, install: dict[str, Any] | None, stop_others: bool)
 
     :arg install: the module's option; without it only ports and the disk of the sessions are looked at.
     :arg stop_others: whether the host's other Ray nodes are ended first.
-    :returns: of the kinds port_taken, path_refused, path_closed, python_missing, python_old and disk_small.
+    :returns: of the kinds port_taken, path_refused, path_closed, python_missing, python_old, version_mismatch and
+        disk_small.
     :raises PathError: the interpreter is one that others than root can change.
     """
     environment = os.path.dirname(os.path.dirname(live.start.executable))
@@ -53,7 +59,39 @@ def obstacles(live: LiveNode, install: dict[str, Any] | None, stop_others: bool)
         unfit = python_problem(install["python"])
         found += [unfit] if unfit else []
         rooms.insert(0, room_for_environment(environment, install["packages"], install["size"]))
+    found += _unlike_the_head(live, install) if install else []
     return found + room_problems(rooms)
+
+
+def versions(live: LiveNode, install: Mapping[str, Any]) -> dict[str, str]:
+    """What a node runs, or is to run: ray and python, empty for what is not known. install: the module's option."""
+    environment = os.path.dirname(os.path.dirname(live.start.executable))
+    python = f"{environment}/bin/python"
+    python = python if os.path.exists(python) else install["python"]
+    user = install["user"] if guest.exists(install["user"]) else "nobody"
+    return {"ray": ray_version(environment) or "", "python": python_version(python, user) if python else ""}
+
+
+def _unlike_the_head(live: LiveNode, install: Mapping[str, Any]) -> Iterator[Problem]:
+    """Ray lets no node join that has another Ray or Python than the head, down to the last number."""
+    if not install.get("head_versions"):
+        return
+    own, head = versions(live, install), install["head_versions"]
+    parts = 2 if (live.config.get("environment") or {}).get(_MATCH_LEVEL) == "minor" else 3
+    unlike = [name for name in own if own[name] and head.get(name)
+              and own[name].split(".")[:parts] != str(head[name]).split(".")[:parts]]
+    if unlike:
+        pool = next((group for group in install["groups"] if group.startswith("ray_pool_")), "")
+        file = f" in group_vars/{pool}.yml" if pool else ""
+        here, there = (", ".join(f"{name.capitalize()} {found[name]}" for name in unlike) for found in (own, head))
+        environment = os.path.dirname(os.path.dirname(live.start.executable))
+        fix = f"set ray_environment_path{file} to an environment with {there}."
+        if install["python"]:
+            again = f", and remove {environment}, which is made anew" if os.path.exists(environment) else ""
+            fix = f"set ray_python{file} to an interpreter of {there}{again}."
+        who = live.config["ray"]["node_name"] + (f" of pool {pool[len('ray_pool_'):]}" if pool else "")
+        fact = f"{who} has {here}, the head has {there}, and Ray lets only equal ones join"
+        yield Problem("version_mismatch", fact, fix)
 
 
 def _ports(live: LiveNode, stop_others: bool) -> Iterator[Problem]:

@@ -12,16 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
 
-# Where the modules for the key lie, on each node; what they are called there.
-INGRESS = "rayops_ingress:KeyedIngress"
+# What the modules for the key are called on each node; Serve calls the deployment by its class.
+INGRESS, INGRESS_NAME = "rayops_ingress:KeyedIngress", "KeyedIngress"
 MIDDLEWARE = "rayops_api_key.RequireKey"
 DIGEST_VARIABLE = "RAYOPS_API_KEY_SHA256"
+# Nobody reads it: with other modules for the key it is another declaration, and what runs starts again.
+MODULES_VARIABLE = "RAYOPS_MODULES_SHA256"
 # vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
 SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
 VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
@@ -35,7 +37,8 @@ class Cluster:
 
     head: the host whose Serve proxy is asked; monitors: hosts that ask, too; addresses: host -> its private address;
     pools: pool -> its workers, the empty one for all; environment: the virtual environment; modules: the directory with
-    the modules for the key.
+    the modules for the key, modules_sum: what tells one content of it from another; labels: worker -> the labels that
+    are declared for its node.
     """
 
     head: str
@@ -46,6 +49,8 @@ class Cluster:
     config_dir: str
     modules: str
     monitors: Sequence[str] = ()
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    modules_sum: str = ""
 
     @property
     def probing(self) -> set[str]:
@@ -59,6 +64,14 @@ class Cluster:
     def unit_hosts(self, model: Model) -> list[str]:
         """The workers that have its unit, the one with rank 0 first."""
         return self.hosts(model)[:model.hosts_needed]
+
+    def unlabelled(self, model: Model) -> list[str]:
+        """The workers of its pool that are not declared with the pool's label."""
+        return [host for host in self.hosts(model) if str(self.labels.get(host, {}).get(POOL_LABEL, "")) != model.pool]
+
+    def selector(self, model: Model) -> dict[str, str]:
+        """The label by which Ray finds the nodes of a model; empty where they have none in common."""
+        return {POOL_LABEL: model.pool} if model.pool and not self.unlabelled(model) else {}
 
 
 def digest(key: str) -> str:
@@ -87,13 +100,18 @@ def application(model: Model, cluster: Cluster, key: str) -> dict[str, Any]:
     """A Serve application, in Serve's own schema."""
     scaling = dict(model.autoscaling_config) or {"min_replicas": model.replicas, "max_replicas": model.replicas}
     deployment: dict[str, Any] = {"autoscaling_config": scaling}
-    if set(cluster.hosts(model)) != set(cluster.pools[""]):
-        deployment["placement_group_bundle_label_selector"] = [{POOL_LABEL: model.pool}]
+    selector = cluster.selector(model)
+    if selector:
+        deployment["placement_group_bundle_label_selector"] = [selector]
+        # The ingress imports vLLM, too; and Serve builds the application where all of its deployments are to run.
+        steered = {"deployments": [{"name": INGRESS_NAME, "ray_actor_options": {"label_selector": selector}}]}
     return {
         "name": model.name,
         "route_prefix": model.route,
         "import_path": "ray.serve.llm:build_openai_app",
-        "runtime_env": {"py_modules": [f"local://{cluster.modules}"]},
+        "runtime_env": {
+            "py_modules": [f"local://{cluster.modules}"], "env_vars": {MODULES_VARIABLE: cluster.modules_sum},
+        },
         "args": {
             "llm_configs": [{
                 "model_loading_config": {"model_id": model.name, "model_source": model.source},
@@ -113,8 +131,20 @@ def application(model: Model, cluster: Cluster, key: str) -> dict[str, Any]:
             "ingress_cls_config": {
                 "ingress_cls": INGRESS, "ingress_extra_kwargs": {"api_key_sha256": digest(key)},
             },
+            "ingress_deployment_config": _ingress(model, cluster),
         },
+        **(steered if selector else {}),
     }
+
+
+def _ingress(model: Model, cluster: Cluster) -> dict[str, Any]:
+    """Serve has one ingress unless it is told: with its node all replicas would fall silent, and not that node's alone.
+
+    On each host one at most: where they may be together they are, after the first host was drained.
+    """
+    hosts = len(cluster.hosts(model))
+    least, most = (min(replicas, hosts) for replicas in (model.least_replicas, model.most_replicas))
+    return {"autoscaling_config": {"min_replicas": least, "max_replicas": most}, "max_replicas_per_node": 1}
 
 
 def _by_name(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,8 +191,12 @@ def _option(name: str, value: Any) -> list[str]:
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
     """What vllm@.service does not say: the model's own lines. Nothing of it is secret."""
     words = " ".join(systemd_quote(word, expand=True) for word in command(model, cluster, host))
+    # The ranks of data parallelism start together: another one anywhere is another file for all of them.
+    ranks = ", ".join(f"{each} {cluster.addresses[each]}" for each in cluster.unit_hosts(model))
+    together = f"# Its ranks: {ranks}\n" if model.data_parallel_size > 1 else ""
     return (
-        "# Managed by rayops.cluster: compiled from ray_serve_models.\n[Service]\n"
+        f"# Managed by rayops.cluster: compiled from ray_serve_models.\n{together}[Service]\n"
+        f"Environment={MODULES_VARIABLE}={cluster.modules_sum}\n"
         f"Environment={DIGEST_VARIABLE}={digest(key)}\nEnvironmentFile={environment_file(cluster, model.name)}\n"
         f"ExecStart={words}\n"
     )
@@ -182,7 +216,8 @@ def _shell(value: str) -> str:
 
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
-    """For the token probe of a host, without keys: all models where all are asked, its own elsewhere.
+    """For the token probe of a host, without keys: all models where all are asked, elsewhere those of its units. With
+    data parallelism the first rank answers for all.
 
     replicas: declared; 0 may sleep.
     """
@@ -191,7 +226,8 @@ def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[d
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
         for model in models for name, there, place in places(model, cluster)
-        if host in cluster.probing or model.engine == VLLM and host == there
+        if host in cluster.probing or host == there and model.engine == VLLM
+        or host in cluster.unit_hosts(model) and model.data_parallel_size > 1
     ]
 
 
@@ -213,8 +249,8 @@ def _host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def misplaced(models: Sequence[Model], cluster: Cluster, labels: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What of the models does not fit the inventory. labels: host -> the labels that are declared for its node."""
+def misplaced(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
+    """What of the models does not fit the inventory."""
     for model in models:
         place, hosts = f"{VARIABLE}, {model.name}", cluster.hosts(model)
         if model.pool and not hosts:
@@ -228,7 +264,7 @@ def misplaced(models: Sequence[Model], cluster: Cluster, labels: Mapping[str, Ma
             why = "data_parallel_size" if model.data_parallel_size > 1 else "replicas"
             yield (f"{place}: {why} wants its unit on {model.hosts_needed} hosts, and there are {len(hosts)}: lower "
                    "it, or add hosts.")
-        lacking = [host for host in hosts if str(labels.get(host, {}).get(POOL_LABEL, "")) != model.pool]
+        lacking = cluster.unlabelled(model)
         if model.engine == SERVE and set(hosts) != set(cluster.pools[""]) and lacking:
             labelled = f"worker_config: {{labels: {{{POOL_LABEL}: {model.pool}}}}}"
             yield (f"{place}: pool is {model.pool}, and {', '.join(lacking)} has no label that says so to Ray: set "

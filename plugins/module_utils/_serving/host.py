@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
@@ -49,13 +49,14 @@ sys.__stdout__.write("\\n" + json.dumps(found) + "\\n")
 
 
 def recorded(path: str) -> dict[str, Any]:
-    """What an earlier run made on this host, by its file of root's: applications, units, and for which environment."""
+    """What an earlier run made on this host, by its file of root's: applications, units, and what of which environment
+    it has tried."""
     try:
         with open(path, encoding="utf-8") as stream:
             found = json.loads(stream.read(1 << 20))
     except (OSError, ValueError):
         found = {}
-    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units")}
+    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units", "tried")}
     names = {
         key: [name for name in (value if isinstance(value, list) else [])
               if isinstance(name, str) and NAME.fullmatch(name)]
@@ -127,25 +128,38 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 break
 
 
-def engine_problem(environment: str, user: str, serve: bool) -> str:
+def engine_problem(
+    environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False,
+    variables: dict[str, str] | None = None,
+) -> str:
     """What an environment lacks to serve models; empty for nothing.
 
     :arg serve: whether Ray Serve LLM is wanted, too.
+    :arg builds: models that are not served on this host, but that Ray Serve may build here.
+    :arg known: whether it serves already. It is not loaded again then, which takes seconds.
+    :arg variables: what the node will have.
     """
+    if not has_engine(environment) and builds:
+        return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
+                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM "
+                "to ray_extra_packages of the head, too.")
     if not has_engine(environment):
         return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
                 "ray_environment_path to an environment that has it.")
+    if known:
+        return ""
     try:
-        imported_version(environment, user, [])
+        imported_version(environment, user, [], variables)
     except UnusableError as error:
         return str(error)
-    return fit_problem(environment, user) if serve else ""
+    return fit_problem(environment, user, variables) if serve or builds else ""
 
 
-def fit_problem(environment: str, user: str) -> str:
+def fit_problem(environment: str, user: str, variables: dict[str, str] | None = None) -> str:
     """Whether the vLLM of an environment is one that its Ray can serve with; empty for nothing."""
     try:
-        _code, output, errors = guest.run([f"{environment}/bin/python", "-I", "-c", IMPORTS], user, IMPORT_SECONDS)
+        command = [f"{environment}/bin/python", "-I", "-c", IMPORTS]
+        _code, output, errors = guest.run(command, user, IMPORT_SECONDS, variables=variables)
     except TimeoutError:
         return f"Ray Serve LLM in {environment} was not loaded within {IMPORT_SECONDS} s: see whether its disk is well."
     except (guest.GuestError, OSError) as error:

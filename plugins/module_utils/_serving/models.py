@@ -26,6 +26,9 @@ _OURS = {
     "data_parallel_size_local": "data_parallel_size_local", "host": "ray_node_ip_address", "port": "port",
     "api_key": "api_key", "middleware": "api_key",
 }
+# What everybody on the host, or who sees the dashboard, would read: vLLM's own hf_token, and what its extra
+# configurations are given. How many tokens are no secret.
+_SECRET = re.compile(r"(^|_)(token|secret|password|passwd|credentials?|(api|access|private|secret)_key)$", re.I)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[\x21-\x7e]*")
@@ -78,6 +81,10 @@ class Model:
     @property
     def least_replicas(self) -> int:
         return int(self.autoscaling_config.get("min_replicas", 1)) if self.autoscaling_config else self.replicas
+
+    @property
+    def most_replicas(self) -> int:
+        return int(self.autoscaling_config.get("max_replicas", 1)) if self.autoscaling_config else self.replicas
 
     @property
     def hosts_needed(self) -> int:
@@ -164,12 +171,26 @@ def _of_values(entry: Mapping[str, Any], place: str) -> Iterator[str]:
         name = str(key).lstrip("-").replace("-", "_")
         if name in _OURS:
             yield f"{place}: engine_args has {key}: leave it out, {_OURS[name]} says it."
+    for name in _secrets(entry.get("engine_args", {})):
+        yield (f"{place}: engine_args has {name}, which is a secret, and others see the arguments: set "
+               f"{name.upper()} in environment.")
     for name, value in entry.get("environment", {}).items():
         if not _VARIABLE.fullmatch(str(name)):
             yield f"{place}: environment has {name}, which is no name of a variable: use letters, digits and _."
         elif isinstance(value, (Mapping, list)) or value is None or re.search(r"[\x00\n\r]", str(value)):
             yield f"{place}: the value of {name} in environment is not one line of text: write it so."
     yield from _of_engine(entry, place, engine)
+
+
+def _secrets(arguments: Any) -> Iterator[str]:
+    """The names of what is secret among arguments, however deep, by vLLM's own names."""
+    for key, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        name = str(key).lstrip("-").replace("-", "_")
+        if _SECRET.search(name) and isinstance(value, str) and name not in _OURS:
+            yield name
+        yield from _secrets(value)
+    for value in arguments if isinstance(arguments, list) else ():
+        yield from _secrets(value)
 
 
 def bad_key(key: str, variable: str) -> Iterator[str]:

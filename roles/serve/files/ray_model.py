@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -110,12 +111,20 @@ def probe_all(models: list[dict[str, Any]], timeout: float, without_key: bool) -
     return [each.result() if each.done() else {"name": model["name"], **late} for model, each in zip(models, asked)]
 
 
+def leave(mark: str | None) -> None:
+    """Make a file, where its directory still is: it goes with the unit."""
+    if mark:
+        with contextlib.suppress(OSError):
+            os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Ask models for a token.")
     parser.add_argument("--config", required=True, help="the models, such as /etc/ray/models.yaml")
     parser.add_argument("--name", help="of one model; by default all are asked, but for those that may sleep")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for all answers of a try")
     parser.add_argument("--tries", type=int, default=1, help="how often one is asked before it counts as silent")
+    parser.add_argument("--mark", help="a file that a token leaves; with it, one that no longer listens is silent, too")
     parser.add_argument("--without-key", action="store_true", help="see that it asks for its key, too")
     options = parser.parse_args()
     with open(options.config, encoding="utf-8") as stream:
@@ -133,8 +142,10 @@ def main() -> int:
     sys.stdout.write(json.dumps(found[0] if options.name is not None else found) + "\n")
     sys.stdout.flush()
     if all(each["answered"] for each in found):
+        leave(options.mark)
         return 0
-    return CLOSED if all(each["answered"] or each["closed"] for each in found) else SILENT
+    starting = all(each["answered"] or each["closed"] for each in found)
+    return CLOSED if starting and not (options.mark and os.path.exists(options.mark)) else SILENT
 
 
 if __name__ == "__main__":

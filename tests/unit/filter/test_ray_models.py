@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
+import os
+import pwd
+import re
 import shlex
 
 import pytest
@@ -26,6 +30,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
+    "modules_sum": "5a",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -42,6 +47,12 @@ def content(result, host, path):
     return entry.get("content", entry.get("secret"))
 
 
+def goes(result, host, name):
+    """Whether a file beside the keys is one that goes."""
+    (entry,) = [entry for entry in result["hosts"][host]["files"] if "only" in entry]
+    return entry["path"] == "/etc/ray/models" and bool(re.fullmatch(entry["only"], name))
+
+
 def exec_start(result, host, name="v3"):
     text = content(result, host, f"/etc/systemd/system/vllm@{name}.service.d/model.conf")
     (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
@@ -53,7 +64,8 @@ def test_an_application():
     (application,) = compiled(declared)["applications"]
     assert application == {
         "name": "r1", "route_prefix": "/r1", "import_path": "ray.serve.llm:build_openai_app",
-        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"]},
+        "runtime_env": {"py_modules": ["local:///usr/local/lib/rayops-serving"],
+                        "env_vars": {"RAYOPS_MODULES_SHA256": "5a"}},
         "args": {
             "llm_configs": [{
                 "model_loading_config": {"model_id": "r1", "model_source": "/srv/r1"},
@@ -65,8 +77,23 @@ def test_an_application():
             }],
             "ingress_cls_config": {"ingress_cls": "rayops_ingress:KeyedIngress",
                                    "ingress_extra_kwargs": {"api_key_sha256": DIGEST}},
+            "ingress_deployment_config": {
+                "autoscaling_config": {"min_replicas": 1, "max_replicas": 1}, "max_replicas_per_node": 1},
         },
     }
+
+
+@pytest.mark.parametrize(("keys", "least", "most"), [
+    ({"replicas": 2}, 2, 2), ({"replicas": 8}, 3, 3), ({"replicas": 8, "pool": "gpu"}, 2, 2),
+    ({"autoscaling_config": {"min_replicas": 0, "max_replicas": 2}}, 0, 2),
+    ({"autoscaling_config": {"min_replicas": "2", "max_replicas": "9"}}, 2, 3),
+])
+def test_each_replica_has_an_ingress_on_a_host_of_its_own(keys, least, most):
+    """Where there are so many hosts: one that is lost or restarts takes one with it, and no other."""
+    labelled = [{**host, "worker_config": {"labels": {"pool": "gpu"}}} for host in HOSTS]
+    (application,) = compiled({**SERVE, **keys}, cluster={**CLUSTER, "hosts": labelled})["applications"]
+    assert application["args"]["ingress_deployment_config"] == {
+        "autoscaling_config": {"min_replicas": least, "max_replicas": most}, "max_replicas_per_node": 1}
 
 
 def test_a_key_stands_in_its_files_alone():
@@ -77,7 +104,7 @@ def test_a_key_stands_in_its_files_alone():
             shown = json.dumps({name: value for name, value in file.items() if name != "secret"})
             assert KEY not in shown and "hf_secret" not in shown, host
             assert "secret" not in file or file["mode"] in ("0640", "0600")
-    units = [entry["units"] for entry in result["hosts"].values()]
+    units = [entry["units"] + entry["rolling"] for entry in result["hosts"].values()]
     assert KEY not in json.dumps([result["applications"], result["models"], units])
 
 
@@ -87,6 +114,9 @@ def test_a_pool_is_found_by_its_label():
     (application,) = compiled(pooled, cluster={**CLUSTER, "hosts": labelled})["applications"]
     config = application["args"]["llm_configs"][0]["deployment_config"]
     assert config["placement_group_bundle_label_selector"] == [{"pool": "gpu"}]
+    # By this Serve builds it there, too, and not on a head without vLLM.
+    ingress = {"name": "KeyedIngress", "ray_actor_options": {"label_selector": {"pool": "gpu"}}}
+    assert application["deployments"] == [ingress]
     (problem,) = ray_models([pooled], CLUSTER)["problems"]
     assert problem == ("ray_serve_models, r1: pool is gpu, and w1, w2 has no label that says so to Ray: set "
                        "worker_config: {labels: {pool: gpu}} in group_vars/ray_pool_gpu.yml.")
@@ -129,6 +159,21 @@ def test_a_unit():
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
 
 
+def test_replicas_that_were_there_before_do_not_restart_together():
+    """What they share with other units restarts none of them unasked."""
+    found = {host: {"units": ["v3"]} for host in ("w1", "w2")}
+    result = compiled({**UNIT, "replicas": 2}, found=found)
+    for host in ("w1", "w2"):
+        (unit,) = result["hosts"][host]["rolling"]
+        assert result["hosts"][host]["units"] == [] and unit["name"] == "vllm@v3.service"
+        assert unit["ask_files"] == ["/etc/systemd/system/vllm@.service"] and unit["listens"]
+        assert not set(unit["ask_files"]) & set(unit["restart_files"])
+    # On the first day together; and so do those that are one model.
+    for keys, said in (({"replicas": 2}, {}), ({"data_parallel_size": 2}, found), ({}, found)):
+        result = compiled({**UNIT, **keys}, found=said)
+        assert result["hosts"]["w1"]["rolling"] == [] and len(result["hosts"]["w1"]["units"]) == 1
+
+
 def test_a_unit_stays_where_it_is():
     """However the inventory was read."""
     backwards = compiled(UNIT, cluster={**CLUSTER, "hosts": HOSTS[::-1]})
@@ -143,6 +188,27 @@ def test_data_parallelism_over_hosts():
     assert second[6:] == [*shared, "--headless", "--data-parallel-start-rank=2"]
     assert [model["url"] for model in result["models"]] == ["http://10.0.0.11:8001/v1"]
     assert result["hosts"]["w2"]["units"][0]["listens"] == []
+    # The watchdog of each asks the first, and all files change where one rank does: they start again together.
+    place = "/etc/systemd/system/vllm@v3.service.d/model.conf"
+    for host in ("w1", "w2"):
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert (asked["name"], asked["url"]) == ("v3", "http://10.0.0.11:8001/v1")
+        assert content(result, host, asked["api_key_file"]) == f"{KEY}\n"
+        assert "# Its ranks: w1 10.0.0.11, w2 10.0.0.12\n[Service]\n" in content(result, host, place)
+    moved = [{**host, "ansible_host": "10.0.0.99"} if host["inventory_hostname"] == "w2" else host for host in HOSTS]
+    other = compiled({**UNIT, "data_parallel_size": 2}, cluster={**CLUSTER, "hosts": moved})
+    assert "w2 10.0.0.99" in content(other, "w1", place)
+
+
+@pytest.mark.parametrize("keys", [{"data_parallel_size": 4, "data_parallel_size_local": 2}, {"replicas": 2}])
+def test_the_watchdog_is_where_the_model_can_be_asked(keys):
+    """It asks by the record of its own host, and restarts the unit where that does not have the model."""
+    result = compiled({**UNIT, **keys})
+    for host in ("w1", "w2"):
+        (asked,) = json.loads(content(result, host, "/etc/ray/models.yaml"))["models"]
+        assert "v3" in (asked["name"], asked["model"])
+        # A rank without an API asks the first one's.
+        assert asked["url"] == f"http://10.0.0.1{host[1] if 'replicas' in keys else 1}:8001/v1"
 
 
 def test_who_asks_whom():
@@ -166,7 +232,7 @@ def test_who_asks_whom():
 def test_without_a_key_nothing_is_served():
     result = compiled(SERVE, UNIT, key="")
     assert result["applications"] == []
-    assert [entry["files"] + entry["units"] for entry in result["hosts"].values()] == [[]] * 5
+    assert [entry["files"] + entry["units"] + entry["rolling"] for entry in result["hosts"].values()] == [[]] * 5
     assert result["hosts"]["w1"]["check"]["engine"]
 
 
@@ -182,23 +248,84 @@ def test_what_is_no_longer_declared_goes():
     assert result["hosts"]["w2"]["units"] == [{"name": "vllm@v3.service", "state": "stopped"},
                                               {"name": "vllm@gone.service", "state": "stopped"}]
     absent = {file["path"] for file in result["hosts"]["w2"]["files"] if file.get("state") == "absent"}
-    assert "/etc/systemd/system/vllm@gone.service.d" in absent and "/etc/ray/models/gone.key" in absent
+    assert "/etc/systemd/system/vllm@gone.service.d" in absent and goes(result, "w2", "gone.key")
     assert not [path for path in absent if ".." in path or "a/b" in path]
     # What the head asks with stays.
-    assert {"path": "/etc/ray/models/old.key", "state": "absent"} in result["hosts"]["head"]["files"]
+    assert goes(result, "head", "old.key") and not goes(result, "head", "v3.key")
+
+
+def test_a_record_says_what_was_tried_on_its_host():
+    found = {"w1": {"tried": ["serve", "vllm"]}, "w2": {"tried": ["vllm"], "units": ["gone"]}}
+    result = compiled(SERVE, found=found)
+    tried = {host: json.loads(content(result, host, "/etc/ray/models.yaml"))["tried"] for host in result["hosts"]}
+    assert tried == {"w1": ["serve", "vllm"], "w2": ["vllm"], "head": [], "10.0.0.13": [], "monitor": []}
+    (after,) = result["hosts"]["w2"]["forgotten"]
+    assert json.loads(after["content"])["tried"] == ["vllm"]
+
+
+@pytest.mark.parametrize("host", ["monitor", "head", "w1"])
+def test_keys_are_where_a_model_is_asked_and_nowhere_else(run_module, tmp_path, host):
+    """Also on a host whose record nobody reads, such as the monitor's."""
+    own = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+
+    def left(*models) -> list[str]:
+        compiled_here = compiled(*models, cluster={**CLUSTER, "config_dir": str(tmp_path)})
+        files = [{**entry, **own} for entry in compiled_here["hosts"][host]["files"]
+                 if entry["path"].startswith(str(tmp_path))]
+        result = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not result.get("failed"), result
+        again = run_module("node_files", {"files": files, "record": f"{tmp_path}/directories"})
+        assert not again["changed"], again
+        return sorted(path.name for path in tmp_path.glob("models/*"))
+
+    everywhere, unit = ["r1.key", "v3.key"], ["v3.env", "v3.key"]
+    assert left(SERVE, UNIT) == (unit if host == "w1" else everywhere)
+    (tmp_path / "models" / "mine.txt").write_text("")
+    assert left(UNIT) == (["mine.txt", *unit] if host == "w1" else ["mine.txt", "v3.key"])
+    (tmp_path / "models" / "mine.txt").unlink()
+    assert left(SERVE) == ([] if host == "w1" else ["r1.key"])
+    assert left() == []
+
+
+def test_what_goes_is_known_until_it_has_gone():
+    """A run whose removal fails is followed by one that removes it."""
+    found = {"head": {"applications": ["r1", "old"]}, "w2": {"units": ["gone"]}}
+    result = compiled(SERVE, UNIT, found=found)
+    again = {host: json.loads(content(result, host, "/etc/ray/models.yaml")) for host in found}
+    assert again["head"]["applications"] == ["r1", "old"] and again["w2"]["units"] == ["gone"]
+    assert [model["name"] for model in again["head"]["models"]] == ["r1", "v3"]
+    second = compiled(SERVE, UNIT, found=again)
+    assert second["removed"] == [{"name": "old"}] and len(second["hosts"]["w2"]["units"]) == 1
+    for host, key, left in (("head", "applications", ["r1"]), ("w2", "units", [])):
+        (entry,) = second["hosts"][host]["forgotten"]
+        assert entry["path"] == "/etc/ray/models.yaml" and entry["mode"] == "0640"
+        again[host] = json.loads(entry["content"])
+        assert again[host][key] == left
+    last = compiled(SERVE, UNIT, found=again)
+    assert last["removed"] == [] and [entry["forgotten"] for entry in last["hosts"].values()] == [[]] * 5
 
 
 def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {
-        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "brought": {}, "engine": True, "serve": True,
+        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "brought": {}, "engine": True, "serve": True, "builds": [],
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
                   {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
     }
     assert result["hosts"]["head"]["check"] == {
-        "paths": {}, "brought": {}, "engine": False, "serve": False,
+        "paths": {}, "brought": {}, "engine": False, "serve": False, "builds": ["r1"],
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
     }
+
+
+@pytest.mark.parametrize(("pool", "label", "builds"), [
+    ("", "", ["r1"]), ("gpu", "", ["r1"]), ("gpu", "gpu", []), ("gpu", "other", ["r1"])])
+def test_a_label_keeps_a_model_off_the_head(pool, label, builds):
+    """Also where its pool is all there is: the head is no worker."""
+    labelled = [{**host, "worker_config": {"labels": {"pool": label}} if label else {}} for host in HOSTS[:3]]
+    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled})
+    assert result["hosts"]["head"]["check"]["builds"] == builds
+    assert bool(result["applications"][0].get("deployments")) == (not builds)
 
 
 def answer(gpus, **files):

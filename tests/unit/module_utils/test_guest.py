@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import python_version
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
 from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import rocksdb_corruption
@@ -232,7 +233,7 @@ def test_a_file_of_roots_is_given_to_the_environments_python_as_text(directory, 
 
 @root_only
 def test_the_environments_version_is_asked_as_the_guest(directory):
-    assert facts.python_version(program(directory, "id -un\n"), "nobody") == "nobody"
+    assert python_version(f"{program(directory, 'id -un')}/bin/python", "nobody") == "nobody"
 
 
 @root_only

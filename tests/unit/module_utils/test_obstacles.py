@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import pwd
 import socket
 import sys
 
@@ -15,7 +17,7 @@ import pytest
 from ansible_collections.rayops.cluster.plugins.module_utils._node import obstacles as module
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start, ports_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
-from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles
+from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles, versions
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener
 from tests.unit.module_utils.live_node import StandInUnit
@@ -129,3 +131,46 @@ def test_a_missing_environment_is_one_to_install(tmp_path):
     (tmp_path / "opt/1/bin").mkdir(parents=True)
     (tmp_path / "opt/1/bin/ray").touch()
     assert kinds(python=f"{tmp_path}/python3", size=10**18) == set()
+
+
+OWN = {"ray": "2.60.0", "python": platform.python_version()}
+MINOR = ".".join(platform.python_version_tuple()[:2])
+
+
+@pytest.mark.parametrize(("head", "python", "there", "variables", "said"), [
+    ({}, True, False, {}, ""),
+    (OWN, True, True, {}, ""),
+    ({"ray": "", "python": ""}, True, True, {}, ""),
+    ({"ray": "", "python": f"{MINOR}.99"}, True, False, {}, (
+        f"w1 of pool h20 has Python {OWN['python']}, the head has Python {MINOR}.99, and Ray lets only equal ones "
+        f"join: set ray_python in group_vars/ray_pool_h20.yml to an interpreter of Python {MINOR}.99.")),
+    ({**OWN, "python": "3.1.4"}, True, True, {}, "to an interpreter of Python 3.1.4, and remove {path}, "),
+    ({**OWN, "ray": "2.59.0"}, False, True, {}, (
+        "w1 of pool h20 has Ray 2.60.0, the head has Ray 2.59.0, and Ray lets only equal ones join: set "
+        "ray_environment_path in group_vars/ray_pool_h20.yml to an environment with Ray 2.59.0.")),
+    ({**OWN, "python": f"{MINOR}.99"}, True, True, {"RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor"}, ""),
+    ({**OWN, "python": "3.1.4"}, True, True, {"RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor"}, "3.1.4"),
+])
+def test_a_worker_has_the_heads_ray_and_python(tmp_path, head, python, there, variables, said):
+    tmp_path.chmod(0o755)
+    path = tmp_path / "opt" / "1"
+    if there:
+        (path / "bin").mkdir(parents=True)
+        (path / "bin" / "ray").touch()
+        (path / "bin" / "python").symlink_to(sys.executable)
+        packages = path / "lib/python3.11/site-packages"
+        (packages / "ray-2.60.0.dist-info").mkdir(parents=True)
+        (packages / "ray").mkdir()
+        (packages / "ray" / "__init__.py").touch()
+    live = node({}, "worker", ray={"environment": str(path), "node_name": "w1"}, environment=variables)
+    declared = install(tmp_path, user=pwd.getpwuid(os.geteuid()).pw_name, python=sys.executable if python else "",
+                       head_versions=head, groups=["ray_pool_h20", "ray_workers"])
+    found = [str(each) for each in obstacles(live, declared, True) if each.kind == "version_mismatch"]
+    assert len(found) == bool(said) and said.format(path=path) in "".join(found)
+
+
+def test_what_a_head_says_of_itself(tmp_path):
+    live = node({}, ray={"environment": f"{tmp_path}/opt/1"})
+    own = install(tmp_path, user=pwd.getpwuid(os.geteuid()).pw_name)
+    assert versions(live, own) == {"ray": "", "python": platform.python_version()}
+    assert versions(live, {**own, "python": ""}) == {"ray": "", "python": ""}

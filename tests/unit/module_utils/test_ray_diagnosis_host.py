@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import python_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node import redis
 from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import corruption, rocksdb_corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply, RedisServer
@@ -122,8 +123,8 @@ def test_small_things(tmp_path):
     assert facts.digest_of(str(tmp_path / "absent")) == ""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    assert facts.python_version(str(tmp_path)) == platform.python_version()
-    assert facts.python_version(str(tmp_path / "absent")) == ""
+    assert python_version(f"{tmp_path}/bin/python") == platform.python_version()
+    assert python_version(f"{tmp_path}/absent/bin/python") == ""
 
 
 class Redis(socketserver.StreamRequestHandler):

@@ -46,6 +46,10 @@ def test_what_works(keys):
     ({"route_prefix": "a"}, "route_prefix is a: begin it with a slash"),
     ({"engine_args": {"tensor-parallel-size": 2}}, "engine_args has tensor-parallel-size: leave it out"),
     ({"engine_args": {"--api-key": "x"}}, "engine_args has --api-key: leave it out, api_key says it."),
+    ({"engine_args": {"hf-token": "hf_x"}},
+     "engine_args has hf_token, which is a secret, and others see the arguments: set HF_TOKEN in environment."),
+    ({"engine_args": {"model_loader_extra_config": [{"s3": {"AWS_SECRET_ACCESS_KEY": "x"}}]}},
+     "engine_args has AWS_SECRET_ACCESS_KEY, which is a secret"),
     ({"environment": {"A B": "x"}}, "environment has A B, which is no name of a variable"),
     ({"environment": {"A": "x\ny"}}, "the value of A in environment is not one line of text"),
     ({"accelerator": "NPU"}, "accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: vllm."),
@@ -55,6 +59,14 @@ def test_what_does_not(keys, said):
     _models, problems = read([{**MODEL, **keys}])
     assert len(problems) == 1
     assert problems[0].startswith("ray_serve_models, r1: ") and said in problems[0]
+
+
+@pytest.mark.parametrize("arguments", [
+    {"hf_token": True}, {"max_num_batched_tokens": "1k"}, {"tokenizer": "a/b"}, {"num_speculative_tokens": 3},
+    {"ssl_keyfile": "/k"}, {"speculative_config": {"method": "mtp", "draft_token": 5}}])
+def test_what_is_no_secret(arguments):
+    """hf_token: true takes the one that lies on the host."""
+    assert read([{**MODEL, "engine_args": arguments}])[1] == []
 
 
 @pytest.mark.parametrize("key", ["s3cret", "with a blank, and long enough", "schlüssel" * 5])

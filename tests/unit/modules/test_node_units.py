@@ -60,8 +60,9 @@ def host(tmp_path, monkeypatch):
 
 @pytest.fixture
 def node_units(run_module):
-    def run(check_mode=False, timeout=5, **unit):
-        return run_module("node_units", {"units": [{"name": "demo.service", **unit}], "timeout": timeout}, check_mode)
+    def run(check_mode=False, timeout=5, interrupt=True, **unit):
+        options = {"units": [{"name": "demo.service", **unit}], "timeout": timeout, "interrupt": interrupt}
+        return run_module("node_units", options, check_mode)
 
     return run
 
@@ -117,6 +118,31 @@ def test_a_newer_file_is_read(host, node_units, server, tmp_path, kind, verb):
     assert result["changed"] and f"before {tmp_path}/new was written" in result["differences"][0]["live"]
     node_units(**{kind: [f"{tmp_path}/new"]})
     assert host.calls() == [verb]
+
+
+def test_a_newer_file_of_many_units_restarts_only_who_may_be_interrupted(host, node_units, server, tmp_path):
+    """Its own files always do."""
+    running(host, server, stale="yes")
+    time.sleep(0.05)
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for path in (shared, own):
+        path.write_text("")
+    os.utime(shared, (time.time() + 60, time.time() + 60))
+    os.utime(own, (1, 1))
+    files = {"ask_files": [str(shared)], "restart_files": [str(own)]}
+    result = node_units(interrupt=False, **files)
+    assert result["failed"] and host.calls() == []
+    assert result["msg"] == (f"demo.service runs with an older {shared}, and a restart would interrupt it: let that "
+                             "be, with -e ray_interrupt=models.")
+    result = node_units(check_mode=True, interrupt=False, **files)
+    assert result["changed"] and "interrupts it." in str(result["warnings"])
+    host.show()
+    assert node_units(interrupt=False, **files)["changed"]
+    running(host, server)
+    (host.directory / "calls").write_text("")
+    assert node_units(**files)["changed"] and host.calls() == ["restart"]
+    os.utime(own, (time.time() + 60, time.time() + 60))
+    assert node_units(interrupt=False, **files)["changed"] and host.calls() == ["restart", "restart"]
 
 
 def test_a_newer_link_is_read(host, node_units, server, tmp_path):

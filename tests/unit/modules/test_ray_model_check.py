@@ -167,11 +167,19 @@ def test_an_environment_that_has_all(environment):
     assert host.engine_problem(path, OWN_USER, serve=True) == ""
 
 
+def test_an_environment_whose_packages_are_still_to_be_installed_is_not_loaded(run_module, model, environment):
+    options = {"environment": environment(**VLLM, **RAY, **WORKS), "engine": True, "serve": True}
+    assert look(run_module, model, **options)["problems"]
+    assert look(run_module, model, **options, system_packages=["no-such-package"])["problems"] == []
+
+
 def test_an_environment_that_serves_already_is_not_loaded_again(run_module, model, environment, tmp_path):
     path = environment()
-    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path}))
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path, "tried": ["vllm"]}))
     options = {"environment": path, "engine": True}
     assert "has no vLLM" in look(run_module, model, **options)["problems"][0]
+    environment(**VLLM)
+    assert "does not work" in look(run_module, model, **options)["problems"][0]
     assert look(run_module, model, record=str(tmp_path / "models.yaml"), **options)["problems"] == []
 
 
@@ -190,3 +198,54 @@ def test_a_model_that_is_to_be_brought(run_module, model, tmp_path):
     (model / "model-2.safetensors").write_text("two")
     # What is known of a file of another size is not known of this one.
     assert look(run_module, model, **options)["digests"] == {"r1": [["config.json", "a" * 64]]}
+
+
+def test_what_was_not_tried_is_tried(run_module, model, environment, tmp_path):
+    """A host has a record also where it serves nothing, or with another engine, or where a package was missing."""
+    options = {"environment": environment(**VLLM, **RAY, **WORKS), "record": str(tmp_path / "models.yaml")}
+
+    def tried(**more) -> list[str]:
+        result = look(run_module, model, **options, **more)
+        (tmp_path / "models.yaml").write_text(json.dumps({"environment": options["environment"], **result}))
+        return result["tried"] if not result["problems"] else result["problems"][0]
+
+    assert tried() == []
+    assert tried(engine=True, system_packages=["no-such-package"]) == []
+    assert tried(engine=True) == ["vllm"]
+    assert "does not fit Ray" in tried(engine=True, serve=True)
+    assert tried(engine=True) == tried() == ["vllm"]
+    environment(**FITS)
+    assert tried(engine=True, serve=True) == ["serve", "vllm"]
+    # Another environment is another matter.
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": "/other", "tried": ["serve", "vllm", 5, "../x"]}))
+    assert tried() == []
+
+
+def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
+    """Also one that has served others, which no label kept off it."""
+    path = environment()
+    (tmp_path / "models.yaml").write_text(json.dumps({"environment": path, "tried": ["serve", "vllm"]}))
+    options = {"environment": path, "paths": {}, "record": str(tmp_path / "models.yaml")}
+    assert look(run_module, model, **options)["problems"] == []
+    assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
+        f"{path} has no vLLM, and Ray Serve may build r1, v3 on this host, the head: set pool of each to a group "
+        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM to ray_extra_packages of the "
+        "head, too."]
+    environment(**VLLM, **RAY, **WORKS)
+    options["record"] = "/nowhere"
+    assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]
+
+
+def test_the_libraries_of_accelerators_are_found_as_the_node_finds_them(run_module, model, environment, tmp_path):
+    """CANN's are on no path of the loader's own, and its Python is beside the environment."""
+    (tmp_path / "cann").mkdir()
+    (tmp_path / "cann" / "acl.py").touch()
+    engine = ("import os, acl\nif os.environ['LD_LIBRARY_PATH'] != '/cann/lib64':\n"
+              "    raise ImportError('libascendcl.so: cannot open shared object file: No such file')\n")
+    path = environment(**VLLM, **RAY, **WORKS, **{"vllm/_C.py": engine})
+    options = {"environment": path, "engine": True, "paths": {}}
+    variables = {"PYTHONPATH": str(tmp_path / "cann"), "LD_LIBRARY_PATH": "/cann/lib64"}
+    assert look(run_module, model, **options, variables=variables)["problems"] == []
+    for name, lacks in (("PYTHONPATH", "No module named 'acl'"), ("LD_LIBRARY_PATH", "libascendcl.so is missing")):
+        (problem,) = look(run_module, model, **options, variables={**variables, name: ""})["problems"]
+        assert lacks in problem

@@ -80,7 +80,7 @@ def ask(dashboard_ray):
     return get
 
 
-def test_applications_are_deployed_once_and_others_stay(serve, info, ask, application):
+def test_applications_are_deployed_once_and_others_stay(serve, info, ask, application, dashboard_ray, run_module):
     planned = serve(application("one"), check_mode=True)
     assert planned["changed"] and planned["applications"] == [] == info()["applications"]
     first = serve(application("one"))
@@ -106,6 +106,12 @@ def test_applications_are_deployed_once_and_others_stay(serve, info, ask, applic
     assert told["applications"][0]["config"]["args"] == {"text": "one", "api_key": "<hidden>"}
     assert told["applications"][0]["config"]["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "<hidden>"
     assert told["http_options"]["host"] == "127.0.0.1" and told["proxies"][0]["status"] == "HEALTHY"
+
+    # Serve's word, too, for who asks what a stop would interrupt.
+    running = run_module("ray_workload", {**dashboard_ray.connection(), "timeout": 20})["running"]
+    assert running == [{"name": name, "deployments": [{"name": "Greeter", "replicas": 1}]} for name in ("one", "two")]
+    waited = {**dashboard_ray.connection(), "wait_for": running, "timeout": 60}
+    assert not run_module("ray_workload", waited).get("failed")
 
     # Serve would ignore it.
     other = serve(application("one"), http_options={"host": "127.0.0.1", "port": 1}, proxy_location="HeadOnly")

@@ -27,7 +27,7 @@ class Module:
         self.check_mode = check_mode
         self.params: dict[str, Any] = {
             "node_type": "head", "path": str(directory / "etc" / "previous"), "config_dir": str(directory / "etc"),
-            "environment": NEW, "user": OWN_USER,
+            "environment": NEW, "user": OWN_USER, "variables": {},
         }
 
     def preserved_copy(self, source: str, target: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.model_server import PROGRAM, declare, serving
 from tests.unit.monitor.exporter import config, until
 
 
@@ -41,54 +42,47 @@ def test_certificates(start, tmp_path):
     assert f"the certificate {absent} cannot be read: No such file" in exporter.log.read_text()
 
 
-# As role serve's program: it says of each model what stands beside the file that it is given.
-PROBE = """
-import json, pathlib, sys
-assert sys.flags.isolated and sys.argv[1::2] == ["--config", "--timeout"]
-told = pathlib.Path(sys.argv[2]).with_name("told")
-sys.stdout.write(told.read_text())
-sys.exit("\\n  it broke" if not told.read_text() else 1)
-"""
-
-
 def test_models(start, tmp_path):
-    declared, program = tmp_path / "models.yaml", tmp_path / "ray-model.py"
-    program.write_text(PROBE)
-    settings = config(models={"file": str(declared), "program": str(program)}, first_token_limit=2.5)
+    declared = tmp_path / "models.yaml"
+    settings = config(models={"file": str(declared), "program": str(PROGRAM)}, first_token_limit=2.5)
     exporter = start(settings)
     # Nothing is declared: nobody is asked, and no series claims that a model is silent.
     assert "ray_model_answering" not in exporter.text() and exporter.text("/vllm-targets") == "[]"
     assert exporter.value("ray_model_first_token_limit_seconds") == 2.5
     exporter.close()
-    models = [
-        {"name": "r1", "engine": "serve", "replicas": 2}, {"name": "v3", "engine": "serve", "replicas": 1},
-        {"name": "sleeper", "engine": "serve", "replicas": 0},
-        {"name": "beside@worker-1", "engine": "vllm", "replicas": 1, "metrics": ["10.0.0.11:8001"]},
-    ]
-    declared.write_text(json.dumps({"models": models}))
-    (tmp_path / "told").write_text(json.dumps([
-        {"name": "r1", "answered": True, "seconds": 0.25, "error": ""},
-        {"name": "v3", "answered": False, "seconds": 20, "error": "gave no\nanswer"},
-        {"name": "beside@worker-1", "answered": False, "seconds": 0, "error": "does not listen"},
-    ]))
-    exporter = start(settings)
-    until(lambda: exporter.samples("ray_model_answering"))
-    assert exporter.samples("ray_model_answering") == {("r1",): 1, ("v3",): 0, ("beside@worker-1",): 0}
-    assert exporter.samples("ray_model_token_seconds") == {("r1",): 0.25}
-    assert exporter.samples("ray_model_replicas_declared") == {
-        ("serve", "r1"): 2, ("serve", "v3"): 1, ("serve", "sleeper"): 0, ("vllm", "beside@worker-1"): 1,
-    }
-    targets = [{"targets": ["10.0.0.11:8001"], "labels": {"model": "beside@worker-1"}}]
-    assert json.loads(exporter.text("/vllm-targets")) == targets
-    silent = "the model v3 does not answer: gave no answer; the model beside@worker-1 does not answer: does not listen"
+    with serving() as server:
+        good, broken, beside, sleeper = declare(tmp_path, server, "good", "broken", "empty", "hangs")
+        beside.update(name="beside@worker-1", engine="vllm", metrics=["10.0.0.11:8001"])
+        models = [{**good, "replicas": 2}, broken, {**sleeper, "replicas": 0}, beside]
+        declared.write_text(json.dumps({"models": models}))
+        exporter = start(settings)
+        until(lambda: exporter.samples("ray_model_answering"))
+        assert exporter.samples("ray_model_answering") == {("good",): 1, ("broken",): 0, ("beside@worker-1",): 0}
+        ((name, seconds),) = exporter.samples("ray_model_token_seconds").items()
+        assert name == ("good",) and 0 < seconds < 10
+        assert exporter.samples("ray_model_replicas_declared") == {
+            ("serve", "good"): 2, ("serve", "broken"): 1, ("serve", "hangs"): 0, ("vllm", "beside@worker-1"): 1,
+        }
+        targets = [{"targets": ["10.0.0.11:8001"], "labels": {"model": "beside@worker-1"}}]
+        assert json.loads(exporter.text("/vllm-targets")) == targets
+        assert sorted({path for path, _body in server.asked}) == [f"/{kind}/v1/completions" for kind in (
+            "broken", "empty", "good")]
+    silent = ("the model broken does not answer: answered with status 500; the model beside@worker-1 does not answer: "
+              "answered without a token")
     assert f"ray-monitor: {silent}\n" in exporter.log.read_text()
     exporter.close()
     # Where they cannot be asked, they count as silent: that nobody knows is no good news.
-    (tmp_path / "told").write_text("")
+    del good["url"]
+    declared.write_text(json.dumps({"models": models[1:] + [good]}))
     exporter = start(settings)
     until(lambda: exporter.samples("ray_model_answering"))
-    assert exporter.samples("ray_model_answering") == {("r1",): 0, ("v3",): 0, ("beside@worker-1",): 0}
-    assert "ray-monitor: the models cannot be asked: it broke\n" in exporter.log.read_text()
+    assert exporter.samples("ray_model_answering") == {("good",): 0, ("broken",): 0, ("beside@worker-1",): 0}
+    assert "ray-monitor: the models cannot be asked: KeyError: 'url'\n" in exporter.log.read_text()
+
+
+def test_what_others_say_is_one_line_of_the_log(in_ray):
+    said = in_ray("from ray_monitor import one_line\nprint(json.dumps(one_line('gave no\\nanswer')))")
+    assert said == "gave no answer"
 
 
 def greet(server: socket.socket, context: ssl.SSLContext) -> None:

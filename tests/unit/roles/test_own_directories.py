@@ -118,11 +118,13 @@ def test_other_wheels_are_another_environment_of_packages_that_nothing_holds(tmp
     assert first[0] == "/opt/ray/2.60.0" and len({*first, *second}) == 4
 
 
-@pytest.mark.parametrize(("runs", "declared", "refused"), [
-    ("2.60.0", [], False),  # A pool has packages of its own, and the head runs what is declared for it.
-    ("2.60.0", ["torch"], True), ("2.59.0", [], True),
+@pytest.mark.parametrize(("runs", "declared", "wheels", "refused"), [
+    ("2.60.0", [], False, False),  # A pool has packages of its own, and the head runs what is declared for it.
+    ("2.60.0", ["torch"], False, True), ("2.59.0", [], False, True),
+    # The digest of a pool's own wheels is no part of the head's environment.
+    ("2.60.0-ebc6f74b", ["torch"], True, False),
 ])
-def test_a_pool_may_have_packages_of_its_own(tmp_path, runs, declared, refused):
+def test_a_pool_may_have_packages_of_its_own(tmp_path, runs, declared, wheels, refused):
     """A worker alone, as with --limit: what its head runs is what is declared for the head, or nothing starts."""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "current").symlink_to(tmp_path / "ray" / runs)
@@ -130,7 +132,8 @@ def test_a_pool_may_have_packages_of_its_own(tmp_path, runs, declared, refused):
     (tmp_path / "host_vars").mkdir()
     (tmp_path / "host_vars" / "head.yml").write_text(json.dumps(
         {"ray_extra_packages": declared, "ansible_python_interpreter": sys.executable}))
-    done = told(tmp_path, check, ray_root=f"{tmp_path}/ray", ray_extra_packages=["vllm", "a"],
+    own = {"ray_wheelhouse": str(tmp_path)} if wheels else {}
+    done = told(tmp_path, check, ray_root=f"{tmp_path}/ray", ray_extra_packages=["vllm", "a"], **own,
                 ray_node_plan={"action": "start", "other_environment": ""})
     assert bool(done.returncode) is refused, done.stdout
     assert ("run rayops.cluster.upgrade, or declare what runs" in done.stdout) is refused
@@ -152,3 +155,13 @@ def test_roots_python_reads_nothing_of_a_users():
 
 def test_nothing_has_a_known_name_where_everyone_writes(tmp_path):
     assert value(tmp_path, "_ray_temp_directory").items() >= {"own": True, "mode": "1770", "group": "ray"}.items()
+
+
+def test_what_tries_the_environment_finds_what_the_node_finds(tmp_path):
+    """And is given no secret of the workload's."""
+    found = value(tmp_path, "_ray_loading_environment", ray_ascend_home="/cann", ray_environment_variables={
+        "HF_TOKEN": "hf_secret", "LD_LIBRARY_PATH": "/own"})
+    assert found["LD_LIBRARY_PATH"] == "/own" and found["PYTHONPATH"].startswith("/cann/python/site-packages:")
+    assert found["ASCEND_HOME_PATH"] == "/cann" and "HF_TOKEN" not in found
+    assert value(tmp_path, "_ray_loading_environment", ray_environment_variables={}) == {
+        "LD_LIBRARY_PATH": "", "PYTHONPATH": ""}

@@ -6,79 +6,31 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pwd
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "serve" / "files" / "ray_model.py"
-KEY = "k" * 40
-GOOD = {"choices": [{"text": ""}], "usage": {"completion_tokens": 1}}
-
-
-class Model(http.server.BaseHTTPRequestHandler):
-    """How it behaves is the first part of the path."""
-
-    def do_POST(self):
-        kind = self.path.split("/")[1]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body))
-        keyed = self.headers["Authorization"] == f"Bearer {KEY}"
-        if kind == "hangs":
-            return self.server.over.wait(30)
-        if kind == "drips":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-            while not self.server.over.wait(0.1):
-                try:
-                    self.wfile.write(b"A")
-                except OSError:
-                    return None
-            return None
-        status = 200 if keyed or kind == "open" else 401
-        answer = {"good": json.dumps(GOOD), "open": json.dumps(GOOD), "empty": "{}", "text": "no JSON",
-                  "none": json.dumps({"usage": {"completion_tokens": 0}}), "deep": "[" * 100000,
-                  "huge": " " * (2 << 20)}.get(kind, "")
-        status = 500 if kind == "broken" else status
-        self.send_response(status)
-        self.end_headers()
-        try:
-            self.wfile.write(answer.encode())
-        except OSError:
-            pass
-        return None
-
-    def log_message(self, *_arguments):
-        pass
+from tests.unit.model_server import PROGRAM, declare, serving
 
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model) as found:
-        found.daemon_threads = True
-        found.asked, found.over = [], threading.Event()
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+    with serving() as found:
         yield found
-        found.over.set()
-        found.shutdown()
 
 
 @pytest.fixture
 def config(tmp_path, server):
-    """Writes models of these kinds, each under its own name."""
-    (tmp_path / "key").write_text(f"{KEY}\n")
-
+    """Writes models of these kinds, and returns their file."""
     def write(*kinds: str, **more: object) -> str:
-        models = [{"name": kind, "model": kind, "engine": "serve", "replicas": 1, "api_key_file": str(tmp_path / "key"),
-                   "url": f"http://127.0.0.1:{server.server_port}/{kind}/v1", **more} for kind in kinds]
-        (tmp_path / "models.yaml").write_text(json.dumps({"models": models}))
+        declare(tmp_path, server, *kinds, **more)
         return str(tmp_path / "models.yaml")
 
     return write
@@ -123,6 +75,25 @@ def test_nobody_listens(config):
         code, found = probe(path, "--name", "good", "--tries", "3")
     # The watchdog leaves it to systemd.
     assert code == 3 and found["error"] == "does not listen" and not found["answered"]
+
+
+def test_one_that_no_longer_listens(config, tmp_path, server):
+    """A rank of data parallelism is not starting, but left over, where the first one has answered it before."""
+    run = tmp_path / "run"
+    run.mkdir()
+    options = ("--name", "good", "--mark", str(run / "answered"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = config("good", url=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+        assert probe(closed, *options)[0] == 3 and not list(run.iterdir())
+        assert probe(config("good"), *options)[0] == 0 and list(run.iterdir())
+        config("good", url=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+        assert probe(closed, *options)[0] == 1
+        # It goes with the unit.
+        (run / "answered").unlink()
+        assert probe(closed, *options)[0] == 3
+    run.rmdir()
+    assert probe(config("good"), *options)[0] == 0
 
 
 def test_a_silent_one_is_tried_again(config, server):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -32,6 +33,34 @@ PLAY = """
 """
 
 
+RUN = """
+- hosts: ray_workers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: rayops.cluster.serve, tasks_from: run}
+"""
+# Each unit is "inactive" until it is started, and a host whose unit is called bad never starts it.
+SYSTEMCTL = """#!/bin/sh
+directory=$(dirname "$0")
+for unit; do :; done
+case $1 in
+  show) printf 'LoadState=loaded\\nUnitFileState=enabled\\nNeedDaemonReload=no\\nMainPID=0\\nActiveState='
+        if test -e "$directory/$unit"; then echo active; else echo inactive; fi ;;
+  stop) test "$unit" != stuck.service && rm -f "$directory/$unit" ;;
+  start) echo "$unit" >> "$directory/calls"; case $unit in *bad*) ;; *) touch "$directory/$unit" ;; esac ;;
+esac
+"""
+
+
+def ansible(directory: Path, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (directory / "play.yml").write_text(playbook)
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(directory / "hosts.yml"), str(directory / "play.yml"), *arguments], check=False,
+        capture_output=True, text=True, timeout=120, cwd=directory,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections", **environment},
+    )
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Host -> path -> text."""
@@ -46,12 +75,7 @@ def written(tmp_path_factory):
     variables = {"serve_check": {}, "ray_serve_models": [MODEL], "ray_serve_api_key": "k" * 40,
                  "directory": str(directory), "ray_config_dir": str(directory / "etc")}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": inventory, "vars": variables}}))
-    (directory / "play.yml").write_text(PLAY)
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(directory / "hosts.yml"), str(directory / "play.yml")], check=False,
-        capture_output=True, text=True, timeout=120, cwd=directory,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY}/.ansible/collections"},
-    )
+    done = ansible(directory, PLAY)
     assert done.returncode == 0, done.stdout + done.stderr
     return {
         path.stem: {each["after_header"].partition(" (")[0]: each.get("after", "") for each in
@@ -63,6 +87,38 @@ def written(tmp_path_factory):
 def units(files: dict[str, str]) -> dict[str, str]:
     return {path.removeprefix("/etc/systemd/system/"): text for path, text in files.items()
             if path.startswith("/etc/systemd/system/") and text.startswith("# Managed")}
+
+
+def run(directory: Path, hosts: dict[str, dict]) -> subprocess.CompletedProcess[str]:
+    """What the role does with these compiled hosts."""
+    (directory / "systemctl").write_text(SYSTEMCTL)
+    (directory / "systemctl").chmod(0o755)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory = {"ray_workers": {"hosts": dict.fromkeys(hosts, local)}, "ray_head": {"hosts": {"head": {}}}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    nothing = {"units": [], "rolling": [], "forgotten": []}
+    compiled = {"removed": [], "applications": [], "models": [],
+                "hosts": {name: {**nothing, **host} for name, host in hosts.items()}}
+    variables = json.dumps({"_serve_compiled": compiled, "ray_serve_timeout": 1})
+    return ansible(directory, RUN, "-e", variables, PATH=f"{directory}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(("unit", "known"), [("gone", False), ("stuck", True)])
+def test_what_goes_is_forgotten_when_it_has_gone(tmp_path, unit, known):
+    for name in (f"{unit}.service", "models.yaml"):
+        (tmp_path / name).write_text(unit)
+    run(tmp_path, {"1": {"units": [{"name": f"{unit}.service", "state": "stopped"}],
+                         "forgotten": [{"path": f"{tmp_path}/models.yaml", "content": ""}]}})
+    assert (tmp_path / f"{unit}.service").exists() == known
+    assert (tmp_path / "models.yaml").read_text() == (unit if known else "")
+
+
+@pytest.mark.parametrize(("units", "started"), [
+    ({"1": "good-1", "2": "good-2"}, ["good-1", "good-2"]), ({"1": "bad-1", "2": "good-2"}, ["bad-1"])])
+def test_replicas_are_restarted_while_the_one_before_serves(tmp_path, units, started):
+    done = run(tmp_path, {name: {"rolling": [{"name": f"{unit}.service"}]} for name, unit in units.items()})
+    assert (tmp_path / "calls").read_text().split() == [f"{unit}.service" for unit in started], done.stdout
+    assert (done.returncode == 0) == (len(started) == 2), done.stdout
 
 
 def test_who_has_units(written):
@@ -78,8 +134,20 @@ def test_what_asks_the_model_has_rays_rights_alone(written):
     health, restart = found["vllm-health@.service"], found["vllm-restart@.service"]
     assert "\nUser=ray\n" in health and "OnFailure=vllm-restart@%i.service" in health and "-I " in health
     assert "User=" not in restart
+    # Each unit is watched: where it has no API, that of its first rank is asked.
+    assert "vllm-health@%i.timer" in found["vllm@.service"]
     starts = [line for line in restart.splitlines() if line.startswith("ExecStart=")]
     assert starts == ["ExecStart=/usr/bin/systemctl try-restart --no-block vllm@%i.service"]
+
+
+def test_only_a_playbook_that_installs_packages_leaves_an_engine_without_them_alone():
+    """site installs them; what the playbook serve finds missing is missing when it serves."""
+    texts = {name: (REPOSITORY / "playbooks" / f"{name}.yml").read_text() for name in ("site", "serve")}
+    assert ["ray_system_packages" in text for text in texts.values()] == [True, False]
+    preflight = yaml.safe_load((REPOSITORY / "roles/serve/tasks/preflight.yml").read_text())
+    (options,) = [task["rayops.cluster.ray_model_check"] for task in preflight
+                  if "rayops.cluster.ray_model_check" in task]
+    assert options["system_packages"] == "{{ _serve_system_packages | default([]) }}"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
@@ -97,3 +165,11 @@ def test_systemd_understands_every_line(written, tmp_path):
         )
         ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "vllm" in line]
         assert ours == [], unit
+
+
+def test_other_modules_for_the_key_are_another_unit(written):
+    """What runs has read them at its start. An application has the same in its runtime_env."""
+    modules = [(REPOSITORY / "roles/serve/files" / name).read_text(encoding="utf-8").rstrip("\n")
+               for name in ("rayops_api_key.py", "rayops_ingress.py")]
+    told = hashlib.sha256(",".join(modules).encode()).hexdigest()
+    assert f"Environment=RAYOPS_MODULES_SHA256={told}\n" in units(written["1"])["vllm@r1.service.d/model.conf"]

@@ -20,6 +20,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     reason,
 )
 
+# Where Serve tells its applications, and takes them.
+APPLICATIONS = "/api/serve/applications/"
 # Bytes of an answer, and of what is read of a log.
 MOST = 12 << 20
 MOST_LOG = 1 << 20

@@ -23,6 +23,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
+    APPLICATIONS,
     COLOUR,
     Dashboard,
     dashboard_of,
@@ -33,7 +34,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest
     pause,
 )
 
-PLACE = "/api/serve/applications/"
 MOST_MESSAGE = 2000
 # Lines that Ray writes into the log of an actor to find its parts again.
 MARKS = (":job_id:", ":actor_name:", ":task_name:")
@@ -48,7 +48,7 @@ NO_SERVE = "The Ray of the head has no Serve: put \"ray[serve]\" into ray_extra_
 def read(dashboard: Dashboard) -> dict[str, Any]:
     """What Serve says of itself and of all applications; of a cluster without Serve, that it has none."""
     try:
-        found = dashboard.wanted("GET", PLACE)
+        found = dashboard.wanted("GET", APPLICATIONS)
     except HelperError as error:
         if error.answer.get("code") == 501:
             raise HelperError("no_serve", NO_SERVE) from error
@@ -226,7 +226,7 @@ def apply(
         if request.get(option) or details.get(option):
             body[option] = request.get(option) or details[option]
     seconds = max(5.0, deadline - time.monotonic())
-    dashboard.wanted("PUT", PLACE, {name: value for name, value in body.items() if value is not None}, seconds)
+    dashboard.wanted("PUT", APPLICATIONS, {name: value for name, value in body.items() if value is not None}, seconds)
     after = read(dashboard)
     written = declared_configs(after)
     lost = {

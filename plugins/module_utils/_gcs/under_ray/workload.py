@@ -11,11 +11,8 @@ protobuf/gcs_service.proto, serve/schema.py). What Ray keeps for itself is left 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import sys
 import time
-import urllib.request
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import (
@@ -30,13 +27,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     reason,
     silent,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import APPLICATIONS, dashboard_of
 
 # serve/_private/constants.py, dashboard/modules/job/common.py
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 SUPERVISOR, SUPERVISORS = "_ray_internal_job_actor_", "SUPERVISOR_ACTOR_RAY_NAMESPACE"
 INTERNAL = "_ray_internal_"
 SERVE_SECONDS = 10
-MOST_BYTES = 8 << 20
 LOOK_SECONDS = 1.0
 # A replica that answers; one that Serve is moving off a drained node still does.
 SERVING = ("RUNNING", "PENDING_MIGRATION")
@@ -165,21 +162,12 @@ def driver_name(job: Any) -> str:
 
 def read_serve(client: Any) -> dict[str, Any] | None:
     """The applications by name, as Serve's controller has them; None where the dashboard does not say it."""
-    address = (client.internal_kv_get(b"dashboard", b"dashboard", RPC_SECONDS) or b"").decode()
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
-    headers = {}
-    if path:
-        with open(path, encoding="utf-8") as file:
-            headers["Authorization"] = f"Bearer {file.read().strip()}"
-    wanted = urllib.request.Request(f"http://{address}/api/serve/applications/", headers=headers)
-    # No proxy stands between the nodes.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(wanted, timeout=SERVE_SECONDS) as answer:
-            applications: dict[str, Any] = json.loads(answer.read(MOST_BYTES))["applications"]
-        return applications
-    except (OSError, ValueError, KeyError):
+        found = dashboard_of(client).wanted("GET", APPLICATIONS, seconds=SERVE_SECONDS)
+    except HelperError:
         return None
+    applications = found.get("applications") if isinstance(found, dict) else None
+    return applications if isinstance(applications, dict) else None
 
 
 def wait_serving(request: dict[str, Any]) -> dict[str, Any]:
