@@ -127,9 +127,11 @@ class Copy:
         self.unread, self.lacking = [], {}
         try:
             with self._top() as top:
-                self._want(top)
+                gone = self._want(top)
                 for name in self.wanted:
                     self._compare(name, top)
+                if gone and self.lacking:
+                    raise ValueError(gone)
                 self._check_room(top)
         except (PathError, ValueError) as error:
             self.refuse(str(error).rstrip("."))
@@ -165,37 +167,48 @@ class Copy:
             raise PathError(f"nobody but root and its group gets through {path_of(directory)}",
                             "let others go through it (chmod o+x), or bring the model elsewhere")
 
-    def _want(self, top: int | None) -> None:
-        """Find out which files are wanted."""
+    def _want(self, top: int | None) -> str:
+        """Find out which files are wanted; returns why their source cannot be asked, where what was brought says it."""
         if self.in_place:
-            if top is not None:
-                self.wanted = files_in(top, self.sums)
-            return
-        found, why = self.sent, f"source {self.source} is not there, on the controller, or is empty"
+            self.wanted = files_in(top, self.sums) if top is not None else {}
+            return ""
+        found, gone = self.sent, (f"source {self.source} is not there, on the controller, or is empty: see to that, or "
+                                  "correct it")
         if self.share:
-            found, why = self._shared()
+            found, gone = self._shared()
         if found:
             self.wanted = {str(name): (int(size), int(second)) for name, (size, second) in found.items()}
-        elif self.record.is_whole:
-            # What was brought needs its source no more.
-            self.wanted = {name: (size, second) for name, (size, second, _digest) in self.record.files.items()}
-        else:
-            raise ValueError(f"{why}: see to that, or correct the entry")
+            return ""
+        known = {name: digest for name, (_size, _second, digest) in self.record.files.items()}
+        if not self.record.is_whole or self.sums not in ({}, known):
+            raise ValueError(gone)
+        # What was brought needs its source no more.
+        self.wanted = {name: (size, second) for name, (size, second, _digest) in self.record.files.items()}
+        return gone
 
     def _shared(self) -> tuple[dict[str, Any], str]:
-        """The files of the share, and what is wrong where there are none."""
-        def names() -> dict[str, tuple[int, int]]:
+        """The files of the share, and why there are none.
+
+        :raises ValueError: it has what cannot be brought.
+        """
+        def names() -> dict[str, Any]:
             try:
                 with opened(self.share) as directory:
-                    return files_in(directory, self.sums)
+                    return {"files": files_in(directory, self.sums) if os.listdir(directory) else {}}
+            except (PathError, ValueError) as error:
+                return {"refused": str(error).rstrip(".")}
             except OSError as error:
                 raise ValueError(error.strerror) from None
 
-        why = f"share {self.share} is empty: see whether it is mounted on this host"
+        gone = f"share {self.share} is empty: see whether it is mounted on this host"
         try:
-            return guest.as_user("root", names, LIST_SECONDS), why
+            found = guest.as_user("root", names, LIST_SECONDS)
         except guest.GuestError as error:
-            return {}, f"share {self.share} cannot be used ({str(error).removeprefix('As user root: ').rstrip('.')})"
+            said = str(error).removeprefix("As user root: ").rstrip(".")
+            return {}, f"share {self.share} cannot be read ({said}): see whether it is mounted on this host"
+        if "refused" in found:
+            raise ValueError(f"share {self.share} cannot be used, {found['refused']}")
+        return found["files"], gone
 
     def _compare(self, name: str, top: int | None) -> None:
         """Find out whether a file is as it is wanted."""
@@ -319,7 +332,8 @@ class Copy:
         self._check_room(top)
         if self.problems:
             return []
-        self.changed = True
+        # What is known of the files is no longer that of those in their places.
+        self.changed, self.record.is_whole = True, False
         if INCOMING not in os.listdir(top):
             os.mkdir(INCOMING, 0o700, dir_fd=top)
         staging = open_directory(INCOMING, top)
@@ -399,7 +413,6 @@ class Copy:
 
     def _commit(self, top: int, staging: int) -> None:
         """All files into their places. A run that dies in between leaves a record that says so."""
-        self.record.is_whole = False
         self.record.write()
         for name in list(self.lacking):
             with parent_of(top, name, make=True) as (parent, last):

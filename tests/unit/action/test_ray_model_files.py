@@ -105,7 +105,7 @@ def test_what_is_wrong_on_the_controller(play):
     assert play.run({"path": here})["w2"]["msg"].startswith("ray_models[0]: set source, a directory on the controller")
     said = play.run({"path": here, "source": "no"})["w1"]["msg"]
     assert said == (f"ray_models, {here}: source no is not there, on the controller, or is empty: see to that, or "
-                    "correct the entry.")
+                    "correct it.")
     (play.directory / "sums").write_text("no")
     assert play.run({"path": here, "source": "source", "checksums": "sums"})["w1"]["msg"].startswith(
         f"ray_models, {here}: checksums sums cannot be used, line 1 is not as sha256sum writes it: ")

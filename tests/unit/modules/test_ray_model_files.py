@@ -247,17 +247,42 @@ def test_a_share_that_went_away(place, directory):
     """A model that was brought needs it no more; a host that has none says so."""
     place.run()
     place.share.rename(directory / "away")
-    assert not place.run(check=True)["lacks"]
+    assert not place.run(check=True)["lacks"] and not place.run(check=True, sums=sums())["lacks"]
     # Where nothing is mounted is an empty directory.
     place.share.mkdir()
     assert not place.run(check=True)["lacks"]
+    empty = f"ray_models, {place.path}: share {place.share} is empty: see whether it is mounted on this host."
+    assert place.run(check=True, sums={**sums(), "config.json": "a" * 64})["msg"] == empty
     (place.path / "config.json").unlink()
-    result = place.run()
-    assert result["failed"] and "No such file" in result["msg"] or "is missing" in result["msg"]
+    for check in (True, False):
+        assert place.run(check=check)["msg"] == empty
     shutil.rmtree(place.records)
-    assert f"share {place.share} is empty: see whether it is mounted on this host" in place.run()["msg"]
+    assert place.run()["msg"] == empty
     place.share.rmdir()
-    assert f"share {place.share} cannot be used (No such file or directory)" in place.run()["msg"]
+    assert place.run()["msg"] == (f"ray_models, {place.path}: share {place.share} cannot be read (No such file or "
+                                  "directory): see whether it is mounted on this host.")
+
+
+def test_a_share_that_changes_for_the_worse(place):
+    """It is there, and so what was brought is not all that is wanted."""
+    place.run()
+    (place.share / "model-3.safetensors").symlink_to("model-1.safetensors")
+    assert f"share {place.share} cannot be used, model-3.safetensors is a link" in place.run(check=True)["msg"]
+    assert place.run(sums=sums())["changed"] is False
+
+
+def test_a_new_model_whose_source_goes_away(place, directory, monkeypatch):
+    """While it is copied: the old one is not taken for it."""
+    place.run()
+    write(place.share, {"model-1.safetensors": "ONE+", "model-2.safetensors": "TWO+"})
+    copy = place.copy()
+    monkeypatch.setattr(Copy, "_commit", lambda *_given: copy.refuse("it died"))
+    copy.bring(os.geteuid(), lambda: None)
+    monkeypatch.undo()
+    place.share.rename(directory / "away")
+    assert "cannot be read (No such file or directory)" in place.run(check=True)["msg"]
+    (directory / "away").rename(place.share)
+    assert place.run()["changed"] and place.content()["model-1.safetensors"] == "ONE+"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "model-1.safetensors", "."])
@@ -417,3 +442,6 @@ class TestTheControllersFiles:
             (place.path / INCOMING / aside(name)).write_text(text)
         place.run(**entry, digests=sums())
         assert not place.run(check=True, **{**entry, "files": None})["lacks"]
+        (place.path / "config.json").unlink()
+        for check in (True, False):
+            assert "source /data/r1 is not there" in place.run(check=check, **{**entry, "files": None})["msg"]
