@@ -20,7 +20,8 @@ options:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
         C(ray_version);
-        C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another.
+        C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another;
+        C(brought), the models of C(ray_models).
     type: dict
     required: true
   key: {description: The key of models that have none of their own., type: str, default: ""}
@@ -54,9 +55,10 @@ _value:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import sources
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile import (
     Cluster,
     application,
@@ -90,8 +92,9 @@ def ray_models(
     models, problems = read(declared)
     # One of digits alone is a number to YAML.
     key = str(key)
-    problems += bad_key(key, "ray_serve_api_key")
-    problems += [] if problems else misplaced(models, where)
+    brought, wrong = sources.read(cluster.get("brought", []))
+    problems += [*bad_key(key, "ray_serve_api_key"), *wrong]
+    problems += [] if problems else [*misplaced(models, where), *unknown_pools(brought, where)]
     if problems:
         return {"problems": problems, "models": [], "applications": [], "removed": [], "hosts": {}, "spanning": False}
     keys = {model.name: model.api_key or key for model in models}
@@ -106,7 +109,7 @@ def ray_models(
         "removed": [{"name": name} for name in recorded if name not in {model.name for model in serve}],
         "hosts": {
             host: {
-                "check": check(host, models, where),
+                "check": check(host, models, where, brought),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
                 "forgotten": forgotten(host, models, where, cluster, (found or {}).get(host)) if whole else [],
                 **(units(host, models, where, (found or {}).get(host)) if whole else {"units": [], "rolling": []}),
@@ -236,9 +239,23 @@ def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> dic
     return found_units
 
 
-def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
-    """What a host must have for the models that may run there."""
+def unknown_pools(brought: Sequence[sources.Source], where: Cluster) -> Iterator[str]:
+    """Pools of ray_models that have no worker."""
+    known = ", ".join(sorted(filter(None, where.pools))) or "none"
+    for source in brought:
+        for pool in source.pools:
+            if not where.pools.get(pool):
+                yield (f"{sources.VARIABLE}, {source.path}: pools has {pool}, and group {_POOL}{pool} has no worker: "
+                       f"name one that has ({known}), or leave it out.")
+
+
+def check(
+    host: str, models: Sequence[Model], where: Cluster, brought: Sequence[sources.Source] = ()
+) -> dict[str, Any]:
+    """What a host must have for the models that may run there, or be brought."""
     own = [model for model in models if host in where.hosts(model)]
+    pools = [pool for pool, hosts in where.pools.items() if pool and host in hosts]
+    copied = [source for source in brought if source.is_copied and source.is_for(pools, models)]
     ports = [
         {"port": model.port, "unit": f"vllm@{model.name}.service", "variable": f"port of {model.name} in {VARIABLE}"}
         for model in own if host in where.unit_hosts(model)
@@ -249,6 +266,7 @@ def check(host: str, models: Sequence[Model], where: Cluster) -> dict[str, Any]:
     built = [model.name for model in models if model.engine == SERVE and where.builds_anywhere(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
+        "brought": {model.name: source.path for model in own for source in copied if source.holds(model.path)},
         "ports": ports,
         "engine": bool(own),
         "builds": built if host == where.head else [],

@@ -15,6 +15,11 @@ description:
   - It changes nothing. P(rayops.cluster.ray_model_problems#filter) puts together what it found on the hosts.
 options:
   paths: {description: "The directories of models, by the models' names.", type: dict, default: {}}
+  brought: {description: "By the models' names, the directories that M(rayops.cluster.ray_model_files) brings.",
+      type: dict, default: {}}
+  incoming: {description: "Whether those are still to come. Nothing of them is looked for then.", type: bool,
+      default: false}
+  records: {description: "What that module has read of the files.", type: path, default: /var/lib/rayops/models}
   ports:
     description: The ports that are needed.
     type: list
@@ -64,6 +69,8 @@ RETURN = r"""
 problems: {description: "What lacks, a sentence each with the fix in it.", returned: success, type: list, elements: str}
 accelerators: {description: "How many of each kind the node has, or will have.", returned: success, type: dict}
 files: {description: "By model, the name and the bytes of each file.", returned: success, type: dict}
+digests: {description: "By model, the name and the SHA-256 of each file of which that was read.", returned: success,
+    type: dict}
 applications: {description: Applications that an earlier run has made., returned: success, type: list, elements: str}
 tried: {description: "What of the environment is known to work, V(vllm) and V(serve).", returned: success, type: list,
   elements: str}
@@ -78,6 +85,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
     building_problem,
     engine_problem,
@@ -126,6 +134,12 @@ def planned(params: dict[str, Any]) -> list[str]:
             "fits this Ray, to ray_extra_packages."]
 
 
+def digest(record: Record, path: str, size: int) -> str:
+    """What was read of a file; empty where nothing was, or of another size."""
+    known = record.files.get(os.path.relpath(path, record.path), (0, 0, ""))
+    return known[2] if known[0] == size else ""
+
+
 def main() -> None:
     port = {
         "port": {"type": "int", "required": True},
@@ -135,6 +149,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "dict", "default": {}},
+            "brought": {"type": "dict", "default": {}},
+            "incoming": {"type": "bool", "default": False},
+            "records": {"type": "path", "default": "/var/lib/rayops/models"},
             "ports": {"type": "list", "elements": "dict", "default": [], "options": port},
             "address": {"type": "str", "required": True},
             "name": {"type": "str", "default": ""},
@@ -152,18 +169,26 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    problems, files = [str(problem) for problem in taken(params["address"], params["ports"])], {}
+    problems = [str(problem) for problem in taken(params["address"], params["ports"])]
     problems += misnamed(params["name"], params["address"]) if params["name"] else []
+    files: dict[str, Any] = {}
+    digests: dict[str, Any] = {}
     for name, path in params["paths"].items():
+        if params["incoming"] and name in params["brought"]:
+            continue
+        record = Record(params["records"], params["brought"].get(name, path))
         try:
             files[name] = sorted(files_of(path, params["user"]).items())
+            digests[name] = [(file, known) for file, size in files[name]
+                             if (known := digest(record, f"{path}/{file}", size))]
         except guest.GuestError as error:
             problems.append(f"model {name}: {error}")
     before = recorded(params["record"])
     found, tried = engine(params, before)
     module.exit_json(
         changed=False, problems=problems + found + planned(params), accelerators=accelerators(params["config"]),
-        files=guest.harmless(files), applications=before["applications"], units=before["units"], tried=tried,
+        files=guest.harmless(files), digests=guest.harmless(digests), applications=before["applications"],
+        units=before["units"], tried=tried,
     )
 
 

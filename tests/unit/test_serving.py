@@ -77,12 +77,13 @@ def test_what_beds_serve_is_a_model_over_two_workers(model):
              for number, name in enumerate(("head", "worker-1", "worker-2"), 1)]
     cluster = {"head": "head", "hosts": hosts, "monitors": [], "port": 8000, "environment": serving.PLACE,
                "config_dir": "/etc/ray", "modules": "/m", "user": "ray", "python_path": "",
-               "ray_version": "2.60.0"}
+               "ray_version": "2.60.0", "brought": serving.VARIABLES["ray_models"]}
     found = ray_models([model], cluster, "k" * 40)
     assert found["problems"] == [] and found["spanning"]
     # What the faults' client asks, and where the faults find the unit.
     (declared,) = found["models"]
     assert declared["name"] == model["name"]
-    assert found["hosts"]["worker-1"]["check"]["paths"] == {model["name"]: serving.MODEL}
+    look = found["hosts"]["worker-1"]["check"]
+    assert look["paths"] == look["brought"] == {model["name"]: model["path"]}
     assert [name for name in ("head", "worker-1", "worker-2") if found["hosts"][name]["units"]] == (
         ["worker-1"] if model is serving.PIPELINE else [])

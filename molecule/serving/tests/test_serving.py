@@ -66,6 +66,14 @@ def assert_survived(cluster: Cluster, fault: ServedFault) -> None:
     assert outcome.silence <= TOLERANCE * fault.promise, outcome
 
 
+def test_the_models_were_brought(cluster: Cluster) -> None:
+    """They are whole, root's, and everybody's to read."""
+    for name in cluster.workers:
+        for path in (serving.SENT["path"], serving.SHARED["path"]):
+            assert cluster.sh(name, f"diff --recursive {serving.MODEL} {path}") == ""
+            assert cluster.sh(name, f"find {path} ! -user root -o ! -perm -o+r -o -perm /go+w") == ""
+
+
 def test_it_answers_who_has_the_key(cluster: Cluster) -> None:
     url = f"{served.declared(cluster, TENSOR)['url']}/chat/completions"
     key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
@@ -111,10 +119,13 @@ def test_fault(cluster: Cluster, fault: ServedFault) -> None:
 
 
 def test_another_model_takes_its_place(cluster: Cluster) -> None:
-    """What goes frees the accelerators that the other one waits for."""
+    """What goes frees the accelerators that the other one waits for; and a file that is damaged is brought again."""
     url = f"{served.declared(cluster, TENSOR)['url']}/completions"
     key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
+    weights = f"{serving.SHARED['path']}/model.safetensors"
+    cluster.sh("worker-2", f"echo >> {weights}")
     served.declare(cluster, serving.PIPELINE)
+    assert cluster.sh("worker-2", f"cmp {serving.MODEL}/model.safetensors {weights}") == ""
     assert not served.serve_whole(cluster, TENSOR)
     with pytest.raises(urllib.error.URLError):
         post(url, key, model=TENSOR, prompt="hello", max_tokens=1)

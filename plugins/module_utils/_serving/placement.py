@@ -17,25 +17,30 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 @dataclass(frozen=True)
 class Host:
-    """What one host said. accelerators: kind -> how many; files: model -> file -> bytes."""
+    """What one host said. accelerators: kind -> how many; files: model -> file -> bytes; digests: -> SHA-256."""
 
     accelerators: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def host_of(answer: Mapping[str, Any]) -> Host:
     """What a host said, without all that is not what was asked."""
-    accelerators, files = answer.get("accelerators"), answer.get("files")
+    accelerators = answer.get("accelerators")
     counts = {
         str(kind): float(count) for kind, count in (accelerators.items() if isinstance(accelerators, Mapping) else ())
         if isinstance(count, (int, float)) and not isinstance(count, bool) and 0 <= count < 1e6
     }
-    sizes = {
-        str(name): {str(pair[0]): int(pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2
-                    and isinstance(pair[1], int)}
-        for name, pairs in (files.items() if isinstance(files, Mapping) else ()) if isinstance(pairs, list)
+    return Host(counts, _of_files(answer.get("files"), int), _of_files(answer.get("digests"), str))
+
+
+def _of_files(said: Any, kind: type) -> dict[str, dict[str, Any]]:
+    """By model, what was said of each of its files."""
+    return {
+        str(name): {str(pair[0]): pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2
+                    and isinstance(pair[1], kind)}
+        for name, pairs in (said.items() if isinstance(said, Mapping) else ()) if isinstance(pairs, list)
     }
-    return Host(counts, sizes)
 
 
 def unplaceable(models: Sequence[Model], cluster: Cluster, hosts: Mapping[str, Host]) -> Iterator[str]:
@@ -106,6 +111,12 @@ def unequal(models: Sequence[Model], cluster: Cluster, hosts: Mapping[str, Host]
             if name is not None:
                 yield (f"{VARIABLE}, {model.name}: {model.path}/{harmless(name)} is {_size(first.get(name))} on "
                        f"{there[0]} and {_size(other.get(name))} on {host}: copy the model anew, the same to each.")
+                break
+            read, too = (hosts[each].digests.get(model.name, {}) for each in (there[0], host))
+            name = next((name for name in sorted({*read} & {*too}) if read[name] != too[name]), None)
+            if name is not None:
+                yield (f"{VARIABLE}, {model.name}: {model.path}/{harmless(name)} has another content on {there[0]} "
+                       f"than on {host} (SHA-256): remove it where it is wrong, and run again.")
                 break
 
 

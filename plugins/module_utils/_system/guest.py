@@ -157,8 +157,8 @@ def _close(stream: Any) -> None:
 
 
 def as_user(
-    user: str, call: Callable[[], Any], seconds: float = 30, who: tuple[int, int, list[int]] | None = None,
-    patience: float = 0,
+    user: str, call: Callable[..., Any], seconds: float = 30, who: tuple[int, int, list[int]] | None = None,
+    patience: float = 0, silence: float = 0,
 ) -> Any:
     """Call a function in a child process that runs as a user, and return its answer, which must be JSON.
 
@@ -166,16 +166,17 @@ def as_user(
 
     :arg who: the numbers of the user, of its group and of its other groups, where the host need not know its name.
     :arg patience: seconds that a child has to clean up after a SIGTERM, before it is killed.
+    :arg silence: seconds that may pass without a sign of life. The function is given what makes one.
     :raises GuestError: the child did not answer within the time, or what it raised: one sentence.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _answer(user, who, call, writing)
+        _answer(user, who, (lambda: call(lambda: os.write(writing, b" "))) if silence else call, writing)
     os.close(writing)
     try:
-        found = _read(reading, seconds)
+        found = _read(reading, seconds, silence or seconds)
     finally:
         os.close(reading)
         _end(child, patience)
@@ -223,14 +224,17 @@ def _answer(user: str, who: tuple[int, int, list[int]] | None, call: Callable[[]
         os._exit(0)
 
 
-def _read(descriptor: int, seconds: float) -> bytes:
+def _read(descriptor: int, seconds: float, silence: float) -> bytes:
     deadline, found = time.monotonic() + seconds, b""
     while True:
-        ready, _write, _error = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        left = max(0.0, deadline - time.monotonic())
+        ready, _write, _error = select.select([descriptor], [], [], min(left, silence))
         if not ready:
-            raise GuestError(f"No answer came within {seconds:g} s.")
+            raise GuestError(f"No answer came within {seconds:g} s." if left <= silence else
+                             f"No sign of life came for {silence:g} s.")
         block = os.read(descriptor, 1 << 16)
-        found += block
+        # Signs of life are blanks.
+        found = (found + block).lstrip()
         if not block:
             return found
         if len(found) > MOST:

@@ -404,13 +404,13 @@ def test_what_goes_is_known_until_it_has_gone():
 def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {
-        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "engine": True, "serve": True, "builds": [],
-        "proxy": True,
+        "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "brought": {}, "engine": True, "serve": True,
+        "builds": [], "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
                   {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
     }
     assert result["hosts"]["head"]["check"] == {
-        "paths": {}, "engine": False, "serve": False, "builds": ["r1"], "proxy": True,
+        "paths": {}, "brought": {}, "engine": False, "serve": False, "builds": ["r1"], "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
     }
 
@@ -506,3 +506,39 @@ def test_a_host_that_answers_something_else(lie):
 def test_what_a_host_said_is_named_with_it():
     checks = {"w1": {**answer(2), "problems": ["model r1: /srv/r1 is not there\x1b[2J"]}}
     assert problems([SERVE], checks) == ["w1: model r1: /srv/r1 is not there?[2J"]
+
+
+def test_files_whose_content_differs():
+    """Of one size: a share that does not give the same to all hosts."""
+    checks = {name: {**answer(1, r1=[["a.safetensors", 20]]), "digests": {"r1": [["a.safetensors", digit * 64]]}}
+              for name, digit in (("w1", "a"), ("w2", "b"))}
+    assert problems([SERVE], checks) == [
+        "ray_serve_models, r1: /srv/r1/a.safetensors has another content on w1 than on w2 (SHA-256): remove it where "
+        "it is wrong, and run again."]
+    for said in ({"r1": [["a.safetensors", "a" * 64]]}, {"r1": [["b", "c"]]}, {"r1": "x"}, {"r1": [[1], 5]}, 5, None):
+        assert problems([SERVE], {**checks, "w2": {**checks["w2"], "digests": said}}) == []
+
+
+BROUGHT = [{"path": "/srv/r1", "share": "/mnt/r1"}, {"path": "/srv/v3", "source": "v3", "pools": ["cpu"]},
+           {"path": "/srv/x", "checksums": "x.sha256"}]
+
+
+def test_models_that_are_brought_need_not_be_there_yet():
+    in_place = {**SERVE, "name": "x", "path": "/srv/x", "route_prefix": "/x"}
+    result = compiled(SERVE, UNIT, in_place, cluster={**CLUSTER, "brought": BROUGHT})
+    checks = {host: result["hosts"][host]["check"] for host in ("w1", "10.0.0.13", "head")}
+    assert checks["w1"]["paths"] == {"r1": "/srv/r1", "v3": "/srv/v3", "x": "/srv/x"}
+    # v3 is brought to another pool than the one that uses it, and x lies where it is used.
+    assert checks["w1"]["brought"] == checks["10.0.0.13"]["brought"] == {"r1": "/srv/r1"}
+    assert checks["head"]["brought"] == {}
+    assert compiled(SERVE)["hosts"]["w1"]["check"]["brought"] == {}
+
+
+@pytest.mark.parametrize(("entry", "said"), [
+    ({"path": "/srv/r1"}, "ray_models[0]: set source, a directory on the controller, share, one that the hosts have"),
+    ({**BROUGHT[0], "pools": ["h20"]}, "ray_models, /srv/r1: pools has h20, and group ray_pool_h20 has no worker: name "
+                                       "one that has (cpu, gpu), or leave it out."),
+])
+def test_what_is_brought_nowhere(entry, said):
+    (problem,) = ray_models([SERVE], {**CLUSTER, "brought": [entry]})["problems"]
+    assert problem.startswith(said)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import host
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -228,6 +229,23 @@ def test_an_environment_that_serves_already_is_not_loaded_again(run_module, mode
     environment(**VLLM)
     assert "does not work" in look(run_module, model, **options)["problems"][0]
     assert look(run_module, model, record=str(tmp_path / "models.yaml"), **options)["problems"] == []
+
+
+def test_a_model_that_is_to_be_brought(run_module, model, tmp_path):
+    """It is looked for once it was brought, and by then with its digests."""
+    options = {"brought": {"r1": str(model.parent)}, "records": str(tmp_path / "records")}
+    (model / "model-2.safetensors").unlink()
+    result = look(run_module, model, incoming=True, **options)
+    assert result["problems"] == [] and "r1" not in result["files"]
+    assert "lacks model-2.safetensors" in look(run_module, model, incoming=True)["problems"][0]
+    assert "lacks model-2.safetensors" in look(run_module, model, **options)["problems"][0]
+    record = Record(str(tmp_path / "records"), str(model.parent))
+    record.note("r1/config.json", 2, 0, "a" * 64)
+    record.note("r1/model-1.safetensors", 1, 0, "b" * 64)
+    record.write()
+    (model / "model-2.safetensors").write_text("two")
+    # What is known of a file of another size is not known of this one.
+    assert look(run_module, model, **options)["digests"] == {"r1": [["config.json", "a" * 64]]}
 
 
 def test_what_was_not_tried_is_tried(run_module, model, environment, tmp_path):
