@@ -19,6 +19,7 @@ options:
     description:
       - C(head), a host's name; C(hosts), the variables of the head and the workers; C(monitors), hosts that ask, too.
       - C(port), of Serve's proxies; C(environment), C(config_dir), C(modules), paths on the nodes; C(user), Ray's;
+        C(ray_version);
         C(python_path), what accelerators need there; C(modules_sum), what tells one content of C(modules) from another;
         C(brought), the models of C(ray_models).
     type: dict
@@ -89,6 +90,8 @@ def ray_models(
     """The compiled models; see the documentation above."""
     where = cluster_of(cluster)
     models, problems = read(declared)
+    # One of digits alone is a number to YAML.
+    key = str(key)
     brought, wrong = sources.read(cluster.get("brought", []))
     problems += [*bad_key(key, "ray_serve_api_key"), *wrong]
     problems += [] if problems else [*misplaced(models, where), *unknown_pools(brought, where)]
@@ -138,7 +141,7 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         port=int(cluster["port"]), environment=cluster["environment"], config_dir=cluster["config_dir"],
         modules=cluster["modules"], monitors=cluster["monitors"],
         labels={host["inventory_hostname"]: labels_of(host) for host in workers},
-        modules_sum=str(cluster.get("modules_sum", "")),
+        modules_sum=str(cluster.get("modules_sum", "")), ray_version=str(cluster["ray_version"]),
     )
 
 
@@ -260,7 +263,7 @@ def check(
     if any(model.engine == SERVE for model in models):
         ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
     # Of those that no label keeps off the head. All other hosts that may build them have their engine anyway.
-    built = [model.name for model in models if model.engine == SERVE and not where.selector(model)]
+    built = [model.name for model in models if model.engine == SERVE and where.builds_anywhere(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
         "brought": {model.name: source.path for model in own for source in copied if source.holds(model.path)},
@@ -268,6 +271,8 @@ def check(
         "engine": bool(own),
         "builds": built if host == where.head else [],
         "serve": any(model.engine == SERVE for model in own),
+        # Serve has a proxy also where it has no replica of theirs.
+        "proxy": any(model.engine == SERVE for model in models),
     }
 
 

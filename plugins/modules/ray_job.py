@@ -49,7 +49,8 @@ options:
       - The values of C(env_vars) are shown in no result, no diff and no log of this module. Whoever has the cluster's
         token can read them.
     type: dict
-  metadata: {description: "Texts to keep with the job, by name.", type: dict}
+  metadata: {description: "Texts to keep with the job, by name. What is called a key, a token, a secret or a password is
+      shown in no result.", type: dict}
   entrypoint_num_cpus:
     description:
       - CPUs that the entrypoint itself takes, beside its tasks and actors.
@@ -237,7 +238,9 @@ def main() -> None:
     wrong = problem(params)
     if wrong:
         module.fail_json(msg=wrong)
-    shown = {"invocation": {"module_args": {**params, "runtime_env": "hidden" if params["runtime_env"] else None}}}
+    # Both may hold secrets.
+    covered = {name: "hidden" for name in ("runtime_env", "metadata") if params[name]}
+    shown = {"invocation": {"module_args": {**params, **covered}}}
     cluster, name, lines = connected(params), params["submission_id"], params["log_lines"]
     try:
         if params["state"] == "submitted":

@@ -31,12 +31,16 @@ options:
           type: str, default: ""}
       variable: {description: "What sets it, for the message.", type: str, required: true}
   address: {description: The host's address., type: str, required: true}
+  name: {description: "A name that must be this address on the host, for Serve's proxy. Empty for none.", type: str,
+      default: ""}
   engine: {description: Whether vLLM must be there., type: bool, default: false}
   serve: {description: "Whether Ray Serve LLM must be there, too.", type: bool, default: false}
   system_packages: {description: "Packages of the distribution that this run installs before the engine serves. While
       one is missing, the engine is not loaded.", type: list, elements: str, default: []}
   builds: {description: "Models that are not served here, but that Ray Serve may build here, which needs both.",
       type: list, elements: str, default: []}
+  packages: {description: "What is to be installed into O(environment), where that is not there yet. Without any it is
+      not looked at.", type: list, elements: str, default: []}
   config: {description: "The declared state of the node, whose resources count before those of the machine.",
       type: dict, default: {}}
   environment: {description: The virtual environment that has Ray., type: path, required: true}
@@ -74,6 +78,7 @@ units: {description: Models of which an earlier run has made a unit., returned: 
 """
 
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -82,8 +87,10 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.config import
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
+    building_problem,
     engine_problem,
     files_of,
+    misnamed,
     recorded,
     taken,
 )
@@ -119,6 +126,20 @@ def digest(record: Record, path: str, size: int) -> str:
     return known[2] if known[0] == size else ""
 
 
+def planned(params: dict[str, Any]) -> list[str]:
+    """What an environment that is still to be installed will lack: it takes long, and so does the cluster after it."""
+    packages, builds = params["packages"], params["builds"]
+    if not (params["engine"] or builds) or not packages or os.path.exists(f"{params['environment']}/bin/python"):
+        return []
+    # vllm, vllm-ascend, a wheel of it by its path; the extra of Ray's that brings it.
+    if any(re.search(r"vllm|\[[^]]*\bllm\b", package.lower()) for package in packages):
+        return []
+    if builds:
+        return [building_problem("What is to be installed", builds)]
+    return ["vLLM is not among the packages that are to be installed, which a model needs: add vllm, in a version that "
+            "fits this Ray, to ray_extra_packages."]
+
+
 def main() -> None:
     port = {
         "port": {"type": "int", "required": True},
@@ -133,10 +154,12 @@ def main() -> None:
             "records": {"type": "path", "default": "/var/lib/rayops/models"},
             "ports": {"type": "list", "elements": "dict", "default": [], "options": port},
             "address": {"type": "str", "required": True},
+            "name": {"type": "str", "default": ""},
             "engine": {"type": "bool", "default": False},
             "serve": {"type": "bool", "default": False},
             "system_packages": {"type": "list", "elements": "str", "default": []},
             "builds": {"type": "list", "elements": "str", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "config": {"type": "dict", "default": {}},
             "environment": {"type": "path", "required": True},
             "variables": {"type": "dict", "default": {}},
@@ -147,6 +170,7 @@ def main() -> None:
     )
     params = module.params
     problems = [str(problem) for problem in taken(params["address"], params["ports"])]
+    problems += misnamed(params["name"], params["address"]) if params["name"] else []
     files: dict[str, Any] = {}
     digests: dict[str, Any] = {}
     for name, path in params["paths"].items():
@@ -162,7 +186,7 @@ def main() -> None:
     before = recorded(params["record"])
     found, tried = engine(params, before)
     module.exit_json(
-        changed=False, problems=problems + found, accelerators=accelerators(params["config"]),
+        changed=False, problems=problems + found + planned(params), accelerators=accelerators(params["config"]),
         files=guest.harmless(files), digests=guest.harmless(digests), applications=before["applications"],
         units=before["units"], tried=tried,
     )

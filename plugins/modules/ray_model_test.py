@@ -23,7 +23,8 @@ options:
       type: str, default: ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
-  check_mode: {details: Asks the models. Skipped where the program is not there yet.}
+  check_mode:
+    details: Asks the models once, and warns of those that are silent. Skipped where the program is not there yet.
   diff_mode: {support: N/A}
 seealso: [{module: rayops.cluster.ray_serve}, {module: rayops.cluster.ray_smoke_test}]
 """
@@ -122,7 +123,12 @@ def main() -> None:
             module.fail_json(msg=f"The models could not be asked: {reason}.", models=[])
         if all(each["answered"] for each in models):
             module.exit_json(changed=False, models=models, msg=said(models) if models else "No model is declared.")
-        if time.monotonic() > deadline or any("without a key" in each["error"] for each in models):
+        keyless = any("without a key" in each["error"] for each in models)
+        if module.check_mode and not keyless:
+            # A change that is only planned may mend it.
+            module.warn(failure(models, params["answer_timeout"]))
+            module.exit_json(changed=False, models=models, msg=failure(models, params["answer_timeout"]))
+        if time.monotonic() > deadline or keyless:
             module.fail_json(msg=failure(models, params["timeout"]), models=models)
         time.sleep(_PAUSE)
 

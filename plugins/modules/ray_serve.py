@@ -22,7 +22,8 @@ attributes:
 options:
   state:
     description:
-      - V(present) deploys what differs, and an application that is C(DEPLOY_FAILED) again.
+      - V(present) deploys what differs, and an application that is C(DEPLOY_FAILED) again. Serve takes an unchanged
+        declaration for nothing new, so that one gets a variable C(RAYOPS_ATTEMPT) in its C(env_vars).
       - V(absent) removes the applications that O(applications) names. Serve itself goes on.
     type: str
     choices: [present, absent]

@@ -34,6 +34,10 @@ options:
     type: list
     elements: str
     default: []
+  for_good:
+    description: Whether the nodes do not come back. RV(running) has then what is left on the others.
+    type: bool
+    default: false
   interrupt:
     description: What may be interrupted, V(models), V(jobs) or V(all) of it. With V(ask) nothing may.
     type: str
@@ -106,7 +110,9 @@ batches:
   elements: list
   sample: [[worker-3], [worker-1, worker-2]]
 running:
-  description: The Serve applications that are RUNNING, with their replicas, as O(wait_for) takes them.
+  description:
+    - The Serve applications that are RUNNING, with their replicas, as O(wait_for) takes them.
+    - One of which Serve says nothing now, as while its controller starts anew, counts as RUNNING, with a warning.
   returned: where O(wait_for) is empty
   type: list
   elements: dict
@@ -220,6 +226,7 @@ def main() -> None:
             "nodes": {"type": "list", "elements": "str", "default": []},
             "batch": {"type": "str", "default": "100%"},
             "alone": {"type": "list", "elements": "str", "default": []},
+            "for_good": {"type": "bool", "default": False},
             "interrupt": {"choices": ["ask", "models", "jobs", "all"], "default": "all"},
             "wait_for": {
                 "type": "list", "elements": "dict", "default": [],
@@ -255,7 +262,12 @@ def main() -> None:
     batches = workload.batches(options["nodes"], size)
     found = workload.interrupted([*batches, *([name] for name in options["alone"])])
     problem = refusal(found, options["interrupt"])
-    result = {"interrupted": [each._asdict() for each in found], "batches": batches, "running": workload.serving()}
+    gone = frozenset([*options["nodes"], *options["alone"]] if options["for_good"] else [])
+    result = {"interrupted": [each._asdict() for each in found], "batches": batches, "running": workload.serving(gone)}
+    if workload.unknown:
+        module.warn(guest.harmless((
+            f"Serve does not say now how its applications are ({', '.join(workload.unknown[:MOST_SAID])}): they are "
+            "taken for RUNNING, and waited for.")))
     if problem and not module.check_mode:
         module.fail_json(msg=guest.harmless(problem), **guest.harmless(result))
     if found:

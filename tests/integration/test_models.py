@@ -6,17 +6,32 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = "ray[serve]==2.60.0"
 BED = {"workers": 2, "wheels": (PACKAGE,), "variables": {"ray_extra_packages": [PACKAGE]}}
+ROOT = Path(__file__).parents[2]
+PROBE = (ROOT / "roles" / "serve" / "files" / "ray_model.py").read_text(encoding="utf-8")
 PROGRAM = (Path(__file__).parents[1] / "workload" / "serve_application.py").read_text(encoding="utf-8")
 ASK = ("--extra-vars", "ray_interrupt=ask")
 STARTED = "systemctl show --value --property=ActiveEnterTimestampMonotonic ray-worker"
 WIDE = "Serve application wide (the only replica of Model on worker-1, worker-2)"
+
+
+# What role serve leaves on a host of a model that is a unit, with another program in it.
+UNIT = """
+printf '[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' \
+    > /etc/systemd/system/vllm@.service
+systemctl daemon-reload
+systemctl enable --now --quiet vllm@v3
+echo '{"models": [], "applications": [], "units": ["v3"]}' > /etc/ray/models.yaml
+"""
+WAITED = re.compile(r"TASK \[Wait until the models serve again\] \*+\n(\w+):")
 
 
 def program(cluster, *words: str) -> str:
@@ -39,6 +54,22 @@ def models(deployed):
     """Two replicas, each on a node of its own."""
     program(deployed, "pair")
     return deployed
+
+
+@pytest.fixture
+def declare(models) -> Iterator[Callable[[str], None]]:
+    """Write what the token probe asks on the head, as role serve does for models that are declared."""
+    models.sh(models.head, "mkdir -p /usr/local/libexec; cat > /usr/local/libexec/ray-model.py", stdin=PROBE)
+    models.sh(models.head, "echo a-key > /etc/ray/test.key; chgrp ray /etc/ray/test.key; chmod 640 /etc/ray/test.key")
+
+    def write(name: str) -> None:
+        model = {"name": name, "model": name, "engine": "serve", "replicas": 1, "api_key_file": "/etc/ray/test.key",
+                 "url": f"http://127.0.0.1:8000/{name}/v1"}
+        models.sh(models.head, "cat > /etc/ray/models.yaml; chmod 644 /etc/ray/models.yaml",
+                  stdin=json.dumps({"models": [model], "applications": [], "units": []}))
+
+    yield write
+    models.sh(models.head, "rm -f /etc/ray/models.yaml /etc/ray/test.key /usr/local/libexec/ray-model.py")
 
 
 @pytest.fixture
@@ -79,6 +110,55 @@ def test_an_upgrade_stops_all_replicas(models):
     ):
         run = models.play("rayops.cluster.upgrade", "--extra-vars", packages, *arguments)
         assert run.status != 0 and said in spoken(run), run.output[-3000:]
+
+
+def test_an_upgrade_of_one_pool_stops_all_replicas_too(models):
+    """The head's own packages stay as they are, and it stops with all the others."""
+    own = models.bed.state / "host_vars" / "worker-2.yml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(json.dumps({"ray_extra_packages": [PACKAGE, "no-such-package==1"]}), encoding="utf-8")
+    try:
+        run = models.play("rayops.cluster.upgrade", *ASK)
+    finally:
+        own.unlink()
+    said = "This would interrupt Serve application pair (all 2 replicas of Model on"
+    assert run.status != 0 and said in spoken(run), run.output[-3000:]
+
+
+def test_the_workers_wait_for_the_models_that_a_head_before_them_has_interrupted(models, declare):
+    """While Serve's controller is away nobody says what runs, and each batch is to wait for it."""
+    declare("pair")
+    before = models.pids()
+    settings = {
+        "head_config": {"system_config": {"memory_monitor_refresh_ms": 500}},
+        "worker_config": {"environment": {"RAYOPS_TEST": "3"}},
+    }
+    run = models.site("--extra-vars", json.dumps(settings), *ASK).must_succeed()
+    after = models.pids()
+    assert {name for name in before if before[name] != after[name]} == set(models.names)
+    assert WAITED.findall(run.output) == ["ok", "ok", "ok"], run.output[-6000:]
+
+
+def test_verify_asks_the_models_also_as_a_part_of_site(models, declare):
+    declared = {"ray_serve_models": [{"name": "pair", "repository": "owner/pair"}], "ray_serve_timeout": 5}
+    verify = ("--tags", "verify", "--extra-vars", json.dumps(declared))
+    declare("pair")
+    run = models.site(*verify).must_succeed()
+    assert "TASK [Ask each model for a token]" in run.output
+    declare("silent")
+    run = models.site(*verify)
+    assert run.status != 0 and "No token came within 5 s: model silent" in spoken(run), run.output[-3000:]
+
+
+def test_a_model_that_cannot_be_served_is_refused_before_anything_is_touched(models):
+    """The playbook by itself and site, each where it declares the first model."""
+    declared = ("--extra-vars", json.dumps({"ray_serve_models": [{"name": "r1", "path": "/srv/none"}]}))
+    before = models.pids()
+    for playbook in ("rayops.cluster.serve", "site.yml"):
+        run = models.play(playbook, *declared)
+        assert run.status != 0 and "/srv/none is not there: copy the model to it" in spoken(run), run.output[-3000:]
+        assert run.changed == 0 and "Write the models' files" not in run.output
+    assert models.pids() == before and models.sh(models.head, "ls /etc/ray/models || true") == ""
 
 
 @pytest.fixture
@@ -131,3 +211,15 @@ def test_a_job_is_named(models):
         assert models.pids() == before
     finally:
         models.sh("worker-1", "systemctl stop job")
+
+
+def test_a_worker_that_is_removed_keeps_no_unit_of_a_model(models, declare):
+    """Its models' units end with it, and what is left elsewhere is asked for a token."""
+    program(models, "pair")
+    models.sh("worker-2", UNIT)
+    declare("pair")
+    run = models.play("rayops.cluster.remove_worker", "--extra-vars", "remove_worker_hosts=worker-2", *ASK)
+    run.must_succeed()
+    assert WAITED.findall(run.output) == ["ok"], run.output[-3000:]
+    assert models.sh("worker-2", "systemctl is-active vllm@v3 || true") == "inactive"
+    assert models.sh("worker-2", "ls /etc/systemd/system/*/vllm@v3.service /etc/ray/models.yaml || true") == ""

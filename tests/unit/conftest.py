@@ -31,9 +31,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Runs a module's main() with the options on stdin, as Ansible does on a host, but without Ansible's start-up time.
+# Runs a module's main() with the options on stdin, as Ansible does on a host, but without Ansible's start-up time, and
+# without Ray, which Ansible's interpreter has nowhere.
 RUN_MODULE = """
 import importlib, json, sys
+sys.modules["ray"] = None
 from ansible.module_utils.testing import patch_module_args
 module = importlib.import_module("ansible_collections.rayops.cluster.plugins.modules." + sys.argv[1])
 with patch_module_args(json.load(sys.stdin)):

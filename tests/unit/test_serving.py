@@ -77,7 +77,7 @@ def test_what_beds_serve_is_a_model_over_two_workers(model):
              for number, name in enumerate(("head", "worker-1", "worker-2"), 1)]
     cluster = {"head": "head", "hosts": hosts, "monitors": [], "port": 8000, "environment": serving.PLACE,
                "config_dir": "/etc/ray", "modules": "/m", "user": "ray", "python_path": "",
-               "brought": serving.VARIABLES["ray_models"]}
+               "ray_version": "2.60.0", "brought": serving.VARIABLES["ray_models"]}
     found = ray_models([model], cluster, "k" * 40)
     assert found["problems"] == [] and found["spanning"]
     # What the faults' client asks, and where the faults find the unit.

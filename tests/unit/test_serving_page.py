@@ -56,7 +56,7 @@ def cluster(name: str, number: int) -> dict:
     head = {"inventory_hostname": "head", "group_names": ["ray_head"], "ecs_private_ip": "192.168.0.10"}
     return {"head": "head", "hosts": [head, *workers, other], "monitors": ["monitor"], "port": 8000, "user": "ray",
             "environment": "/opt/ray/2.60.0", "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving",
-            "python_path": ""}
+            "python_path": "", "ray_version": "2.60.0"}
 
 
 def checks(name: str, number: int) -> dict:

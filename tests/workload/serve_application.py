@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve applications that stand for models, and their client. ``python -c SOURCE VERB``, on a node:
+"""Serve applications that stand for models, and their client. Each gives its token to whoever asks, and OpenAI's answer
+with one to who has a key. ``python -c SOURCE VERB``, on a node:
 
 ``pair`` deploys two replicas, with room for another on each node; ``wide`` one whose placement group spans two nodes;
 ``delete NAME`` removes one; ``ask URL FILE`` asks from four threads until SIGTERM, and writes what was answered.
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
+from typing import Any
 
 SECONDS = 30
 
@@ -26,11 +28,15 @@ def deploy(name: str) -> None:
     ray.init(address="auto", log_to_driver=False)
 
     class Model:
-        async def __call__(self, request: object) -> str:
+        async def __call__(self, request: Any) -> Any:
             import asyncio
 
+            from starlette.responses import JSONResponse
+
             await asyncio.sleep(0.2)
-            return "token"
+            if not request.url.path.endswith("/completions"):
+                return "token"
+            return JSONResponse({"usage": {"completion_tokens": 1}}, 200 if "Authorization" in request.headers else 401)
 
     options: dict = {"num_replicas": 2, "max_replicas_per_node": 2, "ray_actor_options": {"num_cpus": 0.2}}
     if name == "wide":

@@ -16,6 +16,7 @@ import pytest
 from tests import serving
 from tests.bed.bed import Bed
 from tests.bed.cluster import Cluster
+from tests.bed.firewall import closed
 from tests.faults import served
 from tests.faults.fault import TOLERANCE
 from tests.faults.served import PIPELINE, TENSOR, ServedFault, ServedTrial
@@ -100,6 +101,14 @@ def test_a_second_run_changes_nothing_and_interrupts_nothing(cluster: Cluster) -
     assert not report.lost and report.asked > 20, report.summary()
 
 
+def test_nodes_that_do_not_reach_each_other_are_named_before_anything_is_touched(cluster: Cluster) -> None:
+    with closed(cluster, "worker-2", "worker-1"):
+        run = cluster.play("rayops.cluster.serve")
+    assert run.status != 0 and "worker-1 cannot reach worker-2 on" in run.output, run.output[-3000:]
+    assert "Write the models' files" not in run.output
+    assert served.probe(cluster, TENSOR, 30)["answered"]
+
+
 @pytest.mark.parametrize("fault", CHOSEN, ids=lambda fault: fault.name)
 def test_fault(cluster: Cluster, fault: ServedFault) -> None:
     before = cluster.pids()
@@ -138,6 +147,14 @@ def test_a_stage_that_dies_is_noticed_by_the_token_probe(cluster: Cluster) -> No
 def test_the_cluster_is_as_declared_after_all_of_it(cluster: Cluster) -> None:
     run = cluster.again(*served.variables(ray_serve_models=[serving.PIPELINE], **served.CHANGED))
     assert run.changed == 0, run.output
+
+
+def test_a_unit_that_does_not_start_keeps_nobody_waiting(cluster: Cluster) -> None:
+    """The other hosts do not go on to ask for a token, for as long as all models may take."""
+    broken = {**serving.PIPELINE, "engine_args": {**serving.ENGINE_ARGS, "max_model_len": "long"}}
+    run = cluster.play("rayops.cluster.serve", *served.variables(ray_serve_models=[broken], ray_serve_timeout=600))
+    assert run.status != 0 and f"vllm@{PIPELINE}" in run.output, run.output[-3000:]
+    assert "Ask each model for a token" not in run.output and run.seconds < 400
 
 
 def test_a_model_that_is_no_longer_declared_goes(cluster: Cluster) -> None:

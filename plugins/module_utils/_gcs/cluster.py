@@ -15,6 +15,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment im
     RayEnvironment,
     check_address,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import LATE_SECONDS
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.workload import Workload
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 
@@ -145,12 +146,15 @@ class RayCluster(RayEnvironment):
 
         Returns {changed, job, log: [line], differences}.
         """
-        return self._call("submit_job", None, submission_id=submission_id, dry_run=dry_run, **options)
+        return self._call(
+            "submit_job", None, extra=LATE_SECONDS, submission_id=submission_id, dry_run=dry_run, **options
+        )
 
     def stop_job(self, submission_id: str, delete: bool, lines: int, dry_run: bool = False) -> dict[str, Any]:
         """Stop a job, wait for its end, and delete it if asked to. Returns {changed, job, was: its status}."""
         return self._call(
-            "stop_job", None, submission_id=submission_id, delete=delete, lines=lines, dry_run=dry_run
+            "stop_job", None, extra=LATE_SECONDS, submission_id=submission_id, delete=delete, lines=lines,
+            dry_run=dry_run,
         )
 
     def jobs(self, ids: list[str] | None = None, lines: int = 0) -> list[dict[str, Any]]:
@@ -172,13 +176,15 @@ class RayCluster(RayEnvironment):
         Returns {changed, changes: [{name, action, differences}], applications}.
         """
         return self._call(
-            "deploy_applications", None, applications=applications, http_options=http_options,
+            "deploy_applications", None, extra=LATE_SECONDS, applications=applications, http_options=http_options,
             proxy_location=proxy_location, wait=wait, lines=lines, dry_run=dry_run,
         )
 
     def remove_applications(self, names: list[str], wait: bool = True, dry_run: bool = False) -> dict[str, Any]:
         """Remove Serve applications; all others stay. Waits until they have ended. Returns as deploy_applications."""
-        return self._call("remove_applications", None, names=names, wait=wait, lines=0, dry_run=dry_run)
+        return self._call(
+            "remove_applications", None, extra=LATE_SECONDS, names=names, wait=wait, lines=0, dry_run=dry_run
+        )
 
     def serve_status(self, names: list[str] | None = None) -> dict[str, Any]:
         """{running, applications, http_options, proxy_location, proxies}, the applications with their config."""

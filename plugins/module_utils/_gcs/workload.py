@@ -48,8 +48,9 @@ class Workload:
     jobs: tuple[Job, ...] = ()
     actors: tuple[tuple[str, str], ...] = ()
     spans: tuple[frozenset[str], ...] = ()
-    # The names of the applications that Serve calls RUNNING.
+    # The names of the applications that Serve calls RUNNING, and of those of which it says nothing now.
     running: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, answer: dict[str, Any]) -> Workload:
@@ -73,16 +74,22 @@ class Workload:
                   for job in answer["jobs"]),
             tuple((str(actor["name"]), str(actor["node"])) for actor in answer["actors"]),
             (*every, *(frozenset(map(str, nodes)) for nodes in answer["groups"])),
-            tuple(str(application["name"]) for application in answer["applications"]
-                  if application["status"] == "RUNNING"),
+            *(tuple(str(application["name"]) for application in answer["applications"]
+                    if application["status"] == status) for status in ("RUNNING", "")),
         )
 
-    def serving(self) -> list[dict[str, Any]]:
-        """What has to be there again after a stop: [{name, deployments: [{name, replicas: how many}]}]."""
+    def serving(self, gone: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """What has to be there again after a stop: [{name, deployments: [{name, replicas: how many}]}].
+
+        An application of which Serve says nothing, as while its controller is away, counts as RUNNING.
+        gone: nodes that do not come back. Applications that end with them are left out.
+        """
+        ends = {each.application for each in self.deployments if each.ends_with(gone)}
         return [
-            {"name": name, "deployments": [{"name": each.name, "replicas": len(each.replicas)}
-                                           for each in self.deployments if each.application == name]}
-            for name in self.running
+            {"name": name, "deployments": [
+                {"name": each.name, "replicas": sum(not replica & gone for replica in each.replicas)}
+                for each in self.deployments if each.application == name]}
+            for name in sorted({*self.running, *self.unknown} - ends)
         ]
 
     def interrupted_by(self, nodes: frozenset[str]) -> Iterator[Interruption]:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible.module_utils.compat.version import LooseVersion
+
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
 
@@ -27,8 +29,12 @@ MODULES_VARIABLE = "RAYOPS_MODULES_SHA256"
 # vLLM's own logging breaks the recovery of Serve's controller, which then ends replicas that are well.
 SERVE_VARIABLES = {"VLLM_CONFIGURE_LOGGING": "0", "VLLM_NO_USAGE_STATS": "1"}
 VLLM_VARIABLES = {"VLLM_NO_USAGE_STATS": "1"}
-# The label of a node that says its pool.
-POOL_LABEL = "pool"
+# Of vLLM's options these switches have no twin that turns them off, and these lists are one word.
+_ONLY_ON = ("headless", "grpc", "data_parallel_multi_port_external_lb", "disable_log_stats", "aggregate_engine_logging")
+_JSON_LISTS = ("allowed_origins", "allowed_methods", "allowed_headers")
+# The label of a node that says its pool. The first Ray that builds an application where a label lets its ingress run:
+# 2.57 builds it anywhere (serve/_private/application_state.py).
+POOL_LABEL, BUILDS_BY_LABEL = "pool", "2.60.0"
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Cluster:
     monitors: Sequence[str] = ()
     labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     modules_sum: str = ""
+    ray_version: str = BUILDS_BY_LABEL
 
     @property
     def probing(self) -> set[str]:
@@ -72,6 +79,10 @@ class Cluster:
     def selector(self, model: Model) -> dict[str, str]:
         """The label by which Ray finds the nodes of a model; empty where they have none in common."""
         return {POOL_LABEL: model.pool} if model.pool and not self.unlabelled(model) else {}
+
+    def builds_anywhere(self, model: Model) -> bool:
+        """Whether Ray Serve may build a model's application on a node that is not its own."""
+        return not self.selector(model) or LooseVersion(self.ray_version) < LooseVersion(BUILDS_BY_LABEL)
 
 
 def digest(key: str) -> str:
@@ -180,12 +191,18 @@ def command(model: Model, cluster: Cluster, host: str) -> list[str]:
 
 def _option(name: str, value: Any) -> list[str]:
     option = f"--{name.replace('_', '-')}"
-    if value is None or value is False:
-        # vLLM's switches have a twin that turns them off.
-        return [] if value is None else [f"--no-{name.replace('_', '-')}"]
-    if value is True:
-        return [option]
-    return [f"{option}={json.dumps(value) if isinstance(value, (Mapping, list)) else value}"]
+    if value is None or value == [] or value is False and name in _ONLY_ON:
+        return []
+    if isinstance(value, bool):
+        # vLLM's other switches have a twin that turns them off.
+        return [option if value else f"--no-{option[2:]}"]
+    if isinstance(value, list) and name not in _JSON_LISTS:
+        return [option, *map(_text, value)]
+    return [f"{option}={_text(value)}"]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (Mapping, list)) else str(value)
 
 
 def drop_in(model: Model, cluster: Cluster, host: str, key: str) -> str:
@@ -217,15 +234,16 @@ def _shell(value: str) -> str:
 
 def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[dict[str, Any]]:
     """For the token probe of a host, without keys: all models where all are asked, elsewhere those of its units. With
-    data parallelism the first rank answers for all.
+    data parallelism the first rank answers for all. Its own come first: a unit's watchdog takes the first of a model.
 
     replicas: declared; 0 may sleep.
     """
+    found = [(model, place) for model in models for place in places(model, cluster)]
     return [
         {"name": name, "model": model.name, "engine": model.engine, "url": f"http://{place}/v1",
          "replicas": model.least_replicas if model.engine == SERVE else 1,
          "api_key_file": key_file(cluster, model.name), "metrics": [place] if model.engine == VLLM else []}
-        for model in models for name, there, place in places(model, cluster)
+        for model, (name, there, place) in sorted(found, key=lambda each: each[1][1] != host)
         if host in cluster.probing or host == there and model.engine == VLLM
         or host in cluster.unit_hosts(model) and model.data_parallel_size > 1
     ]
@@ -273,12 +291,15 @@ def misplaced(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
 
 
 def _same_ports(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:
-    taken: dict[tuple[str, int], str] = {}
+    served = cluster.pools[""] if any(model.engine == SERVE for model in models) else ()
+    taken: dict[tuple[str, int], str] = {(host, cluster.port): "ray_serve_port" for host in served}
     for model in models:
-        if model.engine == VLLM:
-            for host in cluster.unit_hosts(model):
-                other = taken.setdefault((host, model.port), model.name)
-                if other != model.name:
-                    yield (f"{VARIABLE}: {other} and {model.name} both have port {model.port} on {host}: give each its "
-                           "own.")
-                    break
+        hosts = cluster.unit_hosts(model)
+        wanted = [(host, model.port, "") for host in hosts]
+        wanted += [(host, model.rpc_port, " (data_parallel_rpc_port in engine_args)") for host in hosts[:1]
+                   if model.rpc_port]
+        for host, port, where in wanted:
+            other = taken.setdefault((host, port), model.name)
+            if other != model.name or (where and port == model.port):
+                yield f"{VARIABLE}: {other} and {model.name} both have port {port} on {host}{where}: give each its own."
+                break

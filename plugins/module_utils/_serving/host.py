@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -91,9 +92,18 @@ def list_files(path: str) -> list[tuple[str, int]]:
                          f"{path})") from None
     found = []
     for name in names[:MOST_FILES]:
-        status = os.stat(os.path.join(path, name))
+        place = os.path.join(path, name)
+        try:
+            status = os.stat(place)
+        except PermissionError:
+            raise ValueError(f"{place} cannot be read: let others go through its directory, and through that to which "
+                             f"it leads where it is a link (chmod -R o+rX {path})") from None
+        except OSError as error:
+            # A cache of Hugging Face's consists of links; one that was copied without what they lead to has none.
+            raise ValueError(f"{place} leads to a file that is not there ({error.strerror}): copy the model anew, with "
+                             "the files and not the links (cp -rL)") from None
         if stat.S_ISREG(status.st_mode):
-            if not os.access(os.path.join(path, name), os.R_OK):
+            if not os.access(place, os.R_OK):
                 raise ValueError(f"{path}/{name} cannot be read: let others read it (chmod -R o+rX {path})")
             found.append((name, status.st_size))
     there = {name for name, _size in found}
@@ -128,6 +138,18 @@ def taken(address: str, ports: list[dict[str, Any]]) -> Iterator[Problem]:
                 break
 
 
+def misnamed(name: str, address: str) -> Iterator[str]:
+    """Why Serve's proxy would not listen on the host's own address, by a name that the site itself keeps."""
+    try:
+        found = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        found = []
+    if found != [address]:
+        yield (f"ray_manage_hosts_entry is false, and {name}, by which Ray Serve listens on the private address alone, "
+               f"is {', '.join(found) or 'not known'} on this host: add the line `{address} {name}` to its /etc/hosts, "
+               "or leave ray_manage_hosts_entry true.")
+
+
 def engine_problem(
     environment: str, user: str, serve: bool, builds: Sequence[str] = (), known: bool = False,
     variables: dict[str, str] | None = None,
@@ -140,9 +162,7 @@ def engine_problem(
     :arg variables: what the node will have.
     """
     if not has_engine(environment) and builds:
-        return (f"{environment} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set "
-                "pool of each to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM "
-                "to ray_extra_packages of the head, too.")
+        return building_problem(environment, builds)
     if not has_engine(environment):
         return (f"{environment} has no vLLM: add it to ray_extra_packages (such as vllm==0.32.0), or set "
                 "ray_environment_path to an environment that has it.")
@@ -153,6 +173,13 @@ def engine_problem(
     except UnusableError as error:
         return str(error)
     return fit_problem(environment, user, variables) if serve or builds else ""
+
+
+def building_problem(what: str, builds: Sequence[str]) -> str:
+    """That an environment, or what is to be installed, has no vLLM, where the models may be built."""
+    return (f"{what} has no vLLM, and Ray Serve may build {', '.join(builds)} on this host, the head: set pool of each "
+            "to a group ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 or later), or add "
+            "vLLM to ray_extra_packages of the head, too.")
 
 
 def fit_problem(environment: str, user: str, variables: dict[str, str] | None = None) -> str:

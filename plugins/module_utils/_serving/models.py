@@ -15,6 +15,8 @@ from typing import Any
 VARIABLE = "ray_serve_models"
 # Ray Serve LLM, which survives the head; and plain vLLM as a unit of systemd.
 SERVE, VLLM = "serve", "vllm"
+# Ray's names of accelerators.
+GPU, NPU = "GPU", "NPU"
 # Shorter ones are guessed from their digest, which stands in the application's arguments.
 LEAST_KEY = 20
 # A part of the names of files and units.
@@ -50,7 +52,7 @@ class Model:
     repository: str = ""
     engine: str = SERVE
     pool: str = ""
-    accelerator: str = "GPU"
+    accelerator: str = GPU
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
     data_parallel_size: int = 1
@@ -85,6 +87,13 @@ class Model:
     @property
     def most_replicas(self) -> int:
         return int(self.autoscaling_config.get("max_replicas", 1)) if self.autoscaling_config else self.replicas
+
+    @property
+    def rpc_port(self) -> int:
+        """Where the ranks of data parallelism meet, on their first host; 0 without it. By default vLLM's own."""
+        given = {str(key).lstrip("-").replace("-", "_"): value for key, value in self.engine_args.items()}
+        port = _number(given.get("data_parallel_rpc_port", 29550))
+        return port if self.data_parallel_size > 1 and isinstance(port, int) else 0
 
     @property
     def hosts_needed(self) -> int:
@@ -161,6 +170,8 @@ def _of_values(entry: Mapping[str, Any], place: str) -> Iterator[str]:
     engine = entry.get("engine", SERVE)
     if engine not in (SERVE, VLLM):
         yield f"{place}: engine is {engine}: use {SERVE} (Ray Serve LLM) or {VLLM} (a unit of systemd)."
+    if entry.get("accelerator", GPU) not in (GPU, NPU):
+        yield f"{place}: accelerator is {entry['accelerator']}: use {GPU} or {NPU}."
     for key in _COUNTS:
         if key in entry and _number(entry[key]) < 1:
             yield f"{place}: {key} is {entry[key]}: use 1 or more."
@@ -207,9 +218,13 @@ def _of_engine(entry: Mapping[str, Any], place: str, engine: str) -> Iterator[st
         if key in entry:
             yield (f"{place}: {key} is for engine {VLLM if engine == SERVE else SERVE}: leave it out, or change "
                    "engine.")
-    if engine == SERVE and entry.get("accelerator") == "NPU":
+    if engine == SERVE and entry.get("accelerator") == NPU:
         # It looks for GPUs in the placement group, and runs what has none in one process on CPUs.
         yield f"{place}: accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: {VLLM}."
+    logging = str(entry.get("environment", {}).get("VLLM_CONFIGURE_LOGGING", 0))
+    if engine == SERVE and logging != "0":
+        yield (f"{place}: environment has VLLM_CONFIGURE_LOGGING, with which Ray Serve ends replicas that are well "
+               "when its controller starts anew: leave it out.")
     if "replicas" in entry and "autoscaling_config" in entry:
         yield f"{place}: replicas and autoscaling_config are both set: leave one of them out."
     scaling = entry.get("autoscaling_config", {})

@@ -46,40 +46,55 @@ def _of_files(said: Any, kind: type) -> dict[str, dict[str, Any]]:
 def unplaceable(models: Sequence[Model], cluster: Cluster, hosts: Mapping[str, Host]) -> Iterator[str]:
     """Models that no placement satisfies, the smallest pools first: what is there, and what is wanted."""
     wanted: dict[tuple[frozenset[str], str], list[tuple[Model, int]]] = {}
-    for model in models:
+    # Ray does not see what the ranks of data parallelism take: they come first.
+    ranks: dict[str, list[tuple[Model, int]]] = {}
+    for model in sorted(models, key=lambda each: each.data_parallel_size == 1):
         there = [host for host in cluster.hosts(model) if host in hosts]
         if len(there) < len(cluster.hosts(model)):
             # One that is down or left out by --limit may have what is lacking.
             continue
-        counts = {host: int(hosts[host].accelerators.get(model.accelerator, 0)) for host in there}
+        before = {host: [each for each in ranks.get(host, []) if each[0].accelerator == model.accelerator]
+                  for host in there}
+        counts = {host: int(hosts[host].accelerators.get(model.accelerator, 0))
+                  - sum(number for _other, number in before[host]) for host in there}
+        beside = sorted({other.name for host in there for other, _number in before[host]})
         if model.engine != SERVE and model.data_parallel_size > 1:
-            yield from _of_ranks(model, cluster, counts)
+            yield from _of_ranks(model, cluster, counts, beside)
+            for host in cluster.unit_hosts(model):
+                ranks.setdefault(host, []).append((model, model.world_size * model.data_parallel_size_local))
             continue
         key = frozenset(there), model.accelerator
         wanted.setdefault(key, []).append((model, model.world_size * max(1, model.least_replicas)))
-        total, needs = sum(counts.values()), sum(number for _model, number in wanted[key])
+        total, needs = sum(max(0, count) for count in counts.values()), sum(number for _model, number in wanted[key])
         if needs > total:
-            yield _too_many(model, wanted[key], needs, counts)
+            yield _too_many(model, wanted[key], needs, counts, beside)
 
 
-def _of_ranks(model: Model, cluster: Cluster, counts: Mapping[str, int]) -> Iterator[str]:
+def _of_ranks(model: Model, cluster: Cluster, counts: Mapping[str, int], beside: list[str]) -> Iterator[str]:
     needs = model.world_size * model.data_parallel_size_local
     for host in cluster.unit_hosts(model):
         if counts.get(host, 0) < needs:
             yield (f"{VARIABLE}, {model.name} wants {_amount(needs, model.accelerator)} on each of its hosts "
                    f"(data_parallel_size_local x tensor_parallel_size x pipeline_parallel_size), and {host} has "
-                   f"{counts.get(host, 0)}: lower one of them, or give it to another pool.")
+                   f"{max(0, counts.get(host, 0))}{_beside(beside)}: lower one of them, or give it to another pool.")
             return
 
 
-def _too_many(model: Model, all_of_them: list[tuple[Model, int]], needs: int, counts: Mapping[str, int]) -> str:
+def _beside(names: list[str]) -> str:
+    return f" beside what {', '.join(names)} takes" if names else ""
+
+
+def _too_many(
+    model: Model, all_of_them: list[tuple[Model, int]], needs: int, counts: Mapping[str, int], beside: list[str]
+) -> str:
+    counts = {host: max(0, count) for host, count in counts.items()}
     there = ", ".join(f"{host} {count}" for host, count in counts.items())
     pool = f"the workers of pool {model.pool}" if model.pool else "the workers"
     what = (f"{VARIABLE}, {model.name} wants" if len(all_of_them) == 1 else
             f"{VARIABLE}: {', '.join(other.name for other, _number in all_of_them)} together want")
     return (f"{what} {_amount(needs, model.accelerator)} (tensor_parallel_size x pipeline_parallel_size x replicas), "
-            f"and {pool} have {sum(counts.values())} ({there}): lower one of them, add workers, or declare what they "
-            "have (worker_config.resources).")
+            f"and {pool} have {sum(counts.values())}{_beside(beside)} ({there}): lower one of them, add workers, or "
+            "declare what they have (worker_config.resources).")
 
 
 def _amount(number: int, kind: str) -> str:

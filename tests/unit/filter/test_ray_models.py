@@ -13,12 +13,18 @@ import os
 import pwd
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import ray_model_problems
 from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
+from ansible_collections.rayops.cluster.plugins.module_utils._serving import compile as compile_models
 
+REPOSITORY = Path(__file__).resolve().parents[3]
+VLLM, PROBE = REPOSITORY / ".cache/serving/bin/python", REPOSITORY / "roles/serve/files/ray_model.py"
 KEY = "abcdefghijklmnopqrstuvwx"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 HOSTS = [
@@ -30,7 +36,7 @@ HOSTS = [
 CLUSTER = {
     "head": "head", "hosts": HOSTS, "monitors": ["monitor"], "port": "8000", "environment": "/opt/ray/2.60.0",
     "config_dir": "/etc/ray", "modules": "/usr/local/lib/rayops-serving", "user": "ray", "python_path": "/cann",
-    "modules_sum": "5a",
+    "modules_sum": "5a", "ray_version": "2.60.0",
 }
 SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
@@ -138,6 +144,26 @@ def test_two_units_on_one_port():
     assert problem == "ray_serve_models: v3 and v4 both have port 8001 on w1: give each its own."
 
 
+RANKS = {**UNIT, "data_parallel_size": 2}
+
+
+@pytest.mark.parametrize(("models", "said"), [
+    ([SERVE, {**UNIT, "port": 8000}], "ray_serve_port and v3 both have port 8000 on w1: give"),
+    ([RANKS, {**RANKS, "name": "v4", "port": 8002}],
+     "v3 and v4 both have port 29550 on w1 (data_parallel_rpc_port in engine_args): give"),
+    ([RANKS, {**UNIT, "name": "v4", "port": 29550}], "v3 and v4 both have port 29550 on w1: give"),
+    ([{**RANKS, "port": 29550}], "v3 and v3 both have port 29550 on w1 (data_parallel_rpc_port in engine_args): give"),
+])
+def test_ports_of_other_things(models, said):
+    (problem,) = ray_models(models, CLUSTER)["problems"]
+    assert problem.startswith(f"ray_serve_models: {said}")
+
+
+def test_ports_that_do_not_meet():
+    other = {**RANKS, "name": "v4", "port": 8002, "engine_args": {"--data-parallel-rpc-port": "29551"}}
+    assert ray_models([RANKS, other, {**UNIT, "name": "v5", "port": 8000}], CLUSTER)["problems"] == []
+
+
 def test_a_unit():
     result = compiled({**UNIT, "tensor_parallel_size": 2, "environment": {"A": 'a "$b"'},
                        "engine_args": {"enforce_eager": True, "enable_prefix_caching": False,
@@ -157,6 +183,56 @@ def test_a_unit():
     assert unit["listens"] == [{"address": "10.0.0.11", "port": 8001, "variable": "port of v3 in ray_serve_models"}]
     # Its other hosts have Ray's workers of it, and nothing of ours.
     assert result["hosts"]["w2"]["units"] == [] and result["applications"] == []
+
+
+ARGUMENTS = {
+    "cudagraph_capture_sizes": [1, 2], "lora_modules": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/b c"}],
+    "disable_log_stats": False, "enable_prefix_caching": False, "disable_hybrid_kv_cache_manager": False,
+    "allowed_origins": ["https://a"], "ignore_patterns": [], "max_model_len": "8k", "seed": None,
+    "compilation_config": {"cudagraph_capture_sizes": [4]},
+}
+
+
+def test_options_are_written_as_vllm_reads_them():
+    assert exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[9:-1] == [
+        "--cudagraph-capture-sizes", "1", "2",
+        "--lora-modules", '{"name": "a", "path": "/a"}', '{"name": "b", "path": "/b c"}',
+        "--no-enable-prefix-caching", "--no-disable-hybrid-kv-cache-manager", '--allowed-origins=["https://a"]',
+        "--max-model-len=8k", '--compilation-config={"cudagraph_capture_sizes": [4]}',
+    ]
+
+
+# In a Python with vLLM: the options that are read from a command line, and what has no twin that turns it off.
+PARSE = """
+import json, sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = make_arg_parser(FlexibleArgumentParser())
+found = vars(parser.parse_args(sys.argv[1:]))
+print("\\n" + json.dumps({
+    "on": sorted(each.dest for each in parser._actions if type(each).__name__ == "_StoreTrueAction"),
+    "one": sorted(each.dest for each in parser._actions if getattr(each.type, "__name__", "") == "loads"
+                  and each.dest.startswith("allowed")),
+    "read": {name: value for name, value in found.items() if isinstance(value, (bool, int, list)) and name in (
+        "cudagraph_capture_sizes", "disable_log_stats", "enable_prefix_caching", "disable_hybrid_kv_cache_manager",
+        "allowed_origins", "max_model_len")},
+    "lora": [each.path for each in found["lora_modules"]],
+}))
+"""
+
+
+@pytest.mark.skipif(not VLLM.exists(), reason="make serving has not been run: no vLLM is here")
+def test_vllm_reads_them_so():
+    words = exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[2:]
+    done = subprocess.run([str(VLLM), "-c", PARSE, *words], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.strip().rpartition("\n")[2])
+    assert said["read"] == {
+        "cudagraph_capture_sizes": [1, 2], "disable_log_stats": False, "enable_prefix_caching": False,
+        "disable_hybrid_kv_cache_manager": False, "allowed_origins": ["https://a"], "max_model_len": 8000,
+    }
+    assert said["lora"] == ["/a", "/b c"]
+    assert said["on"] == sorted(compile_models._ONLY_ON) and said["one"] == sorted(compile_models._JSON_LISTS)
 
 
 def test_replicas_that_were_there_before_do_not_restart_together():
@@ -229,11 +305,31 @@ def test_who_asks_whom():
     assert keys == {"head", "monitor"}
 
 
+def test_a_worker_that_asks_all_watches_its_own(tmp_path):
+    """Its watchdog asks by the model's name: a replica that is silent elsewhere is none of its business."""
+    both = {**CLUSTER, "monitors": ["w2"], "config_dir": str(tmp_path)}
+    result = compiled(SERVE, {**UNIT, "replicas": 2}, cluster=both)
+    (tmp_path / "models.yaml").write_text(content(result, "w2", f"{tmp_path}/models.yaml"))
+    done = subprocess.run([sys.executable, "-I", str(PROBE), "--config", f"{tmp_path}/models.yaml", "--name", "v3"],
+                          check=False, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["name"] == "v3@w2"
+    names = [model["name"] for model in json.loads((tmp_path / "models.yaml").read_text())["models"]]
+    assert names == ["v3@w2", "r1", "v3@w1"]
+
+
 def test_without_a_key_nothing_is_served():
     result = compiled(SERVE, UNIT, key="")
     assert result["applications"] == []
     assert [entry["files"] + entry["units"] + entry["rolling"] for entry in result["hosts"].values()] == [[]] * 5
     assert result["hosts"]["w1"]["check"]["engine"]
+
+
+def test_a_key_of_digits_is_a_key():
+    digits = 12345678901234567890
+    result = compiled(SERVE, key=digits)
+    assert content(result, "head", "/etc/ray/models/r1.key") == f"{digits}\n"
+    (problem,) = ray_models([SERVE], CLUSTER, 12345)["problems"]
+    assert problem.startswith("ray_serve_api_key is too short")
 
 
 def test_a_short_key_of_all():
@@ -309,23 +405,29 @@ def test_what_a_host_looks_for():
     result = compiled(SERVE, UNIT)
     assert result["hosts"]["w1"]["check"] == {
         "paths": {"r1": "/srv/r1", "v3": "/srv/v3"}, "brought": {}, "engine": True, "serve": True, "builds": [],
+        "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"},
                   {"port": 8001, "unit": "vllm@v3.service", "variable": "port of v3 in ray_serve_models"}],
     }
     assert result["hosts"]["head"]["check"] == {
-        "paths": {}, "brought": {}, "engine": False, "serve": False, "builds": ["r1"],
+        "paths": {}, "brought": {}, "engine": False, "serve": False, "builds": ["r1"], "proxy": True,
         "ports": [{"port": 8000, "unit": "", "variable": "ray_serve_port"}],
     }
 
 
-@pytest.mark.parametrize(("pool", "label", "builds"), [
-    ("", "", ["r1"]), ("gpu", "", ["r1"]), ("gpu", "gpu", []), ("gpu", "other", ["r1"])])
-def test_a_label_keeps_a_model_off_the_head(pool, label, builds):
+def test_a_proxy_is_where_models_are_served_by_serve():
+    assert not any(entry["check"]["proxy"] for entry in compiled(UNIT)["hosts"].values())
+
+
+@pytest.mark.parametrize(("pool", "label", "ray", "builds"), [
+    ("", "", "2.60.0", ["r1"]), ("gpu", "", "2.60.0", ["r1"]), ("gpu", "gpu", "2.60.0", []),
+    ("gpu", "gpu", "2.61.0", []), ("gpu", "other", "2.60.0", ["r1"]), ("gpu", "gpu", "2.59.0", ["r1"])])
+def test_a_label_keeps_a_model_off_the_head(pool, label, ray, builds):
     """Also where its pool is all there is: the head is no worker."""
     labelled = [{**host, "worker_config": {"labels": {"pool": label}} if label else {}} for host in HOSTS[:3]]
-    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled})
+    result = compiled({**SERVE, "pool": pool}, cluster={**CLUSTER, "hosts": labelled, "ray_version": ray})
     assert result["hosts"]["head"]["check"]["builds"] == builds
-    assert bool(result["applications"][0].get("deployments")) == (not builds)
+    assert bool(result["applications"][0].get("deployments")) == (pool == label == "gpu")
 
 
 def answer(gpus, **files):
@@ -356,6 +458,25 @@ def test_data_parallelism_wants_what_one_host_has():
     (problem,) = problems([model], checks)
     assert "wants 8 GPUs on each of its hosts" in problem and "w2 has 4" in problem
     assert problems([model], {**checks, "w2": answer(8)}) == []
+
+
+def test_what_data_parallelism_takes_is_not_there_for_others():
+    """Ray does not see it. The order in which they are declared says nothing."""
+    ranks = {**UNIT, "data_parallel_size": 2, "tensor_parallel_size": 8}
+    other = {**SERVE, "pool": "gpu", "tensor_parallel_size": 8}
+    checks = {"w1": answer(8), "w2": answer(8), "10.0.0.13": answer(0)}
+    for models in ([ranks, other], [other, ranks]):
+        (problem,) = problems(models, checks)
+        assert problem == (
+            "ray_serve_models, r1 wants 8 GPUs (tensor_parallel_size x pipeline_parallel_size x replicas), and the "
+            "workers of pool gpu have 0 beside what v3 takes (w1 0, w2 0): lower one of them, add workers, or declare "
+            "what they have (worker_config.resources).")
+    (problem,) = problems([ranks, {**ranks, "name": "v4"}], checks)
+    assert "v4 wants 8 GPUs on each of its hosts" in problem and "w1 has 0 beside what v3 takes: " in problem
+    # On another kind, or where there is room, nothing is taken.
+    assert problems([ranks, {**ranks, "name": "v4", "accelerator": "NPU"}], {
+        host: {**found, "accelerators": {"GPU": 8, "NPU": 8}} for host, found in checks.items()}) == []
+    assert problems([ranks, other], {**checks, "w2": answer(16)}) == []
 
 
 def test_files_that_differ():

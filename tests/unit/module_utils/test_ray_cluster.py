@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs import environment as _environment
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, smoke_test
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, gone, smoke_test
 
 
 def node(status, name):
@@ -189,6 +190,30 @@ def test_a_restarted_node_counts_once_and_a_drained_one_not_at_all(local_ray):
             cluster.status({"node_names": ["worker-2"]}, timeout=0)
     finally:
         local_ray.stop_worker("worker-2", local_ray.processes[-1])
+
+
+def test_a_host_that_starts_again_says_that_its_former_node_is_gone(local_ray):
+    cluster = local_ray.cluster()
+    port = local_ray.port + 70
+    worker = local_ray.start_worker("worker-2", 70, "--num-cpus=0")
+    old = node(local_ray.wait_for("worker-2"), "worker-2")
+    assert old["port"] == port
+    os.killpg(worker.pid, signal.SIGKILL)
+
+    def say(address, ip, number):
+        command = [f"{local_ray.environment}/bin/python", "-I", gone.__file__, f"--address={address}", f"--ip={ip}"]
+        return subprocess.run([*command, f"--port={number}"], env=local_ray.variables(), capture_output=True, text=True,
+                              check=True, timeout=30).stdout
+
+    assert say(local_ray.address, old["ip"], port + 1) == say(local_ray.address, "10.9.9.9", port) == ""
+    assert say(local_ray.address, old["ip"], port) == f"Told the GCS that the node {old['node_id']} has ended.\n"
+    dead = next(entry for entry in cluster.status()["nodes"] if entry["node_id"] == old["node_id"])
+    # Not what follows from a silence of 15 s.
+    assert (dead["state"], dead["death"], dead["state_message"]) == (
+        "DEAD", "unexpected", "Its processes ended by themselves.")
+    assert node(cluster.status(), "worker-1")["state"] == node(cluster.status(), "head")["state"] == "ALIVE"
+    assert say(local_ray.address, old["ip"], port) == ""
+    assert say("127.0.0.1:1", old["ip"], port).startswith("The GCS was not told ")
 
 
 def test_a_node_whose_port_was_taken_over_is_dead():

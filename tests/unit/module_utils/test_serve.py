@@ -160,4 +160,4 @@ def test_a_ray_without_serve(dashboard):
     dashboard.wanted = lambda *_arguments: refuse()
     told = r'has no Serve: put "ray\[serve\]" into ray_extra_packages, and run site\.yml'
     with pytest.raises(HelperError, match=told):
-        serve.read(dashboard)
+        serve.read({}, dashboard, 0)

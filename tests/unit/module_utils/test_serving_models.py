@@ -50,8 +50,11 @@ def test_what_works(keys):
      "engine_args has hf_token, which is a secret, and others see the arguments: set HF_TOKEN in environment."),
     ({"engine_args": {"model_loader_extra_config": [{"s3": {"AWS_SECRET_ACCESS_KEY": "x"}}]}},
      "engine_args has AWS_SECRET_ACCESS_KEY, which is a secret"),
+    ({"environment": {"VLLM_CONFIGURE_LOGGING": 1}},
+     "environment has VLLM_CONFIGURE_LOGGING, with which Ray Serve ends replicas that are well"),
     ({"environment": {"A B": "x"}}, "environment has A B, which is no name of a variable"),
     ({"environment": {"A": "x\ny"}}, "the value of A in environment is not one line of text"),
+    ({"accelerator": "gpu"}, "accelerator is gpu: use GPU or NPU."),
     ({"accelerator": "NPU"}, "accelerator is NPU, which Ray Serve LLM takes for a CPU: use engine: vllm."),
     ({"engine": "vllm", "data_parallel_size": 3, "data_parallel_size_local": 2}, "divides it."),
 ])
@@ -59,6 +62,12 @@ def test_what_does_not(keys, said):
     _models, problems = read([{**MODEL, **keys}])
     assert len(problems) == 1
     assert problems[0].startswith("ray_serve_models, r1: ") and said in problems[0]
+
+
+@pytest.mark.parametrize("keys", [
+    {"environment": {"VLLM_CONFIGURE_LOGGING": "0"}}, {"engine": "vllm", "environment": {"VLLM_CONFIGURE_LOGGING": 1}}])
+def test_who_may_log(keys):
+    assert read([{**MODEL, **keys}])[1] == []
 
 
 @pytest.mark.parametrize("arguments", [

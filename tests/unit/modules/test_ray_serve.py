@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import http.client
+import http.server
 import json
 import subprocess
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +18,7 @@ import pytest
 SECRET = "t0psecret-value"
 PROGRAM = """
 import os
+import time
 from ray import serve
 
 @serve.deployment
@@ -22,6 +27,7 @@ class Greeter:
         print("starting with", sorted(args))
         if not os.path.exists(args.get("needs", "/")):
             raise RuntimeError("the file is not there")
+        time.sleep(args.get("sleeps", 0))
         self.args = args
 
     def __call__(self, request):
@@ -31,6 +37,34 @@ def build(args):
     return Greeter.bind(args)
 """
 
+STEERED = """
+import ray
+from ray import serve
+
+def pool():
+    return ray.get_runtime_context().get_node_labels().get("pool", "none")
+
+@serve.deployment
+class Where:
+    def __init__(self, built):
+        self.built = built
+
+    def __call__(self, request):
+        return f"{self.built} {pool()}"
+
+def build(args):
+    return Where.bind(pool())
+"""
+
+
+# What the dashboard says where it does not get hold of Serve's controller: ServeInstanceDetails.get_empty_schema_dict.
+EMPTY = b'{"controller_info": {}, "proxies": {}, "applications": {}, "target_capacity": null}'
+MOVE = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_put(b"dashboard", sys.argv[2].encode(), True, b"dashboard", 9)
+"""
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, ray_environment):
@@ -38,6 +72,7 @@ def place(tmp_path_factory, ray_environment):
     assert found.returncode == 0, "the Ray of the tests needs the extra serve: remove .cache/ray, and run make unit"
     directory = tmp_path_factory.mktemp("serve")
     (directory / "greeter.py").write_text(PROGRAM)
+    (directory / "steered.py").write_text(STEERED)
     return directory
 
 
@@ -78,6 +113,54 @@ def ask(dashboard_ray):
             return answer.read().decode().split()
 
     return get
+
+
+@pytest.fixture
+def between(dashboard_ray):
+    """The cluster's dashboard as the module finds it, which hands all on to the real one. `empty`: to how many of the
+    next requests it says that there is no Serve; `slow`: the seconds that it thinks before it shows a log."""
+    real = f"127.0.0.1:{dashboard_ray.port + 4}"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.command == "GET" and self.path.startswith("/api/serve/") and self.server.empty:
+                self.server.empty -= 1
+                self.say(200, EMPTY)
+                return
+            if self.path.startswith("/api/v0/logs"):
+                time.sleep(self.server.slow)
+            connection = http.client.HTTPConnection(real, timeout=120)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            self.say(response.status, response.read())
+
+        do_PUT = do_GET
+
+        def say(self, status, body):
+            self.send_response(status)
+            self.end_headers()
+            try:
+                self.wfile.write(body)
+            except OSError:
+                pass  # The module waits no longer.
+
+        def log_message(self, format, *args):
+            pass
+
+    def move(address):
+        command = [f"{dashboard_ray.environment}/bin/python", "-c", MOVE, dashboard_ray.address, address]
+        subprocess.run(command, env=dashboard_ray.variables(), check=True, cwd="/")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.empty = server.slow = 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        move(f"127.0.0.1:{server.server_address[1]}")
+        try:
+            yield server
+        finally:
+            move(real)
+            server.shutdown()
 
 
 def test_applications_are_deployed_once_and_others_stay(serve, info, ask, application, dashboard_ray, run_module):
@@ -129,6 +212,22 @@ def test_applications_are_deployed_once_and_others_stay(serve, info, ask, applic
     assert SECRET not in json.dumps([planned, first, again, second, changed, told, other, gone])
 
 
+def test_a_label_steers_the_build_and_the_ingress(serve, ask, application, dashboard_ray):
+    """As a model of a pool is declared, so that a head without vLLM has no part of it."""
+    worker = dashboard_ray.start_worker("pooled", 40, "--num-cpus=1", "--labels=pool=gpu")
+    try:
+        dashboard_ray.wait_for("head", "pooled")
+        plain = {"name": "Where", "ray_actor_options": {"num_cpus": 0.1}}
+        ingress = {"name": "Where", "ray_actor_options": {"num_cpus": 0.1, "label_selector": {"pool": "gpu"}}}
+        steered = {**application("steered"), "import_path": "steered:build", "deployments": [ingress]}
+        assert "failed" not in serve(steered) and ask("steered") == ["gpu", "gpu"]
+        assert serve(steered)["changed"] is False
+        # Without it Ray builds on the head.
+        assert "failed" not in serve({**steered, "deployments": [plain]}) and ask("steered")[0] == "none"
+    finally:
+        dashboard_ray.stop_worker("pooled", worker)
+
+
 def test_an_application_that_fails_says_why_and_is_mended(serve, application, place):
     needs = str(place / "needed")
     failed = serve(application("fails", needs=needs), log_lines=30)
@@ -145,6 +244,60 @@ def test_an_application_that_fails_says_why_and_is_mended(serve, application, pl
     mended = serve(application("fails", needs=needs))
     assert "failed" not in mended and mended["changes"] == [{"name": "fails", "action": "redeploy", "differences": []}]
     assert serve(application("fails", needs=needs))["changed"] is False
+
+
+def test_a_dashboard_that_has_lost_serve_loses_no_application(serve, info, ask, application, between):
+    """It says the same of a cluster without Serve, and what is written then replaces all that it does not know."""
+    assert "failed" not in serve(application("theirs"))
+    pid = ask("theirs")[2]
+    between.empty = 3
+    assert [change["name"] for change in serve(application("ours"))["changes"]] == ["ours"] and between.empty == 0
+    assert ask("theirs")[2] == pid
+    between.empty = 1
+    assert [entry["name"] for entry in info()["applications"]] == ["ours", "theirs"]
+    between.empty = 1
+    assert serve({"name": "ours"}, state="absent")["changed"]
+    between.empty = 99
+    away = serve(application("ours"), timeout=2)
+    assert away["failed"] and away["msg"].startswith("The dashboard does not reach Serve's controller"), away
+    between.empty = 0
+    assert [entry["name"] for entry in info()["applications"]] == ["theirs"] and ask("theirs")[2] == pid
+
+
+def replicas(result):
+    """Those that serve."""
+    (application,) = result["applications"]
+    found = application["deployments"][0]["replicas"]
+    return {replica["replica_id"] for replica in found if replica["state"] == "RUNNING"}
+
+
+def test_an_update_that_failed_is_tried_again_while_the_old_replica_serves(serve, ask, application, place):
+    """Also where Serve stopped in the middle: one replica is as it was, the other one's successor does not start."""
+    needs = str(place / "later")
+    two = application("two")
+    two["deployments"][0].update(num_replicas=2)
+    assert "failed" not in serve(two)
+    update = {**application("two", text="new", needs=needs), "deployments": two["deployments"]}
+    failed = serve(update)
+    assert failed["failed"] and failed["applications"][0]["status"] == "DEPLOY_FAILED" and replicas(failed), failed
+    assert ask("two")[0] == "two"
+    (place / "later").write_text("")
+    mended = serve(update)
+    assert "failed" not in mended and mended["changes"] == [{"name": "two", "action": "redeploy", "differences": []}]
+    assert ask("two")[0] == "new"
+    before = replicas(serve(update))
+    # Another number of replicas is no new version, also after that: none of them starts anew.
+    update["deployments"][0]["num_replicas"] = 1
+    fewer = serve(update)
+    assert [item["option"] for item in fewer["changes"][0]["differences"]] == ["deployments[0].num_replicas"]
+    assert replicas(fewer) < before, (before, fewer)
+
+
+def test_slow_logs_do_not_hide_why_an_application_is_late(serve, application, between):
+    between.slow = 9
+    late = serve(application("slow", sleeps=600), timeout=12)
+    told = "Application slow is still DEPLOYING after 12 s, and is left as it is."
+    assert late["failed"] and late["msg"].startswith(told), late["msg"]
 
 
 def test_what_cannot_be_imported_or_placed(serve, application):

@@ -152,6 +152,14 @@ def test_the_module_refuses_a_model_without_a_key(config, ask):
     assert result["failed"] and "open answers without a key" in result["msg"] and time.monotonic() - began < 30
 
 
+def test_a_check_does_not_wait_for_a_token(config, ask, server):
+    began = time.monotonic()
+    result = ask(config("good", "broken"), timeout=60, check_mode=True)
+    assert "failed" not in result and time.monotonic() - began < 30 and len(server.asked) == 3
+    assert "model broken answered with status 500" in str(result["warnings"])
+    assert ask(config("open"), timeout=60, check_mode=True)["failed"]
+
+
 def test_the_module_without_the_program(tmp_path, ask):
     missing = tmp_path / "no"
     assert ask("/none", program=missing, check_mode=True)["skipped"]

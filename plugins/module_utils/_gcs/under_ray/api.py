@@ -37,6 +37,7 @@ DEATHS = {1: "expected", 2: "unexpected", 3: "expected", 4: "expected"}
 LOOKED_FOR = timedelta(seconds=75)
 # serve/_private/constants.py and common.py: how Serve names its own, in this namespace.
 SERVE, REPLICA, PROXY = "serve", "SERVE_REPLICA::", "SERVE_PROXY_ACTOR"
+CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
 INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
 
@@ -302,6 +303,21 @@ def moved_by_serve(actors: Iterable[Any]) -> set[bytes]:
     groups = {actor.placement_group_id for actor in own} - {b""}
     return {actor.actor_id for actor in own} | {
         actor.actor_id for actor in actors if actor.placement_group_id in groups}
+
+
+def read_controller(address: str) -> Any:
+    """Serve's controller as the GCS has it; None where there is none."""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2 import GetNamedActorInfoRequest
+    from ray.core.generated.gcs_service_pb2_grpc import ActorInfoGcsServiceStub
+
+    wanted = GetNamedActorInfoRequest(name=CONTROLLER, ray_namespace=SERVE)
+    try:
+        found = ActorInfoGcsServiceStub(init_grpc_channel(address)).GetNamedActorInfo(wanted, timeout=RPC_SECONDS)
+    except grpc.RpcError as error:
+        raise silent(address, error) from error
+    return found.actor_table_data if found.actor_table_data.actor_id else None
 
 
 def task_service(address: str) -> Any:

@@ -28,6 +28,10 @@ MOST_LOG = 1 << 20
 MOST_LINE = 1000
 # Seconds that a request may take which only reads.
 READ_SECONDS = 30
+# Seconds for the logs of what failed: a node that hangs must not hide what Ray itself says.
+LOG_SECONDS = 20
+# What a call that was late may take above its own timeout: a last look, and the logs.
+LATE_SECONDS = READ_SECONDS + LOG_SECONDS
 HIDDEN = "<hidden>"
 SECRET_WORDS = {
     "key", "keys", "apikey", "token", "secret", "secrets", "password", "passwd", "credential", "credentials",
@@ -91,16 +95,16 @@ class Dashboard:
             message = f"The dashboard at {self.address} answered {method} {path.partition('?')[0]} with no JSON."
             raise HelperError("dashboard", message) from error
 
-    def log(self, lines: int, **place: str | None) -> list[str]:
-        """The last lines of a log; none where they cannot be had: they only help.
+    def log(self, lines: int, seconds: float = LOG_SECONDS, **place: str | None) -> list[str]:
+        """The last lines of a log; none where they cannot be had in that time: they only help.
 
         :arg place: node_id and filename (below its directory of logs), or actor_id and suffix ("out", "err").
         """
-        if lines < 1 or not all(place.values()):
+        if lines < 1 or seconds <= 0 or not all(place.values()):
             return []
         query = urlencode({**place, "lines": lines, "timeout": RPC_SECONDS})
         try:
-            status, answer = self.ask("GET", f"/api/v0/logs/file?{query}", most=MOST_LOG)
+            status, answer = self.ask("GET", f"/api/v0/logs/file?{query}", seconds=seconds, most=MOST_LOG)
         except HelperError:
             return []
         return last_lines(answer.decode(errors="replace"), lines) if status == 200 else []

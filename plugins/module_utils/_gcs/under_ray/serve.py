@@ -20,11 +20,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     connect,
     iso,
     raise_if_final,
+    read_controller,
     silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
     APPLICATIONS,
     COLOUR,
+    LOG_SECONDS,
     Dashboard,
     dashboard_of,
     differences,
@@ -39,21 +41,37 @@ MOST_MESSAGE = 2000
 MARKS = (":job_id:", ":actor_name:", ":task_name:")
 # How often the applications may change between reading and writing.
 ATTEMPTS = 3
+# A variable of an application that is deployed again: Serve takes an unchanged declaration for nothing new.
+ATTEMPT = "RAYOPS_ATTEMPT"
 NO_SERVE = "The Ray of the head has no Serve: put \"ray[serve]\" into ray_extra_packages, and run site.yml."
+NO_CONTROLLER = (
+    "The dashboard does not reach Serve's controller, which the GCS has, and so does not know the applications: run "
+    "this again, and if that does not help, see the log of the dashboard on the head."
+)
 
 
 # Reading
 
 
-def read(dashboard: Dashboard) -> dict[str, Any]:
-    """What Serve says of itself and of all applications; of a cluster without Serve, that it has none."""
-    try:
-        found = dashboard.wanted("GET", APPLICATIONS)
-    except HelperError as error:
-        if error.answer.get("code") == 501:
-            raise HelperError("no_serve", NO_SERVE) from error
-        raise
-    return found if isinstance(found, dict) else {}
+def read(request: dict[str, Any], dashboard: Dashboard, deadline: float) -> dict[str, Any]:
+    """What Serve says of itself and of all applications; of a cluster without Serve, that it has none.
+
+    A dashboard that does not get hold of Serve's controller says the same (serve_head.py), and who writes then deletes
+    them all. So the GCS is asked, too, and a controller that it has is waited for.
+    """
+    while True:
+        try:
+            found = dashboard.wanted("GET", APPLICATIONS)
+        except HelperError as error:
+            if error.answer.get("code") == 501:
+                raise HelperError("no_serve", NO_SERVE) from error
+            raise
+        details = found if isinstance(found, dict) else {}
+        if runs(details) or not read_controller(request["address"]):
+            return details
+        if time.monotonic() >= deadline:
+            raise HelperError("dashboard", NO_CONTROLLER)
+        pause(deadline)
 
 
 def applications_of(details: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -103,13 +121,6 @@ def shortened(message: str | None) -> str:
     return COLOUR.sub("", message or "")[-MOST_MESSAGE:]
 
 
-def is_dead(found: dict[str, Any]) -> bool:
-    """Whether an application has failed and serves nothing, not even as it was before."""
-    entries = (found.get("deployments") or {}).values()
-    states = {replica.get("state") for entry in entries for replica in entry.get("replicas") or []}
-    return found.get("status") == "DEPLOY_FAILED" and "RUNNING" not in states
-
-
 def all_described(details: dict[str, Any], names: list[str] | None = None) -> list[dict[str, Any]]:
     return [
         described(name, found) for name, found in sorted(applications_of(details).items())
@@ -118,6 +129,20 @@ def all_described(details: dict[str, Any], names: list[str] | None = None) -> li
 
 
 # What is declared
+
+
+def attempt_of(config: dict[str, Any]) -> str | None:
+    return ((config.get("runtime_env") or {}).get("env_vars") or {}).get(ATTEMPT)
+
+
+def with_attempt(config: dict[str, Any], attempt: str | None = None) -> dict[str, Any]:
+    """An application with another ATTEMPT, or without: as it is compared."""
+    environment = dict(config.get("runtime_env") or {})
+    variables = {name: value for name, value in (environment.pop("env_vars", None) or {}).items() if name != ATTEMPT}
+    variables |= {ATTEMPT: attempt} if attempt else {}
+    environment |= {"env_vars": variables} if variables else {}
+    rest = {name: value for name, value in config.items() if name != "runtime_env"}
+    return {**rest, "runtime_env": environment} if environment else rest
 
 
 def normal(application: dict[str, Any]) -> dict[str, Any]:
@@ -210,24 +235,30 @@ def apply(
 
     :raises HelperError: somebody else writes at the same time.
     """
-    details = read(dashboard)
+    details = read(request, dashboard, deadline)
     for _attempt in range(ATTEMPTS):
         changes = changes_of(details, wanted, removed)
         if not changes or request["dry_run"]:
             return details, changes
-        before, details = details, read(dashboard)
+        before, details = details, read(request, dashboard, deadline)
         if declared_configs(before) == declared_configs(details):
             break
     else:
         others(sorted(declared_configs(details)))
-    configs = {name: config for name, config in declared_configs(details).items() if name not in removed} | wanted
+    live = declared_configs(details)
+    configs = {name: config for name, config in live.items() if name not in removed}
+    for change in changes:
+        name = change["name"]
+        if name in wanted:
+            attempt = str(time.time_ns()) if change["action"] == "redeploy" else attempt_of(live.get(name, {}))
+            configs[name] = with_attempt(wanted[name], attempt) if attempt else wanted[name]
     body = {"applications": list(configs.values()), "target_capacity": details.get("target_capacity")}
     for option in ("http_options", "proxy_location"):
         if request.get(option) or details.get(option):
             body[option] = request.get(option) or details[option]
     seconds = max(5.0, deadline - time.monotonic())
     dashboard.wanted("PUT", APPLICATIONS, {name: value for name, value in body.items() if value is not None}, seconds)
-    after = read(dashboard)
+    after = read(request, dashboard, deadline)
     written = declared_configs(after)
     lost = {
         name for name, found in applications_of(after).items()
@@ -254,11 +285,11 @@ def changes_of(
     live, found = declared_configs(details), []
     there = applications_of(details)
     for name, config in wanted.items():
-        unlike = differences(config, live.get(name, {}))
+        unlike = differences(with_attempt(config), with_attempt(live.get(name, {})))
         if unlike:
             found.append({"name": name, "action": "update" if name in live else "deploy", "differences": unlike})
-        elif is_dead(there[name]):
-            # Serve itself tries no more. It may be that what was missing has come.
+        elif there[name].get("status") == "DEPLOY_FAILED":
+            # Serve itself tries no more, whatever it still has of before. It may be that what was missing has come.
             found.append({"name": name, "action": "redeploy", "differences": []})
     for name in removed:
         if there.get(name, {}).get("status", "DELETING") == "DELETING":
@@ -284,26 +315,23 @@ def deploy_applications(request: dict[str, Any]) -> dict[str, Any]:
     """
     deadline = time.monotonic() + request["timeout"]
     dashboard = reached(request)
-    details = read(dashboard)
-    live, there = declared_configs(details), applications_of(details)
+    details = read(request, dashboard, deadline)
+    live = declared_configs(details)
     # Serve's schema takes a second to load: not for what is there already.
     wanted = {
-        entry["name"]: entry if entry == live.get(entry["name"]) else normal(entry) for entry in request["applications"]
+        entry["name"]: entry if entry == with_attempt(live.get(entry["name"], {})) else normal(entry)
+        for entry in request["applications"]
     }
     if request["http_options"] or request["proxy_location"]:
         check_fixed(details, request["http_options"] or {}, request["proxy_location"])
     check_routes(wanted, details)
-    names, dead = list(wanted), [name for name in wanted if wanted[name] == live.get(name) and is_dead(there[name])]
-    if dead and not request["dry_run"]:
-        # Serve takes the same declaration for nothing new: it has to go first.
-        remove_all(request, dashboard, dead, deadline)
+    names = list(wanted)
     details, changes = apply(request, dashboard, wanted, [], deadline)
-    changes = [{**item, "action": "redeploy", "differences": []} if item["name"] in dead else item for item in changes]
     if not request["dry_run"]:
         if request["wait"]:
             details = until_running(request, dashboard, names, deadline, changes)
         elif changes:
-            details = read(dashboard)
+            details = read(request, dashboard, deadline)
     return answered(details, changes, names)
 
 
@@ -326,7 +354,7 @@ def remove_all(
     """Remove applications and wait until they are gone. Returns as apply, what Serve says then."""
     _details, changes = apply(request, dashboard, {}, names, deadline)
     details = until(
-        dashboard, deadline, lambda found: not set(names) & set(applications_of(found)),
+        request, dashboard, deadline, lambda found: not set(names) & set(applications_of(found)),
         lambda found: raise_late(request, found, names, changes),
     )
     return details, changes
@@ -335,7 +363,7 @@ def remove_all(
 def serve_status(request: dict[str, Any]) -> dict[str, Any]:
     """All applications, with their configuration, and how Serve runs: {running, applications, http_options,
     proxy_location, proxies}. request: names (None for all)."""
-    details = read(reached(request))
+    details = read(request, reached(request), time.monotonic() + request["timeout"])
     live = declared_configs(details)
     found = all_described(details, request["names"])
     proxies = [
@@ -369,17 +397,19 @@ def answered(details: dict[str, Any], changes: list[dict[str, Any]], names: list
 # Waiting
 
 
-def until(dashboard: Dashboard, deadline: float, done: Any, late: Any) -> dict[str, Any]:
+def until(
+    request: dict[str, Any], dashboard: Dashboard, deadline: float, done: Any, late: Any
+) -> dict[str, Any]:
     """Look until done(details); a dashboard that is away meanwhile is waited for. late(details) raises."""
     details: dict[str, Any] = {}
     while True:
         try:
-            details = read(dashboard)
+            details = read(request, dashboard, deadline)
             if done(details):
                 return details
         except HelperError as error:
             # A head that restarts, or a controller of Serve's that does: they come back.
-            away = error.answer["error"] == "dashboard" or error.answer.get("code") in (500, 503)
+            away = error.answer["error"] in ("dashboard", "unreachable") or error.answer.get("code") in (500, 503)
             if not away or (time.monotonic() >= deadline and not details):
                 raise
         if time.monotonic() >= deadline:
@@ -397,7 +427,10 @@ def until_running(
                 raise_failed(request, dashboard, details, name, names, changes)
         return all(there.get(name, {}).get("status") == "RUNNING" for name in names)
 
-    return until(dashboard, deadline, done, lambda found: raise_late(request, found, names, changes, dashboard))
+    def late(details: dict[str, Any]) -> None:
+        raise_late(request, details, names, changes, dashboard)
+
+    return until(request, dashboard, deadline, done, late)
 
 
 def raise_failed(
@@ -439,17 +472,20 @@ def trouble(dashboard: Dashboard, found: dict[str, Any], lines: int) -> tuple[st
     culprit, entry = sick[0] if sick else (None, {})
     message = entry.get("message") or found.get("message") or ""
     replicas = [*(entry.get("recent_dead_replicas") or []), *(entry.get("replicas") or [])]
+    deadline = time.monotonic() + LOG_SECONDS
     for replica in sorted(replicas, key=lambda item: item.get("start_time_s") or 0, reverse=True)[:3]:
-        log = replica_log(dashboard, replica, lines)
+        log = replica_log(dashboard, replica, lines, deadline)
         if log:
             return culprit, message, log
     return culprit, message, last_lines(message, lines)
 
 
-def replica_log(dashboard: Dashboard, replica: dict[str, Any], lines: int) -> list[str]:
+def replica_log(dashboard: Dashboard, replica: dict[str, Any], lines: int, deadline: float) -> list[str]:
     """The end of what Serve wrote about a replica, and of what the replica wrote itself, as vLLM does."""
     name = (replica.get("log_file_path") or "").lstrip("/")
-    found = dashboard.log(lines, node_id=replica.get("node_id"), filename=name)
-    for suffix in ("out", "err"):
-        found += dashboard.log(lines, actor_id=replica.get("actor_id"), suffix=suffix)
+    places = [{"node_id": replica.get("node_id"), "filename": name},
+              *({"actor_id": replica.get("actor_id"), "suffix": suffix} for suffix in ("out", "err"))]
+    found: list[str] = []
+    for place in places:
+        found += dashboard.log(lines, deadline - time.monotonic(), **place)
     return [line for line in found if not line.startswith(MARKS)]

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import (
+    CONTROLLER,
     REPLICA,
     RPC_SECONDS,
     SERVE,
@@ -23,14 +24,14 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     connect,
     moved_by_serve,
     raise_if_final,
+    read_controller,
     read_nodes,
     reason,
     silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import APPLICATIONS, dashboard_of
 
-# serve/_private/constants.py, dashboard/modules/job/common.py
-CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+# dashboard/modules/job/common.py
 SUPERVISOR, SUPERVISORS = "_ray_internal_job_actor_", "SUPERVISOR_ACTOR_RAY_NAMESPACE"
 INTERNAL = "_ray_internal_"
 SERVE_SECONDS = 10
@@ -205,21 +206,6 @@ def look(client: Any, request: dict[str, Any], living: set[str]) -> list[str]:
         return ["Serve's controller is not back"]
     serve = read_serve(client)
     return ["Serve does not answer"] if serve is None else not_whole(serve, request["applications"], living)
-
-
-def read_controller(address: str) -> Any:
-    """Serve's controller as the GCS has it; None where there is none."""
-    import grpc
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated.gcs_service_pb2 import GetNamedActorInfoRequest
-    from ray.core.generated.gcs_service_pb2_grpc import ActorInfoGcsServiceStub
-
-    wanted = GetNamedActorInfoRequest(name=CONTROLLER, ray_namespace=SERVE)
-    try:
-        found = ActorInfoGcsServiceStub(init_grpc_channel(address)).GetNamedActorInfo(wanted, timeout=RPC_SECONDS)
-    except grpc.RpcError as error:
-        raise silent(address, error) from error
-    return found.actor_table_data if found.actor_table_data.actor_id else None
 
 
 def not_whole(serve: dict[str, Any], before: dict[str, dict[str, int]], living: set[str]) -> list[str]:
