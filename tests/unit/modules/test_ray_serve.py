@@ -37,25 +37,6 @@ def build(args):
     return Greeter.bind(args)
 """
 
-STEERED = """
-import ray
-from ray import serve
-
-def pool():
-    return ray.get_runtime_context().get_node_labels().get("pool", "none")
-
-@serve.deployment
-class Where:
-    def __init__(self, built):
-        self.built = built
-
-    def __call__(self, request):
-        return f"{self.built} {pool()}"
-
-def build(args):
-    return Where.bind(pool())
-"""
-
 
 # What the dashboard says where it does not get hold of Serve's controller: ServeInstanceDetails.get_empty_schema_dict.
 EMPTY = b'{"controller_info": {}, "proxies": {}, "applications": {}, "target_capacity": null}'
@@ -72,7 +53,6 @@ def place(tmp_path_factory, ray_environment):
     assert found.returncode == 0, "the Ray of the tests needs the extra serve: remove .cache/ray, and run make unit"
     directory = tmp_path_factory.mktemp("serve")
     (directory / "greeter.py").write_text(PROGRAM)
-    (directory / "steered.py").write_text(STEERED)
     return directory
 
 
@@ -210,22 +190,6 @@ def test_applications_are_deployed_once_and_others_stay(serve, info, ask, applic
     assert serve({"name": "one"}, state="absent")["changed"] is False and ask("two")[0] == "another"
     # Neither results nor diffs, nor what Ansible tells of the call, have a value.
     assert SECRET not in json.dumps([planned, first, again, second, changed, told, other, gone])
-
-
-def test_a_label_steers_the_build_and_the_ingress(serve, ask, application, dashboard_ray):
-    """As a model of a pool is declared, so that a head without vLLM has no part of it."""
-    worker = dashboard_ray.start_worker("pooled", 40, "--num-cpus=1", "--labels=pool=gpu")
-    try:
-        dashboard_ray.wait_for("head", "pooled")
-        plain = {"name": "Where", "ray_actor_options": {"num_cpus": 0.1}}
-        ingress = {"name": "Where", "ray_actor_options": {"num_cpus": 0.1, "label_selector": {"pool": "gpu"}}}
-        steered = {**application("steered"), "import_path": "steered:build", "deployments": [ingress]}
-        assert "failed" not in serve(steered) and ask("steered") == ["gpu", "gpu"]
-        assert serve(steered)["changed"] is False
-        # Without it Ray builds on the head.
-        assert "failed" not in serve({**steered, "deployments": [plain]}) and ask("steered")[0] == "none"
-    finally:
-        dashboard_ray.stop_worker("pooled", worker)
 
 
 def test_an_application_that_fails_says_why_and_is_mended(serve, application, place):
