@@ -74,6 +74,8 @@ digests: {description: "By model, the name and the SHA-256 of each file of which
 applications: {description: Applications that an earlier run has made., returned: success, type: list, elements: str}
 tried: {description: "What of the environment is known to work, V(vllm) and V(serve).", returned: success, type: list,
   elements: str}
+untried: {description: "Whether vLLM is to be tried once this run has installed what it needs.", returned: success,
+    type: bool}
 units: {description: Models of which an earlier run has made a unit., returned: success, type: list, elements: str}
 """
 
@@ -104,8 +106,9 @@ def accelerators(config: dict[str, Any]) -> dict[str, float]:
     return {"GPU": count_gpus(), "NPU": count_npus(), **declared}
 
 
-def engine(params: dict[str, Any], before: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What is wrong with vLLM in an environment that is installed, with its packages; and what of it has been tried.
+def engine(params: dict[str, Any], before: dict[str, Any]) -> tuple[list[str], list[str], bool]:
+    """What is wrong with vLLM in an environment that is installed, with its packages; what of it has been tried; and
+    whether more is to be tried once it is installed.
 
     before: see recorded(). What was tried then, in the same environment, is not tried again.
     """
@@ -113,11 +116,11 @@ def engine(params: dict[str, Any], before: dict[str, Any]) -> tuple[list[str], l
     wanted = {*(["vllm"] if params["engine"] or builds else []), *(["serve"] if params["serve"] or builds else [])}
     known = set(before["tried"]) if before["environment"] == environment else set()
     if not wanted or not os.path.exists(f"{environment}/bin/python") or missing_packages(params["system_packages"]):
-        return [], sorted(known)
+        return [], sorted(known), bool(wanted)
     # A user who is not made yet has what everybody has.
     who = user if guest.exists(user) else "nobody"
     problem = engine_problem(environment, who, params["serve"], builds, wanted <= known, params["variables"])
-    return ([problem], sorted(known)) if problem else ([], sorted(known | wanted))
+    return ([problem], sorted(known), False) if problem else ([], sorted(known | wanted), False)
 
 
 def planned(params: dict[str, Any]) -> list[str]:
@@ -184,11 +187,11 @@ def main() -> None:
         except guest.GuestError as error:
             problems.append(f"model {name}: {error}")
     before = recorded(params["record"])
-    found, tried = engine(params, before)
+    found, tried, untried = engine(params, before)
     module.exit_json(
         changed=False, problems=problems + found + planned(params), accelerators=accelerators(params["config"]),
         files=guest.harmless(files), digests=guest.harmless(digests), applications=before["applications"],
-        units=before["units"], tried=tried,
+        units=before["units"], tried=tried, untried=untried,
     )
 
 
