@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ systemctl daemon-reload
 systemctl enable --now --quiet vllm@v3
 echo '{"models": [], "applications": [], "units": ["v3"]}' > /etc/ray/models.yaml
 """
+# Each stops, or builds, the whole cluster once more.
+long = pytest.mark.skipif(bool(os.environ.get("CI")), reason="a build server does fewer")
 WAITED = re.compile(r"TASK \[Wait until the models serve again\] \*+\n(\w+):")
 
 
@@ -112,6 +115,7 @@ def test_an_upgrade_stops_all_replicas(models):
         assert run.status != 0 and said in spoken(run), run.output[-3000:]
 
 
+@long
 def test_an_upgrade_of_one_pool_stops_all_replicas_too(models):
     """The head's own packages stay as they are, and it stops with all the others."""
     own = models.bed.state / "host_vars" / "worker-2.yml"
@@ -213,6 +217,7 @@ def test_a_job_is_named(models):
         models.sh("worker-1", "systemctl stop job")
 
 
+@long
 def test_a_worker_that_is_removed_keeps_no_unit_of_a_model(models, declare):
     """Its models' units end with it, and what is left elsewhere is asked for a token."""
     program(models, "pair")

@@ -144,8 +144,8 @@ def test_only_a_playbook_that_installs_packages_leaves_an_engine_without_them_al
     """site installs them; what the playbook serve finds missing is missing when it serves."""
     texts = {name: (REPOSITORY / "playbooks" / f"{name}.yml").read_text() for name in ("site", "serve")}
     assert ["ray_system_packages" in text for text in texts.values()] == [True, False]
-    preflight = yaml.safe_load((REPOSITORY / "roles/serve/tasks/preflight.yml").read_text())
-    (options,) = [task["rayops.cluster.ray_model_check"] for task in preflight
+    look = yaml.safe_load((REPOSITORY / "roles/serve/tasks/look.yml").read_text())
+    (options,) = [task["rayops.cluster.ray_model_check"] for task in look
                   if "rayops.cluster.ray_model_check" in task]
     assert options["system_packages"] == "{{ _serve_system_packages | default([]) }}"
 
