@@ -23,8 +23,9 @@ from tests.workload.client import Client
 
 TENSOR, PIPELINE = str(serving.TENSOR["name"]), str(serving.PIPELINE["name"])
 OTHER = "worker-2"
-# A model is loaded anew; the unit's watchdog first asks three times, for a minute each.
-LOAD_SECONDS, WATCHDOG_SECONDS, CHANGE_SECONDS, GCS_SECONDS = 60, 240, 150, 40
+# A model is loaded anew, once its host has booted; the unit's watchdog looks each half minute, and then asks three times,
+# for a minute each.
+LOAD_SECONDS, BOOT_SECONDS, WATCHDOG_SECONDS, CHANGE_SECONDS, GCS_SECONDS = 60, 90, 300, 150, 40
 # Until a model that has lost a part of itself is silent; until all is whole again before the next fault.
 FALL_SECONDS, WHOLE_SECONDS = 60, 120
 # A setting of the workers alone, for which they restart.
@@ -94,7 +95,7 @@ FAULTS = [
                 LOAD_SECONDS, command(WORKER, RAYLET)),
     ServedFault("model-reboot", "worker: power off, and on again",
                 "its ranks end; Serve starts it anew as soon as the node is back",
-                LOAD_SECONDS, power_off(WORKER), power_on(WORKER), hold=5),
+                BOOT_SECONDS, power_off(WORKER), power_on(WORKER), hold=5),
     ServedFault("model-variable", "a variable of the workers changed, and `site.yml` run",
                 "both workers are drained and restart together, once; the run ends with a token",
                 CHANGE_SECONDS, change, silent=False),
