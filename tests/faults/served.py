@@ -23,8 +23,8 @@ from tests.workload.client import Client
 
 TENSOR, PIPELINE = str(serving.TENSOR["name"]), str(serving.PIPELINE["name"])
 OTHER = "worker-2"
-# A model is loaded anew, once its host has booted; the unit's watchdog looks each half minute, and then asks three times,
-# for a minute each.
+# A model is loaded anew, once its host has booted; the unit's watchdog looks each half minute, and then asks three
+# times, for a minute each.
 LOAD_SECONDS, BOOT_SECONDS, WATCHDOG_SECONDS, CHANGE_SECONDS, GCS_SECONDS = 60, 90, 300, 150, 40
 # Until a model that has lost a part of itself is silent; until all is whole again before the next fault.
 FALL_SECONDS, WHOLE_SECONDS = 60, 120
