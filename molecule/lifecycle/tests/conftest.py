@@ -39,7 +39,7 @@ def remade() -> Callable[..., Cluster]:
         command = [sys.executable, "-m", "tests.bed", "up", wish.pop("name")]
         command += [f"--var={name}={value}" for name, value in wish.pop("variables").items()]
         command += [f"--wheel={wheel}" for wheel in wish.pop("wheels")]
-        command += [f"--{switch}" for switch in ("monitor", "hardened") if wish.pop(switch)]
+        command += [f"--{switch}" for switch in ("monitor", "hardened", "serving") if wish.pop(switch)]
         command += [f"--{name.replace('_', '-')}={value}" for name, value in wish.items()]
         # Molecule runs the tests in the scenario's folder.
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)
