@@ -34,7 +34,7 @@ unit=vllm-health@.service
 mkdir -p $unit.d vllm-health@.timer.d
 printf '[Timer]\nOnUnitInactiveSec=2\n' > vllm-health@.timer.d/test.conf
 printf '[Service]\nExecStart=\n' > $unit.d/test.conf
-sed -n 's/^\(ExecStart=.*\) --timeout 60 --tries 3$/\1 --timeout 10/p' $unit >> $unit.d/test.conf
+sed -n 's/^\(ExecStart=.*\) --timeout 60 --tries 3 /\1 --timeout 10 /p' $unit >> $unit.d/test.conf
 grep -q -- '--timeout 10' $unit.d/test.conf
 systemctl daemon-reload
 """
@@ -136,8 +136,8 @@ def test_another_model_takes_its_place(cluster: Cluster) -> None:
 
 def test_a_stage_that_dies_is_noticed_by_the_token_probe(cluster: Cluster) -> None:
     before = cluster.sh("worker-1", MAIN_PID)
-    cluster.sh("worker-1", IMPATIENT)
     try:
+        cluster.sh("worker-1", IMPATIENT)
         assert_survived(cluster, STAGE)
     finally:
         cluster.sh("worker-1", PATIENT)
