@@ -11,8 +11,8 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -233,20 +233,23 @@ def test_a_node_whose_port_was_taken_over_is_dead():
 
 
 def test_a_node_that_ended_while_the_head_was_stopped_is_not_given_up():
-    now = datetime.now(timezone.utc)
+    now = 1_800_000_000_000
+    heads = [now - 900_000, now - 600_000]  # Stopped before it began anew 600 s ago.
 
-    def entry(began, ended, is_head=False, death="given_up"):
-        start = (now - timedelta(seconds=began)).isoformat(timespec="milliseconds")
-        return {"start_time": start, "dead_for": ended, "is_head": is_head, "death": death}
+    def death(began, ended, message="health check failed due to missing too many heartbeats"):
+        info = SimpleNamespace(reason=2, reason_message=message)
+        times = {"start_time_ms": now - int(began * 1000), "end_time_ms": now - int(ended * 1000)}
+        return api.death(SimpleNamespace(death_info=info, **times), heads)
 
-    nodes = [
-        entry(900, 580, True), entry(600, None, True, None),  # The head, stopped before it began anew 600 s ago.
-        entry(900, 570),  # A worker that was stopped with it.
-        entry(900, 500), entry(590, 560), entry(900, 610), entry(900, 570, death="unexpected"),
+    found = [
+        death(900, 580), death(900, 570), death(900, 500), death(590, 560), death(900, 610),
+        death(900, 570, "its raylet ended"),
+        # The former head is given up as soon as the new one is there.
+        death(900, 599.998), death(900, 600), death(900, 600.001),
     ]
-    api.mark_stopped(nodes)
-    assert [node["death"] for node in nodes] == [
-        "unspecified", None, "unspecified", "given_up", "given_up", "given_up", "unexpected",
+    assert found == [
+        "unspecified", "unspecified", "given_up", "given_up", "given_up", "unexpected",
+        "unspecified", "unspecified", "given_up",
     ]
 
 

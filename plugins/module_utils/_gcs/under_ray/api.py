@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, Callable, Iterable
 
 # The versions of Ray that these files were tried with, the oldest and the newest: by tests/unit/module_utils.
@@ -34,7 +34,7 @@ RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTI
 DEATHS = {1: "expected", 2: "unexpected", 3: "expected", 4: "expected"}
 # How long after its start a GCS may look for nodes that it knows from its storage alone: gcs_health_check_manager gives
 # up after 5 s and 5 checks, 3 s apart, of up to 10 s each.
-LOOKED_FOR = timedelta(seconds=75)
+LOOKED_FOR = 75_000  # milliseconds
 # serve/_private/constants.py and common.py: how Serve names its own, in this namespace.
 SERVE, REPLICA, PROXY = "serve", "SERVE_REPLICA::", "SERVE_PROXY_ACTOR"
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
@@ -147,9 +147,9 @@ def read_nodes(client: Any) -> list[dict[str, Any]]:
     draining = read_draining(client)
     usage = client.get_all_resource_usage(timeout=RPC_SECONDS).resource_usage_data.batch
     available = {entry.node_id.hex(): public(entry.resources_available) for entry in usage}
-    result = [describe_node(node, draining, available) for node in nodes]
+    heads = [node.start_time_ms for node in nodes if node.is_head_node]
+    result = [describe_node(node, draining, available, heads) for node in nodes]
     mark_replaced(result)
-    mark_stopped(result)
     result.sort(key=lambda node: node["start_time"], reverse=True)
     result.sort(key=lambda node: (not node["is_head"], node["node_name"], node["ip"]))
     return result
@@ -170,7 +170,9 @@ def read_draining(client: Any) -> dict[str, int]:
     return {node.node_id.hex(): node.draining_deadline_timestamp_ms for node in reply.draining_nodes}
 
 
-def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict[str, float]]) -> dict[str, Any]:
+def describe_node(
+    node: Any, draining: dict[str, int], available: dict[str, dict[str, float]], heads: list[int],
+) -> dict[str, Any]:
     node_id = node.node_id.hex()
     alive = node.state == 0  # gcs.proto GcsNodeState: ALIVE = 0, DEAD = 1
     deadline = draining.get(node_id) or 0
@@ -184,7 +186,7 @@ def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict
         "is_head": node.is_head_node,
         "state": state,
         "state_message": node.death_info.reason_message if not alive else "",
-        "death": death(node.death_info) if not alive else "",
+        "death": death(node, heads) if not alive else "",
         "dead_for": round(max(0.0, time.time() - node.end_time_ms / 1000), 1) if not alive else None,
         "labels": dict(node.labels),
         "resources": {"total": public(node.resources_total), "available": available.get(node_id, {}) if alive else {}},
@@ -195,11 +197,18 @@ def describe_node(node: Any, draining: dict[str, int], available: dict[str, dict
     }
 
 
-def death(info: Any) -> str:
-    """How a node ended: expected, unexpected, given_up (the GCS had no answer from it any more) or unspecified."""
-    kind = DEATHS.get(info.reason, "unspecified")
+def death(node: Any, heads: list[int]) -> str:
+    """How a node ended: expected, unexpected, given_up (the GCS had no answer from it any more) or unspecified.
+
+    heads: when each head began, in milliseconds since the epoch. What ended while the GCS was stopped is given up
+    soon after its start, and nobody knows how it ended.
+    """
+    kind = DEATHS.get(node.death_info.reason, "unspecified")
     # gcs_health_check_manager: the reason is the same as of a raylet that crashed.
-    return "given_up" if kind == "unexpected" and "health check" in info.reason_message else kind
+    if kind != "unexpected" or "health check" not in node.death_info.reason_message:
+        return kind
+    began, ended = node.start_time_ms, node.end_time_ms
+    return "unspecified" if any(began < head <= ended < head + LOOKED_FOR for head in heads) else "given_up"
 
 
 def mark_replaced(nodes: list[dict[str, Any]]) -> None:
@@ -211,18 +220,6 @@ def mark_replaced(nodes: list[dict[str, Any]]) -> None:
             older.update(state="DEAD", uptime=None, state_message=f"Replaced by node {node['node_id']}.")
             older["resources"]["available"] = {}
         newest[node["ip"], node["port"]] = node
-
-
-def mark_stopped(nodes: list[dict[str, Any]]) -> None:
-    """A GCS gives up the nodes that ended while it was stopped: nobody knows how they ended."""
-    heads = [datetime.fromisoformat(node["start_time"]) for node in nodes if node["is_head"]]
-    now = datetime.now(timezone.utc)
-    for node in nodes:
-        if node["death"] == "given_up":
-            began = datetime.fromisoformat(node["start_time"])
-            ended = now - timedelta(seconds=node["dead_for"])
-            if any(began < head < ended < head + LOOKED_FOR for head in heads):
-                node["death"] = "unspecified"
 
 
 def read_waiting(client: Any) -> Any:
