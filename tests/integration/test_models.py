@@ -101,7 +101,7 @@ def test_two_replicas_lose_no_request_while_all_workers_restart(models, asked):
     assert {name for name in before if before[name] != after[name]} == set(models.workers)
     assert "This would interrupt" not in spoken(run) and "This interrupts" not in spoken(run), run.output[-3000:]
     # Between the two, the first one's replica serves again.
-    assert run.output.count("TASK [Wait until the models serve again]") == 2, run.output[-3000:]
+    assert WAITED.findall(run.output) == ["skipping", "ok", "ok"], run.output[-3000:]
 
 
 def test_an_upgrade_stops_all_replicas(models):
@@ -137,7 +137,8 @@ def test_the_workers_wait_for_the_models_that_a_head_before_them_has_interrupted
         "head_config": {"system_config": {"memory_monitor_refresh_ms": 500}},
         "worker_config": {"environment": {"RAYOPS_TEST": "3"}},
     }
-    run = models.site("--extra-vars", json.dumps(settings), *ASK).must_succeed()
+    # Both replicas may be on one worker by now.
+    run = models.site("--extra-vars", json.dumps({**settings, "ray_interrupt": "models"})).must_succeed()
     after = models.pids()
     assert {name for name in before if before[name] != after[name]} == set(models.names)
     assert WAITED.findall(run.output) == ["ok", "ok", "ok"], run.output[-6000:]

@@ -41,10 +41,13 @@ class Typed:
 
 
 # In the order in which a newcomer types them. A command that is not here fails the test.
+SYNTAX = "ansible-playbook --syntax-check -i huawei_ecs.yml"
+ASK_MODEL = 'curl -H "Authorization: Bearer $(cat /etc/ray/serve_api_key)"'
 COMMANDS = {
     f"git clone {ADDRESS} && cd rayops.cluster": Typed("Cloning into", "home"),
     "pip install huaweicloudsdkecs": Typed("Requirement already satisfied|Successfully installed"),
     "make demo": Typed("tests.bed up demo", instead="make --dry-run demo", because="it deploys a cluster of its own"),
+    "make demo-serve": Typed("tests.bed up demo", instead="make --dry-run demo-serve", because="it deploys one, too"),
     "make clean": Typed("tests.bed down", instead="make --dry-run clean", because="it removes the beds of all"),
     "make test": Typed("tests.bed prepare", instead="make --dry-run ready", because="this test is a part of it"),
     "make matrix": Typed("matrix", instead="make --dry-run matrix", because="this test is a part of it"),
@@ -63,6 +66,12 @@ COMMANDS = {
     "ansible-playbook site.yml -i huawei_ecs.yml": Typed(SITE),
     "ansible-playbook site.yml -i huawei_ecs.yml --tags workers": Typed(SITE),
     "ray-env ray status": Typed("Active:", "head"),
+    "ansible-playbook rayops.cluster.serve -i huawei_ecs.yml -u root": Typed(
+        "playbook: ", "there", f"{SYNTAX} rayops.cluster.serve", "no host has vLLM here: scenario serving"),
+    "ansible-playbook rayops.cluster.upgrade -i huawei_ecs.yml -u root": Typed(
+        "playbook: ", "there", f"{SYNTAX} rayops.cluster.upgrade", "it takes minutes: scenario lifecycle"),
+    f"{ASK_MODEL} http://<head>:8000/deepseek-r1/v1/models": Typed(
+        "", instead="test ! -e /etc/ray/serve_api_key", because="no model answers here: scenario serving"),
 }
 
 

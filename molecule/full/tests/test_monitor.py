@@ -63,7 +63,7 @@ def load(monitor, driver, wait_for, tasks_before):
             demands = [value for key, value in found.items() if key.startswith("ray_cluster_pending_demands")]
             return found['ray_cluster_tasks{state="pending"}'] == sum(demands) == 4
 
-        wait_for("four tasks that wait", waits, 60)
+        wait_for("four tasks that wait", waits, 180)
         time.sleep(6)  # one reading and one scrape more, when all has settled
         yield
 

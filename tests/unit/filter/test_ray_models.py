@@ -42,8 +42,8 @@ SERVE = {"name": "r1", "path": "/srv/r1", "tensor_parallel_size": 2}
 UNIT = {"name": "v3", "path": "/srv/v3", "engine": "vllm", "pool": "gpu"}
 
 
-def compiled(*models, key=KEY, found=None, cluster=CLUSTER):
-    result = ray_models(list(models), cluster, key, found)
+def compiled(*models, key=KEY, found=None, cluster=None):
+    result = ray_models(list(models), CLUSTER if cluster is None else cluster, key, found)
     assert result["problems"] == []
     return result
 

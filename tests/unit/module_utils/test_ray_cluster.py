@@ -206,7 +206,9 @@ def test_a_host_that_starts_again_says_that_its_former_node_is_gone(local_ray):
                               check=True, timeout=30).stdout
 
     assert say(local_ray.address, old["ip"], port + 1) == say(local_ray.address, "10.9.9.9", port) == ""
-    assert say(local_ray.address, old["ip"], port) == f"Told the GCS that the node {old['node_id']} has ended.\n"
+    # One that a test before this has killed may still be ALIVE on this port.
+    said = say(local_ray.address, old["ip"], port).splitlines()
+    assert f"Told the GCS that the node {old['node_id']} has ended." in said
     dead = next(entry for entry in cluster.status()["nodes"] if entry["node_id"] == old["node_id"])
     # Not what follows from a silence of 15 s.
     assert (dead["state"], dead["death"], dead["state_message"]) == (

@@ -91,8 +91,8 @@ def place(directory, share):
     return Place(directory, share)
 
 
-def sums(files=FILES):
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+def sums(files=None):
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (files or FILES).items()}
 
 
 def test_a_model_is_copied_once(place):
@@ -188,8 +188,8 @@ def test_a_new_model_takes_the_old_ones_place_at_once(place, monkeypatch):
 
     monkeypatch.setattr(Copy, "_verify", seen_by_an_engine)
     assert copy.bring(os.geteuid(), lambda: None) == [] and copy.problems == []
-    assert seen == ["onetwo"] * 2 and place.content() == {**FILES, "model-1.safetensors": "ONE+",
-                                                         "model-2.safetensors": "TWO+"}
+    replaced = {"model-1.safetensors": "ONE+", "model-2.safetensors": "TWO+"}
+    assert seen == ["onetwo"] * 2 and place.content() == {**FILES, **replaced}
 
 
 def test_a_run_that_dies_is_continued(place, monkeypatch):
@@ -403,8 +403,8 @@ class TestTheControllersFiles:
 
     @pytest.fixture
     def entry(self, share):
-        return {"share": None, "source": "/data/r1", "files": {name: [len(text), 1_700_000_000]
-                                                              for name, text in FILES.items()}}
+        files = {name: [len(text), 1_700_000_000] for name, text in FILES.items()}
+        return {"share": None, "source": "/data/r1", "files": files}
 
     def test_they_are_awaited_and_then_put_into_their_places(self, place, entry):
         first = place.run(**entry)
