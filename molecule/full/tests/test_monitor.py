@@ -15,7 +15,8 @@ import pytest
 testinfra_hosts = ["ansible://ray_monitor"]
 
 UNITS = ["ray-monitor", "ray-alert-relay", "prometheus", "prometheus-alertmanager", "prometheus-redis-exporter"]
-DASHBOARDS = ["ray-faults", "ray-glance", "ray-pools", "ray-serving"]
+# ray-serving finds series where a model is: the unit tests ask it of recorded ones.
+DASHBOARDS = ["ray-faults", "ray-glance", "ray-pools"]
 # One task that runs on each worker and one on a GPU, some that wait, some that ended; one wants what nobody has.
 LOAD = """
 import ray, time

@@ -53,7 +53,7 @@ class Exporter:
     def value(self, name: str) -> float | None:
         return self.samples(name).get(())
 
-    def until_up(self, up: int, seconds: float = 30) -> None:
+    def until_up(self, up: int, seconds: float = 120) -> None:
         until(lambda: self.value("ray_up") == up, seconds)
 
     def by_name(self, metric: str) -> dict[str, float]:
@@ -75,7 +75,7 @@ class Exporter:
         self.process.wait(10)
 
 
-def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+def until(condition: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

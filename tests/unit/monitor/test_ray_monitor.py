@@ -125,7 +125,7 @@ def test_a_node_that_restarts_drains_and_ends(local_ray, start):
     exporter, stranger = start(of(local_ray, nodes=declared)), None
     process = local_ray.start_worker(RESTARTED, 70, "--num-cpus=0")
     try:
-        until(lambda: exporter.by_name("ray_node_up").get(RESTARTED) == 1, 120)
+        until(lambda: exporter.by_name("ray_node_up").get(RESTARTED) == 1)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         # Its children end after it, and its successor wants their ports.
