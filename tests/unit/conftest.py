@@ -56,7 +56,8 @@ def install_backup_program(directory: Path) -> Path:
     return directory / "ray_backup.py"
 
 
-# `ray start`. Ray gives a node 30 s to register and has no setting for it; other tests keep this machine busier than that.
+# `ray start`. Ray gives a node 30 s to register and has no setting for it; other tests keep this machine busier than
+# that.
 RAY = """
 import runpy, sys, time, types
 import ray._private.node
