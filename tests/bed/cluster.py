@@ -50,6 +50,10 @@ class Run:
     def changed(self) -> int:
         return sum(self.hosts.values())
 
+    def ends(self, task: str) -> list[str]:
+        """How a task ended on its first host, each time that it stood in a play: ok, changed, skipping."""
+        return re.findall(rf"TASK \[{re.escape(task)}\] \*+\n(\w+):", self.output)
+
     def must_succeed(self) -> Run:
         """A run without hosts has the exit status 0 as well."""
         if self.status or not self.hosts:
