@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.long import long
 
 PACKAGE = "ray[serve]==2.60.0"
 BED = {"workers": 2, "wheels": (PACKAGE,), "variables": {"ray_extra_packages": [PACKAGE]}}
@@ -31,8 +32,6 @@ systemctl daemon-reload
 systemctl enable --now --quiet vllm@v3
 echo '{"models": [], "applications": [], "units": ["v3"]}' > /etc/ray/models.yaml
 """
-# Each stops, or builds, the whole cluster once more.
-long = pytest.mark.skipif(bool(os.environ.get("CI")), reason="a build server does fewer")
 WAIT = "Wait until the models serve again"
 
 
@@ -88,6 +87,7 @@ def asked(models):
     models.sh(models.head, "systemctl stop asking", check=False)
 
 
+@long
 def test_two_replicas_lose_no_request_while_all_workers_restart(models, asked):
     before = models.pids()
     time.sleep(3)
@@ -128,6 +128,7 @@ def test_an_upgrade_of_one_pool_stops_all_replicas_too(models):
     assert run.status != 0 and said in spoken(run), run.output[-3000:]
 
 
+@long
 def test_the_workers_wait_for_the_models_that_a_head_before_them_has_interrupted(models, declare):
     """While Serve's controller is away nobody says what runs, and each batch is to wait for it."""
     declare("pair")

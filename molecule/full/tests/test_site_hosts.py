@@ -13,6 +13,7 @@ import pytest
 from tests.bed.bed import Bed
 from tests.bed.cluster import Cluster
 from tests.faults.machines import power_off, power_on
+from tests.long import long
 
 ENTRY = "getent hosts demo-head"
 
@@ -51,6 +52,7 @@ def test_nothing_is_closed_to_who_must_read_it(cluster):
         assert cluster.sh(name, "runuser -u ray -- cat /etc/ray/*-node.yaml /etc/ray/auth_token > /dev/null") == ""
 
 
+@long
 def test_the_heads_state_is_opened_where_an_earlier_run_had_closed_it(cluster):
     """And the head starts with it: RocksDB's directory lies two levels below what is declared."""
     cluster.sh("head", "rm -rf /var/lib/ray/gcs; mkdir -m 0700 /var/lib/ray/gcs")

@@ -15,12 +15,13 @@ from tests.bed.cluster import Cluster
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import TOLERANCE, Fault, Trial
 from tests.faults.probe import Probe
+from tests.long import BUILD_SERVER
 from tests.workload import Workload
 
 # A build server does one of each kind that no other test does: all of them take a third of an hour (`make faults`).
-KINDS = {"worker-raylet", "head-gcs", "network", "head-reboot"}
+KINDS = {"worker-raylet", "head-gcs"}
 ON_REDIS = [fault for fault in FAULTS if fault.storage == "redis"]
-CHOSEN = [fault for fault in ON_REDIS if not os.environ.get("CI") or fault.name in KINDS]
+CHOSEN = [fault for fault in ON_REDIS if not BUILD_SERVER or fault.name in KINDS]
 # To which nothing is done.
 QUIET = "worker-2"
 

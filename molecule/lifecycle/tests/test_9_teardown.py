@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.long import long
+
 CONFIRMED = ("--extra-vars", "teardown_confirm=demo")
 # What a host has of it that can be told by a name.
 TRACES = (
@@ -57,6 +59,7 @@ def test_it_alone_is_torn_down_later(cluster):
     assert [cluster.sh(name, TRACES, check=False) for name in cluster.names] == ["", "", ""]
 
 
+@long
 def test_the_same_cluster_is_made_again(cluster, before):
     cluster.site().must_succeed()
     cluster.wait_whole()

@@ -20,10 +20,11 @@ from tests.bed.firewall import closed
 from tests.faults import served
 from tests.faults.fault import TOLERANCE
 from tests.faults.served import PIPELINE, TENSOR, ServedFault, ServedTrial
+from tests.long import BUILD_SERVER, long
 from tests.workload.client import Client
 
 # Of each kind one: each of the others loads the model once more, and is done by `make faults`.
-KINDS = ("model-gcs", "model-raylet", "model-variable")
+KINDS = ("model-gcs", "model-raylet") if BUILD_SERVER else ("model-gcs", "model-raylet", "model-variable")
 CHOSEN = [fault for fault in served.FAULTS if fault.name in KINDS]
 STAGE = next(fault for fault in served.FAULTS if fault.model == PIPELINE)
 # The watchdog of a unit has three minutes of patience with a slow model, and looks again after half a minute.
@@ -165,7 +166,7 @@ def test_a_model_that_is_no_longer_declared_goes(cluster: Cluster) -> None:
     cluster.wait_whole()
 
 
-@pytest.mark.skipif(bool(os.environ.get("CI")), reason="a build server does fewer: it loads the model four times more")
+@long
 def test_two_replicas_lose_no_request_while_both_workers_restart(cluster: Cluster) -> None:
     """Nothing is asked, for nothing is interrupted: each worker has a replica of all that the model consists of."""
     served.declare(cluster, serving.PAIR)

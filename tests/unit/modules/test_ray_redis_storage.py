@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
+from tests.long import long
 from tests.redis import Redis, certificates
 
 NAMESPACE = "demo-2.60.0"
@@ -169,6 +170,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = 120) -> A
     return found
 
 
+@long
 def test_a_real_head_keeps_its_state_there_and_follows_a_failover(directory, tls, own_ray):
     """What is compiled of a head, started by the real Ray: TLS, a user of its own, and a Sentinel in front."""
     names = ("ha-1", "ha-2", "ha-sentinel")

@@ -15,6 +15,8 @@ import urllib.request
 
 import pytest
 
+from tests.long import long
+
 SECRET = "t0psecret-value"
 PROGRAM = """
 import os
@@ -257,6 +259,7 @@ def test_an_update_that_failed_is_tried_again_while_the_old_replica_serves(serve
     assert replicas(fewer) < before, (before, fewer)
 
 
+@long
 def test_slow_logs_do_not_hide_why_an_application_is_late(serve, application, between):
     between.slow = 9
     late = serve(application("slow", sleeps=600), timeout=12)

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.long import long
 from tests.unit.conftest import free_ports, install_backup_program
 
 BACKUPS = 20
@@ -142,6 +143,7 @@ def gcs(ray_environment: str, tmp_path: Path) -> Iterator[Gcs]:
     gcs.close()
 
 
+@long
 def test_each_backup_under_load_is_one_moment_of_both_databases(gcs, program, ray_environment, tmp_path):
     progress = tmp_path / "progress"
     with progress.open("w") as stream:
