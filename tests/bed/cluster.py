@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,9 @@ class Cluster:
         deadline = time.monotonic() + seconds
         nodes: dict[str, list[str]] = {}
         while time.monotonic() < deadline:
-            nodes = self.nodes()
+            # A GCS that starts anew does not answer yet.
+            with suppress(BedError):
+                nodes = self.nodes()
             if sorted(nodes) == sorted(self.names) and all(len(ids) == 1 for ids in nodes.values()):
                 return nodes
             time.sleep(1)

@@ -77,7 +77,7 @@ def story(deployed) -> Story:
     others_after_check = {name: deployed.sh(name, OTHERS) for name in deployed.names}
     mended = deployed.site("--diff")
     after = deployed.pids()
-    return Story(others, check, others_after_check, mended, deployed.site(), before, after)
+    return Story(others, check, others_after_check, mended, deployed.again(), before, after)
 
 
 @pytest.mark.parametrize("drift", DRIFT)

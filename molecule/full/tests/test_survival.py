@@ -31,7 +31,7 @@ def trial() -> Iterator[Trial]:
     """The cluster, with work on it from the first fault to the last."""
     cluster = Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-full")))
     # As declared, whatever the tests before have declared.
-    cluster.site().must_succeed()
+    cluster.again()
     with Workload(cluster, QUIET) as workload, Probe(cluster, QUIET) as probe:
         yield Trial(cluster, workload, probe)
 
@@ -52,6 +52,6 @@ def test_every_answer_is_kept(trial: Trial) -> None:
 
 
 def test_cluster_is_whole(trial: Trial) -> None:
-    again = trial.cluster.site().must_succeed()
+    again = trial.cluster.again()
     assert again.changed == 0, again.output
     trial.cluster.wait_whole()

@@ -33,7 +33,7 @@ def changed() -> tuple[str, str]:
 def test_it_rolls_through_the_workers_and_then_the_head(cluster, changed, nothing_lost):
     before = cluster.pids()
     with nothing_lost("worker-2"):
-        run = cluster.site("--diff", *changed).must_succeed()
+        run = cluster.again("--diff", *changed)
     assert "environment RAYOPS_TEST: 1" in run.output
     after = cluster.pids()
     assert [name for name in before if before[name] == after[name]] == []
@@ -52,7 +52,7 @@ def test_a_batch_that_does_not_come_back_stops_it(cluster, changed):
         assert cluster.pids()[name] == pids[name]
         assert cluster.sh(name, FILES, check=False) == files[name]
     # The setting is taken back: only the worker that has it is mended.
-    mended = cluster.site(*changed).must_succeed()
+    mended = cluster.again(*changed)
     assert {host for host, count in mended.hosts.items() if count} == {"worker-1"}, mended.hosts
     cluster.wait_whole()
 
@@ -60,7 +60,7 @@ def test_a_batch_that_does_not_come_back_stops_it(cluster, changed):
 def test_what_the_workers_get_from_the_head_begins_there(cluster):
     """The first test's setting goes as well."""
     config = variables(head_config={"system_config": {"memory_monitor_refresh_ms": 500}}, worker_batch="100%")
-    cluster.site(*config).must_succeed()
+    cluster.again(*config)
     assert order(cluster)[0] == cluster.head
     for name in cluster.workers:
         assert cluster.sh(name, "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/environ | grep memory_monitor") == (
@@ -80,7 +80,7 @@ def test_the_head_restarts_with_its_state(cluster, nothing_lost):
 
 
 def test_what_was_declared_at_first_comes_back(cluster):
-    cluster.site("--extra-vars", "worker_batch=100%").must_succeed()
+    cluster.again("--extra-vars", "worker_batch=100%")
     assert cluster.again().changed == 0
 
 

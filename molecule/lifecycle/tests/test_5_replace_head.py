@@ -109,5 +109,5 @@ def test_a_head_without_its_token_takes_that_of_the_workers(cluster):
     token = cluster.sh(cluster.head, "sha256sum < /etc/ray/auth_token; rm /etc/ray/auth_token")
     cluster.site("--tags", "head").must_succeed()
     assert cluster.sh(cluster.head, "sha256sum < /etc/ray/auth_token") == token
-    cluster.site().must_succeed()
+    cluster.again()
     assert {name: cluster.pids()[name] for name in cluster.workers} == {name: before[name] for name in cluster.workers}

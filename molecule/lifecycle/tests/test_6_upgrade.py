@@ -9,7 +9,6 @@ import json
 import re
 
 from tests.bed.cluster import Cluster
-from tests.long import long
 
 UPGRADE = "rayops.cluster.upgrade"
 PACKAGE = ("--extra-vars", json.dumps({"ray_extra_packages": ["cowsay==6.1"]}))
@@ -53,7 +52,6 @@ def test_other_packages_keep_the_state(cluster, nothing_lost):
     assert again.changed == 0, again.output[-3000:]
 
 
-@long
 def test_one_that_does_not_start_goes_back_by_itself(cluster):
     broken = {"ray_environment_variables": {"RAY_START_HOOK": "no_such_module.hook"}}
     run = cluster.play(UPGRADE, *OTHER_RAY, "--extra-vars", json.dumps(broken))
