@@ -21,11 +21,16 @@ from typing import Any
 
 from tests.bed.bed import ROOT, Bed, BedError
 from tests.bed.containers import address
+from tests.bed.engine import client
 from tests.bed.execution import Execution, execute
 
 PROGRAM = (Path(__file__).parent / "cluster_program.py").read_text(encoding="utf-8")
 PYTHON = "/opt/ray/current/bin/python"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/etc/ray/auth_token"}
+TLS = {
+    "RAY_USE_TLS": "1", "RAY_TLS_SERVER_CERT": "/etc/ray/tls/node.pem", "RAY_TLS_SERVER_KEY": "/etc/ray/tls/node.key",
+    "RAY_TLS_CA_CERT": "/etc/ray/tls/ca.pem",
+}
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s", re.MULTILINE)
 # For a run on a machine that others use as well.
 RUN_SECONDS = 3600
@@ -76,6 +81,10 @@ class Cluster:
 
     def container(self, name: str) -> str:
         return next(self.bed.container(node) for node in self.bed.nodes if node.name == name)
+
+    def process(self, name: str) -> int:
+        """The first process of a host, as this machine numbers it: in whose namespaces all that it runs is."""
+        return int(client().containers.get(self.container(name)).attrs["State"]["Pid"])
 
     def environment(self) -> dict[str, str]:
         """What the user of the bed has in the environment: the simulator's keys and addresses."""
@@ -168,9 +177,14 @@ class Cluster:
                 raise BedError(f"the client does not start: {execution.finish(30).stderr.strip()[-800:]}")
             yield execution
 
+    def ray_environment(self, name: str) -> dict[str, str]:
+        """What a client of the cluster needs on a host: the token, and the host's certificate where it has one."""
+        asked = self.bed.variables.get("ray_tls") and self.sh(name, f"ls {TLS['RAY_TLS_CA_CERT']}", check=False)
+        return {**TOKEN, **(TLS if asked else {})}
+
     def as_ray(self, name: str, *command: str) -> Execution:
         """Start what a user of the cluster starts on a host."""
-        return Execution(self.container(name), *command, user="ray", environment=TOKEN)
+        return Execution(self.container(name), *command, user="ray", environment=self.ray_environment(name))
 
     def _client(self, verb: str, *arguments: str) -> Execution:
         return self.as_ray(self.head, PYTHON, "-c", PROGRAM, verb, self.gcs, *arguments)

@@ -13,7 +13,6 @@ from typing import Any
 from tests.bed.bed import BedError
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address
-from tests.bed.engine import client
 
 # Without a word, as a security group does; or with one, as ufw and firewalld may.
 DROP, REJECT = ("DROP",), ("REJECT", "--reject-with", "tcp-reset")
@@ -47,8 +46,7 @@ def closed(cluster: Cluster, host: str, source: str, *how: Any) -> Iterator[None
 
 
 def _iptables(cluster: Cluster, host: str, *words: str) -> None:
-    pid = client().containers.get(cluster.container(host)).attrs["State"]["Pid"]
-    command = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "--wait", *words]
+    command = ["nsenter", f"--net=/proc/{cluster.process(host)}/ns/net", "iptables", "--wait", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise BedError(f"'{' '.join(command)}' failed, which root alone may: {done.stderr.strip()}")

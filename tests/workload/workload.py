@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.bed.bed import BedError
-from tests.bed.cluster import PYTHON, TOKEN, Cluster
+from tests.bed.cluster import PYTHON, Cluster
 from tests.workload.report import Line, Report
 
 PROGRAM = (Path(__file__).parent / "program.py").read_text(encoding="utf-8")
@@ -20,7 +20,6 @@ UNIT = "workload"
 FOLDER = "/var/tmp/workload"
 FILE = f"{FOLDER}/answers"
 ENVIRONMENT = {
-    **TOKEN,
     # As on the nodes: a driver, too, waits for a head that restarts.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
     "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
@@ -48,7 +47,7 @@ class Workload:
         self.cluster.sh(self.host, f"systemctl stop {UNIT}; systemctl reset-failed {UNIT}", check=False)
         self.cluster.sh(self.host, f"rm -rf {FOLDER}; install -d -o ray -g ray {FOLDER}")
         self.cluster.sh(self.host, f"cat > {FOLDER}/program.py", stdin=PROGRAM)
-        settings = " ".join(f"--setenv={name}={value}" for name, value in ENVIRONMENT.items())
+        settings = " ".join(f"--setenv={name}={value}" for name, value in self._environment().items())
         self.cluster.sh(self.host, (
             f"systemd-run --quiet --unit={UNIT} --uid=ray --gid=ray --working-directory={FOLDER} {settings} "
             f"--property=KillMode=mixed --property=TimeoutStopSec=60 {self._command('supervise')}"
@@ -62,8 +61,11 @@ class Workload:
 
     def forget(self) -> None:
         """End the counter too, which is detached, and its count."""
-        settings = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+        settings = " ".join(f"{name}={value}" for name, value in self._environment().items())
         self.cluster.sh(self.host, f"runuser -u ray -- env {settings} {self._command('forget')}")
+
+    def _environment(self) -> dict[str, str]:
+        return {**self.cluster.ray_environment(self.host), **ENVIRONMENT}
 
     def answers(self) -> list[Line]:
         """Every line so far."""
