@@ -25,6 +25,8 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
 
 # Of seconds. A new certificate has begun an hour ago.
 MOST_SKEW = 1800
+_FIX = ("put it back from a copy, or run rayops.cluster.upgrade with -e ray_tls_new_authority=true, which makes "
+        "another for all nodes")
 
 
 class ActionModule(ActionBase):
@@ -40,14 +42,20 @@ class ActionModule(ActionBase):
         try:
             authority = self.authority()
             found = self.look(authority)
-            if found.get("failed") or not found.get("kind"):
+            if found.get("failed"):
+                return {**result, **found}
+            if not self.known.get("certificate") and found.get("kind") != "missing":
+                raise AuthorityError(f"has lost its authority, which has signed what {self.host} runs with: {_FIX}")
+            if not found.get("kind"):
                 return {**result, **found}
             leaf = self.signed(authority, str(found["kind"]))
         except AuthorityError as error:
             raise AnsibleActionFail(f"{self.known.get('source', 'ray_tls_dir')} {error}.") from None
-        if self.options.get("state") == "compared":
-            return {**result, **found}
-        return {**result, **found, **self.write(leaf)}
+        done = {**result, **found, "diff": self.difference(found)}
+        if self.options.get("state") != "compared" and not self._task.check_mode:
+            self.write(leaf)
+            self.refuse_still(self.look(authority))
+        return done
 
     def authority(self) -> Authority | None:
         """Who signs; None where only its certificate is known, or not even that.
@@ -81,11 +89,13 @@ class ActionModule(ActionBase):
 
     def refuse_clock(self, clock: float, began: float) -> None:
         """A host that lives at another time would refuse what is signed now, or let in what has ended."""
-        ahead = clock - time.time() if clock > time.time() else clock - began if clock < began else 0.0
+        # It was read after the one, and before the other.
+        ahead = max(clock - time.time(), 0) or min(clock - began, 0)
         if abs(ahead) > MOST_SKEW:
+            side = "ahead of" if ahead > 0 else "behind"
             raise AnsibleActionFail(
-                f"The clock of {self.host} is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's, "
-                "and certificates are valid by the clock: set it (timedatectl set-ntp true), then run this again."
+                f"The clock of {self.host} is {abs(ahead):.0f} s {side} this machine's, and certificates are valid by "
+                "the clock: set it (timedatectl set-ntp true), then run this again."
             )
 
     def signed(self, authority: Authority | None, kind: str) -> Leaf | None:
@@ -98,18 +108,26 @@ class ActionModule(ActionBase):
         if authority:
             return issue(authority, self.names, self.days, self.renew_days)
         if self.known.get("certificate") and not self.known.get("has_key"):
-            raise AuthorityError(
-                f"has lost its ca.key, and {self.host} needs a certificate: put the key back from a copy, or run "
-                "rayops.cluster.upgrade with -e ray_tls_new_authority=true, which makes another for all nodes"
-            )
+            raise AuthorityError(f"has lost its ca.key, and {self.host} needs a certificate: {_FIX}")
         if self.options.get("state") != "compared" and not self._task.check_mode:
             raise AuthorityError("has no authority yet: run the playbook once with --tags head")
         return None
 
-    def write(self, leaf: Leaf | None) -> dict[str, Any]:
-        """Have the host keep what is new; the key before the certificate, which is what is looked at."""
-        directory = str(self.options.get("directory", "/etc/ray/tls"))
-        group = str(self.options.get("group", "ray"))
+    def difference(self, found: Mapping[str, Any]) -> dict[str, str]:
+        """What changes, to be read by people; certificates themselves tell them nothing."""
+        path = f"{self.options.get('directory', '/etc/ray/tls')}/node.pem"
+        words = str(found.get("words") or "")
+        return {
+            "before": f"{found['kind']}{f' ({words})' if words else ''}\n",
+            "after": f"a certificate for {', '.join(self.names)}, {self.days} days\n" if found["kind"] != "trust" else
+                     "other authorities are trusted\n",
+            "before_header": path, "after_header": path,
+        }
+
+    def write(self, leaf: Leaf | None) -> None:
+        """Have the host keep what is new; the certificate last, which is what is looked at."""
+        directory, group = (str(self.options.get(name, usual))
+                            for name, usual in (("directory", "/etc/ray/tls"), ("group", "ray")))
         own = {"group": group, "mode": "0640"}
         files = [
             {"path": directory, "state": "directory", "group": group, "mode": "0750"},
@@ -118,7 +136,14 @@ class ActionModule(ActionBase):
         if leaf:
             files.append({"path": f"{directory}/node.key", "secret": leaf.key, **own})
             files.append({"path": f"{directory}/node.pem", "content": leaf.certificate, **own})
-        done: dict[str, Any] = self._execute_module(
+        done = self._execute_module(
             module_name="rayops.cluster.node_files", module_args={"files": files}, task_vars=self.variables
         )
-        return done
+        if done.get("failed"):
+            raise AnsibleActionFail(str(done.get("msg", f"{directory} cannot be written.")))
+
+    def refuse_still(self, found: Mapping[str, Any]) -> None:
+        """What was put there is good for its host."""
+        if found.get("failed") or found.get("rejected"):
+            words = found.get("msg") or found.get("words") or found.get("kind")
+            raise AnsibleActionFail(f"{self.host} does not take the certificate that was made for it: {words}.")

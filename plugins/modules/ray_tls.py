@@ -73,8 +73,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 from ansible_collections.rayops.cluster.plugins.module_utils._system.unlogged_module import UnloggedModule
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ Key = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
 _AUTHORITY_DAYS = 3650
 # Clocks of hosts differ, and a certificate that is not valid yet is none.
 _BEFORE = timedelta(hours=1)
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}([.]{_LABEL})*")
 
 
 class AuthorityError(Exception):
@@ -157,21 +158,34 @@ def make(name: str, key: str = "", now: datetime | None = None) -> tuple[str, st
     return _pem([certificate]), _key_pem(secret)
 
 
-def issue(authority: Authority, names: Iterable[str], days: float, renew_days: float = 0,
-          now: datetime | None = None) -> Leaf:
-    """A certificate for a node, as server and as client, and a key of its own.
+def issue(authority: Authority, names: Iterable[str], days: float, renew_days: float = 0) -> Leaf:
+    """A certificate for a node, tried in a handshake.
 
-    :arg names: its names and addresses; the first is its subject's.
     :arg renew_days: with less than this left the authority would have it renewed by each run.
     :raises AuthorityError: the authority does not last, or what it signs is not to be trusted.
     """
-    now = now or datetime.now(timezone.utc)
-    ends = min(now + timedelta(days=days), authority.ends)
-    if ends <= now + timedelta(days=renew_days):
+    if authority.ends <= datetime.now(timezone.utc) + timedelta(days=renew_days):
         raise AuthorityError(
             f"ends at {authority.ends:%F %T} UTC, less than ray_tls_renew_days ({renew_days:g}) from now: have it "
             "signed anew, or use another authority"
         )
+    leaf = sign(authority, names, days)
+    try:
+        met(leaf, authority.certificate)
+    except ssl.SSLCertVerificationError as error:
+        raise AuthorityError(
+            f"signs what OpenSSL does not trust ({error.verify_message}): {_FIXES.get(error.verify_code, _OTHER_FIX)}"
+        ) from None
+    return leaf
+
+
+def sign(authority: Authority, names: Iterable[str], days: float, now: datetime | None = None) -> Leaf:
+    """A certificate for a node, as server and as client, and a key of its own.
+
+    :arg names: its names and addresses; the first is its subject's.
+    """
+    now = now or datetime.now(timezone.utc)
+    ends = min(now + timedelta(days=days), authority.ends)
     known = alternative_names(names)
     secret = ec.generate_private_key(ec.SECP256R1())
     common = str(known[0].value)[:64]
@@ -191,30 +205,22 @@ def issue(authority: Authority, names: Iterable[str], days: float, renew_days: f
         .sign(authority.key, hashes.SHA256())
     )
     between = [one for one in authority.chain if one.subject != one.issuer]
-    leaf = Leaf(_pem([certificate, *between]), _key_pem(secret))
-    try:
-        met(leaf, authority.certificate)
-    except ssl.SSLCertVerificationError as error:
-        raise AuthorityError(
-            f"signs what OpenSSL does not trust ({error.verify_message}): {_FIXES.get(error.verify_code, _OTHER_FIX)}"
-        ) from None
-    return leaf
+    return Leaf(_pem([certificate, *between]), _key_pem(secret))
 
 
 _OTHER_FIX = "use one that may sign certificates of servers and clients"
-# By OpenSSL's codes (x509_vfy.h).
+_ROOT_FIX = "let its certificates go up to the root"
+_SIGNS_FIX = "use one with basicConstraints CA:TRUE and keyUsage keyCertSign"
+_NAMES_FIX = "use one whose nameConstraints allow the hosts' addresses and names, localhost and 127.0.0.1"
+_LENGTH_FIX = "use one with a longer key, EC (P-256) or RSA of 2048 bits"
+# By OpenSSL's codes (x509_vfy.h), of which 3.0 has changed one.
 _FIXES = {
-    2: "let its certificates go up to the root",
-    20: "let its certificates go up to the root",
-    21: "let its certificates go up to the root",
-    24: "use one with basicConstraints CA:TRUE and keyUsage keyCertSign",
+    2: _ROOT_FIX, 20: _ROOT_FIX, 21: _ROOT_FIX,
+    24: _SIGNS_FIX, 32: _SIGNS_FIX, 79: _SIGNS_FIX,
     25: "use one whose pathlen, and that of those above it, allows what it signs",
     26: "use one whose extendedKeyUsage has serverAuth and clientAuth, or none",
-    32: "use one with basicConstraints CA:TRUE and keyUsage keyCertSign",
-    47: "use one whose nameConstraints allow the hosts' addresses and names, localhost and 127.0.0.1",
-    48: "use one whose nameConstraints allow the hosts' addresses and names, localhost and 127.0.0.1",
-    66: "use one with a longer key, EC (P-256) or RSA of 2048 bits",
-    67: "use one with a longer key, EC (P-256) or RSA of 2048 bits",
+    47: _NAMES_FIX, 48: _NAMES_FIX,
+    66: _LENGTH_FIX, 67: _LENGTH_FIX,
     68: "use one that is signed with SHA-256",
 }
 
