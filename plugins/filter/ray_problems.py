@@ -35,6 +35,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.compat.version import LooseVersion
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import ray_sandbox
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import read_url
@@ -60,6 +61,7 @@ def ray_problems(variables: dict[str, Any], sandbox_defaults: dict[str, Any]) ->
         *(said.format(variables[name]) for name, (form, said) in _FORMS.items()
           if not re.fullmatch(form, str(variables[name]), re.DOTALL)),
         *_of_files(variables),
+        *_of_tls(variables["tls"]),
     ]
 
 
@@ -128,6 +130,27 @@ def _of_files(variables: dict[str, Any]) -> Iterator[str]:
     if constraints and not os.path.isfile(variables["constraints_file"]):
         yield (f"ray_constraints {constraints} is no file on this machine: name one, as uv pip compile "
                "--generate-hashes writes it.")
+
+
+def _of_tls(tls: dict[str, Any]) -> Iterator[str]:
+    """Who signs, and for how long. tls: with each host's own ray_tls."""
+    on = {host: boolean(value, strict=False) for host, value in tls["hosts"].items()}
+    if len(set(on.values())) > 1:
+        which = [host for host, value in on.items() if value]
+        yield (f"ray_tls is true for {', '.join(which)} alone, and Ray does not mix: set it once, for all hosts, in "
+               "group_vars/all.yml or with -e.")
+    certificate, key, directory = tls["certificate"], tls["key"], tls["directory"]
+    if bool(certificate) != bool(key):
+        have, lack = ("certificate", "key") if certificate else ("key", "certificate")
+        yield f"ray_tls_ca_{have} is set without ray_tls_ca_{lack}: set both, or none."
+    if directory and (certificate or key):
+        yield "ray_tls_dir is set beside ray_tls_ca_certificate: one authority signs, so leave one of them out."
+    if directory and os.path.exists(directory) and not os.path.isdir(directory):
+        yield f"ray_tls_dir {directory} is no directory on this machine: name the one with ca.pem and ca.key."
+    days, renew_days = int(tls["days"]), int(tls["renew_days"])
+    if not 0 < renew_days < days:
+        yield (f"ray_tls_renew_days is {renew_days} and ray_tls_days {days}: a certificate is renewed before it ends, "
+               "and not as soon as it begins; 15 and 90 for one.")
 
 
 class FilterModule:

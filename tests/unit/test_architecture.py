@@ -34,6 +34,7 @@ def table() -> dict[str, set[str]]:
     every = {name for name in allowed if name.startswith("module_utils/")}
     for name in ("modules", "action", "filter", "lookup"):
         allowed[name] = every - {"module_utils/_gcs/under_ray"}
+    allowed["action"].add("plugin_utils")
     return allowed
 
 

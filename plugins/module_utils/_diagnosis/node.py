@@ -48,6 +48,11 @@ _REDIS = {
     "unwritable": ("takes no writes", "make room on its disk, or mend what its log names."),
     "replica": ("takes no writes", "make it the primary again: restart its service on its host."),
 }
+# What a run as declared mends in the collection's own.
+_OWN_REDIS = {
+    "refused": "refuses the declared password",
+    "certificate": "has a certificate that is not to be trusted: {0}",
+}
 _SICK = ("health", "raylet")
 # What is told as something else, or concerns no process of the node.
 _BESIDE = ("unit", "enabled", "timers", "foreign")
@@ -165,7 +170,7 @@ class NodeDiagnosis(HostDiagnosis):
         if reply.kind in _REDIS:
             fact, person = _REDIS[reply.kind]
             return [Finding("storage_unreachable", f"{where} {fact}: {reply.words}.", person=person)]
-        fact = "refuses the declared password" if reply.kind == "refused" else f"does not answer: {reply.words}"
+        fact = _OWN_REDIS.get(reply.kind, "does not answer: {0}").format(reply.words)
         return [Finding("storage_unreachable", f"{where} {fact}.", "it is configured and started.",
                         "see its log, and open its port to the head.", "redis")]
 

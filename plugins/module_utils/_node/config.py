@@ -237,7 +237,10 @@ def redis_of(config: dict[str, Any]) -> RedisServer | None:
             return read_url(redis["url"], redis.get("ca_file") or "")
         except ValueError as error:
             raise RayConfigError(f"ray_redis_url (redis.url) {error}.") from None
-    return RedisServer(redis["host"], redis.get("port") or DEFAULT_PORT, redis.get("username") or "")
+    ca_file = redis.get("ca_file") or ""
+    return RedisServer(
+        redis["host"], redis.get("port") or DEFAULT_PORT, redis.get("username") or "", bool(ca_file), ca_file
+    )
 
 
 def redis_namespace(config: dict[str, Any]) -> str:

@@ -16,7 +16,13 @@ WORKS = {
     "head_config": {}, "ray_redis_password": "", "ray_redis_url": "", "ray_redis_ca_file": "",
     "models": {"head": [], "worker-1": []},
     "redis_ca_source": "/work", "ray_journal_max_use": "1G", "ray_temp_dir": "/var/lib/ray",
+    "tls": {"hosts": {"head": False, "worker-1": "no"}, "certificate": "", "key": False, "directory": "", "days": 90,
+            "renew_days": 15},
 }
+
+
+def tls(**variables):
+    return {"tls": {**WORKS["tls"], **variables}}
 
 
 def problems(**variables):
@@ -32,12 +38,14 @@ def test_what_works(tmp_path):
         head_config={"cluster_name": "demo"}, ray_temp_dir="/" + "x" * 39, ray_version="2.57.0",
     ) == []
     assert problems(models={"head": [{"name": "r1"}], "worker-1": [{"name": "r1"}], "worker-2": []}) == []
+    assert problems(**tls(hosts={"head": True, "redis": "yes"}, directory=str(tmp_path / "none"))) == []
+    assert problems(**tls(certificate="-----BEGIN", key=True)) == []
     (tmp_path / "ca.pem").write_text("")
-    tls = {"ray_redis_ca_file": "ca.pem", "redis_ca_source": str(tmp_path / "ca.pem")}
+    redis_tls = {"ray_redis_ca_file": "ca.pem", "redis_ca_source": str(tmp_path / "ca.pem")}
     for theirs in (
         {"ray_redis_url": "redis://dcs.example"},
-        {"ray_redis_url": "rediss://ann@10.0.0.9:6390", "ray_redis_password": "secret", **tls},
-        {"ray_redis_url": "rediss://[fd00::9]:6390/0", "ray_redis_password": "secret", **tls},
+        {"ray_redis_url": "rediss://ann@10.0.0.9:6390", "ray_redis_password": "secret", **redis_tls},
+        {"ray_redis_url": "rediss://[fd00::9]:6390/0", "ray_redis_password": "secret", **redis_tls},
     ):
         assert problems(ray_gcs_storage="redis", **theirs) == []
 
@@ -56,6 +64,13 @@ def test_what_works(tmp_path):
     ({"ray_version": "2.56.9"}, "ray_version is 2.56.9: use 2.57.0 or later, the first that drains a node"),
     ({"ray_version": "nightly"}, "ray_version is nightly: use 2.57.0 or later"),
     ({"sandboxes": [{"LockPersonalty": True}]}, "ray_sandbox has no directive LockPersonalty: did you mean"),
+    (tls(hosts={"head": True, "w-1": False, "redis": True}), "ray_tls is true for head, redis alone, and Ray does"),
+    (tls(certificate="x"), "ray_tls_ca_certificate is set without ray_tls_ca_key: set both, or none."),
+    (tls(key=True), "ray_tls_ca_key is set without ray_tls_ca_certificate: set both, or none."),
+    (tls(certificate="x", key=True, directory="/ca"), "ray_tls_dir is set beside ray_tls_ca_certificate: one"),
+    (tls(directory=__file__), f"ray_tls_dir {__file__} is no directory on this machine: name the one with ca.pem"),
+    (tls(days=15), "ray_tls_renew_days is 15 and ray_tls_days 15: a certificate is renewed before it ends"),
+    (tls(renew_days=0), "ray_tls_renew_days is 0 and ray_tls_days 90"),
     ({"ray_gcs_storage": "redis"}, "ray_gcs_storage is redis, so group ray_redis must have exactly one host"),
     ({"ray_wheelhouse": "/none"}, "ray_wheelhouse /none is no directory on this machine: fill one with pip"),
     ({"ray_constraints": "c", "constraints_file": "/none/c"}, "ray_constraints c is no file on this machine"),

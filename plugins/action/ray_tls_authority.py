@@ -1,0 +1,135 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Finds or makes a cluster's certificate authority, where its files lie: on the controller, or on the host."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError, certificates_in, ends_of, make
+
+NODE_FILES = "rayops.cluster.node_files"
+
+
+class ActionModule(ActionBase):
+    """What is wrong is returned: the task has no_log, and what fails would not be seen."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.variables, args = task_vars or {}, self._task.args
+        self.state = str(args.get("state", "present"))
+        self.name, self.days = str(args.get("cluster_name", "ray")), int(args.get("days", 90))
+        given = str(args.get("certificate") or ""), str(args.get("key") or "")
+        result.update(changed=False, certificate="", key="", has_key=False, source="ray_tls_ca_certificate", problem="")
+        if any(given):
+            result.update(certificate=given[0], key=given[1], has_key=bool(given[1]))
+            return result
+        directory = str(args.get("controller_directory") or "")
+        place: Controller | Host = Controller(directory) if directory else Host(
+            self, str(args.get("directory", "/var/lib/rayops/tls"))
+        )
+        result["source"] = place.words
+        try:
+            result.update(self.found_in(place))
+        except (AuthorityError, OSError) as error:
+            result["problem"] = f"{place.words} {error.strerror if isinstance(error, OSError) else error}."
+        return result
+
+    def found_in(self, place: Controller | Host) -> dict[str, Any]:
+        """What is there, after what is missing was made.
+
+        :raises AuthorityError: it cannot be read or made.
+        """
+        certificate, key, has_key = place.read(self.state != "known")
+        made = self.state == "replaced" or self.state == "present" and self.is_due(certificate, key)
+        if made:
+            certificate, key = make(self.name, "" if self.state == "replaced" else key)
+            has_key = True
+            if not self._task.check_mode:
+                place.write(certificate, key)
+        return {"changed": made, "certificate": certificate, "key": key, "has_key": has_key}
+
+    def is_due(self, certificate: str, key: str) -> bool:
+        """Whether it is to be made, or to be signed anew: one that this collection has made, with its key."""
+        if not certificate:
+            return True
+        own, *others = certificates_in(certificate)
+        subject = [part.value for part in own.subject]
+        soon = datetime.now(timezone.utc) + timedelta(days=2 * self.days)
+        return bool(key and not others and subject == [f"{self.name} Ray CA"[:64]] and ends_of(own) < soon)
+
+
+class Controller:
+    """A directory of the controller's."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory, self.words = directory, f"ray_tls_dir {directory}"
+
+    def read(self, secret: bool) -> tuple[str, str, bool]:
+        """Certificate and key, and whether the key is there. What is here is read in any case."""
+        certificate, key = (self._text(name) for name in ("ca.pem", "ca.key"))
+        return certificate, key, bool(key)
+
+    def _text(self, name: str) -> str:
+        try:
+            with open(os.path.join(self.directory, name), encoding="utf-8", errors="replace") as stream:
+                return stream.read(1 << 20)
+        except FileNotFoundError:
+            return ""
+
+    def write(self, certificate: str, key: str) -> None:
+        """Keep both, the key first: it can have another certificate."""
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        for name, text, mode in (("ca.key", key, 0o600), ("ca.pem", certificate, 0o644)):
+            path = os.path.join(self.directory, name)
+            descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+            with open(descriptor, "w", encoding="ascii") as stream:
+                stream.write(text)
+            os.replace(f"{path}.new", path)
+
+
+class Host:
+    """A directory of the host's, root's alone."""
+
+    def __init__(self, action: ActionModule, directory: str) -> None:
+        self.action, self.directory = action, directory
+        host = action._task.delegate_to or action.variables.get("inventory_hostname", "the head")
+        self.words = f"{directory} on {host}"
+
+    def read(self, secret: bool) -> tuple[str, str, bool]:
+        """Certificate and key, and whether the key is there."""
+        certificate = self._text("ca.pem")
+        if secret:
+            key = self._text("ca.key")
+            return certificate, key, bool(key)
+        there = self._run("ansible.builtin.stat", path=f"{self.directory}/ca.key", get_checksum=False)
+        return certificate, "", bool(there.get("stat", {}).get("exists"))
+
+    def _text(self, name: str) -> str:
+        found = self._run("ansible.builtin.slurp", src=f"{self.directory}/{name}", fails=False)
+        return base64.b64decode(str(found.get("content", ""))).decode(errors="replace")
+
+    def write(self, certificate: str, key: str) -> None:
+        """Keep both, the key first: it can have another certificate."""
+        self._run(NODE_FILES, files=[
+            {"path": os.path.dirname(self.directory), "state": "directory", "mode": "0700"},
+            {"path": self.directory, "state": "directory", "mode": "0700"},
+            {"path": f"{self.directory}/ca.key", "secret": key, "mode": "0600"},
+            {"path": f"{self.directory}/ca.pem", "content": certificate, "mode": "0600"},
+        ])
+
+    def _run(self, module: str, fails: bool = True, **options: Any) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self.action._execute_module(
+            module_name=module, module_args=options, task_vars=self.action.variables
+        )
+        if fails and answer.get("failed"):
+            raise AuthorityError(f"cannot be used: {answer.get('msg', 'no reason is known')}")
+        return answer

@@ -1,0 +1,53 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ray_tls_authority
+short_description: Find or make the authority that signs the certificates of a Ray cluster
+version_added: 1.0.0
+author: rayops.cluster contributors (@rayops)
+description:
+  - It is O(certificate) and O(key), or C(ca.pem) and C(ca.key) in O(controller_directory), or else in O(directory) on
+    the host.
+  - With O(state=present) and O(state=read) the key is returned, so use C(no_log) with it. It does not fail, for what
+    fails would not be seen then. M(rayops.cluster.ray_tls) tells of RV(problem).
+extends_documentation_fragment: [rayops.cluster.attributes]
+attributes:
+  diff_mode: {support: none}
+options:
+  state:
+    description:
+      - V(known) reads what is no secret. V(read) reads the key, too. V(present) also makes what is not there, and signs
+        the certificate of an authority that it made anew before it ends.
+      - V(replaced) makes another one. No certificate of before is trusted then.
+    type: str
+    choices: [known, read, present, replaced]
+    default: present
+  cluster_name: {description: "The cluster's name, for that of the authority.", type: str, default: ray}
+  certificate: {description: "The certificates, in PEM.", type: str, default: ""}
+  key: {description: "The key, in PEM.", type: str, default: ""}
+  controller_directory: {description: A directory on the controller., type: path, default: ""}
+  directory: {description: "A directory on the host, root's alone.", type: path, default: /var/lib/rayops/tls}
+  days: {description: "Days that its certificates last, and twice that it is to last itself.", type: int, default: 90}
+seealso: [{module: rayops.cluster.ray_tls}]
+"""
+
+EXAMPLES = r"""
+- name: Make the certificate authority
+  rayops.cluster.ray_tls_authority:
+    cluster_name: llm
+  no_log: true
+  register: ray_tls_authority
+"""
+
+RETURN = r"""
+certificate: {description: "The certificates, in PEM; empty where there is no authority.", type: str, returned: always}
+key: {description: "The key, in PEM. Empty with O(state=known) where it lies on the host.", type: str, returned: always}
+has_key: {description: Whether the key is there., type: bool, returned: always}
+source: {description: "Where the authority lies, for a sentence.", type: str, returned: always}
+problem: {description: Why it cannot be used; empty for nothing., type: str, returned: always}
+"""
