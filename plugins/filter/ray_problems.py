@@ -37,6 +37,7 @@ from typing import Any
 from ansible.module_utils.compat.version import LooseVersion
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import ray_sandbox
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import problems as network_problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import read_url
 
 OLDEST = "2.57.0"
@@ -60,6 +61,8 @@ def ray_problems(variables: dict[str, Any], sandbox_defaults: dict[str, Any]) ->
         *(said.format(variables[name]) for name, (form, said) in _FORMS.items()
           if not re.fullmatch(form, str(variables[name]), re.DOTALL)),
         *_of_files(variables),
+        *(problem for name in ("ray_firewall_clients", "ray_firewall_monitors")
+          for problem in network_problems(name, variables[name])),
     ]
 
 
