@@ -96,7 +96,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.host impo
     Nft,
     NftError,
     is_ours,
-    local_ports,
     ruler,
     ssh_ports,
 )
@@ -105,7 +104,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules imp
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import private
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import Record, Table, merged, rules_file
 from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interfaces
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on, local_ports
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
 
 

@@ -35,10 +35,11 @@ class BootMode:
     def volumes(self) -> list[str]:
         return ["/sys/fs/cgroup:/sys/fs/cgroup:rw"] if self.cgroups == "host" else []
 
-    # SYS_PTRACE: root on a machine may read the environment of every process, root in a container only with this.
+    # What root has on a machine, and in a container only with these. SYS_PTRACE: it may read the environment of every
+    # process; NET_ADMIN: it has a firewall.
     @property
     def capabilities(self) -> list[str]:
-        return [] if self.privileged else ["SYS_ADMIN", "SYS_PTRACE"]
+        return [] if self.privileged else ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
 
     @property
     def security(self) -> list[str]:

@@ -17,7 +17,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
 _SECONDS = 30
-_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _UFW = "/etc/ufw/ufw.conf"
 # The units by which a host is reached, with a user's own process in none of them.
 _SSH = re.compile(r"(sshd?|dropbear)(@.*)?\.(service|socket)")
@@ -83,12 +82,6 @@ def ruler(host: str) -> Problem | None:
             "ufw", f"ufw rules {host}, and would shut the cluster's ports whatever ray_firewall opens",
             "turn it off (ufw disable), or set ray_firewall to false for this host and open the cluster's ports in ufw")
     return None
-
-
-def local_ports(path: str = _RANGE) -> tuple[int, int]:
-    """The first and the last port that this host gives to who asks for none; Linux's own where it cannot be read."""
-    words = read_file(path).split()
-    return (int(words[0]), int(words[1])) if len(words) == 2 else (32768, 60999)
 
 
 def ssh_ports(first: int, last: int) -> set[int]:

@@ -48,12 +48,9 @@ class Ports:
     def keeping(self, before: Ports) -> Ports:
         """These, with nothing opened that was shut before: what listens there has not been stopped yet."""
         shut, own = before.closed, self.cluster | self.clients | self.monitors
-        return Ports(
-            cluster=self.cluster | shut,
-            clients=(self.clients - (shut - before.clients)) | (before.clients - own),
-            monitors=(self.monitors - (shut - before.monitors)) | (before.monitors - own),
-            open=self.open - shut,
-        )
+        clients = (self.clients - (shut - before.clients)) | (before.clients - own)
+        monitors = (self.monitors - (shut - before.monitors)) | (before.monitors - own)
+        return Ports(self.cluster | ((shut | own) - clients - monitors), clients, monitors, self.open - shut)
 
     def listening(self, before: Ports, ports: Iterable[int]) -> frozenset[int]:
         """What was shut before, is not declared any more, and has somebody who listens there still."""

@@ -55,7 +55,7 @@ _CHAIN = f"""\
 		iif "lo" accept comment "{MARK}"
 		# A packet's first fragment has its ports: without it the others come to nothing.
 		ip frag-off & 0x1fff != 0 accept
-		exthdr frag frag-off != 0 accept
+		frag frag-off != 0 accept
 		meta l4proto != tcp accept
 		tcp flags & (syn | ack) != syn accept
 		tcp dport != @closed accept
