@@ -45,10 +45,11 @@ class ActionModule(ActionBase):
         ports = [str(text) for text in options.get("ports") or []]
         known = {name: found[name] for name in ("failed", "unreachable", "msg", "changed") if name in found}
         listening = set(map(first_of, ports)) & numbers(found.get("listening"))
-        own = {port for port in numbers([found.get("port")]) if WORKLOAD_PORTS[0] <= port <= WORKLOAD_PORTS[1]}
+        among = range_of(found.get("among"))
+        own = {port for port in numbers([found.get("port")]) if among[0] <= port <= among[1]}
         return {
             **known, "address": options.get("address"), "ports": ports, "ends": ends,
-            "port": max(own, default=0), "listening": sorted(listening),
+            "port": max(own, default=0), "among": among, "listening": sorted(listening),
         }
 
     def _tested(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,17 @@ def peer_of(name: str, hostvars: Mapping[str, Any], timeout: float) -> Peer | No
         return None
     # A listener that has ended meanwhile, on a large cluster, would be refused.
     lives = found["ends"] > time.time() + 2 * timeout
-    return Peer(name, address, tuple(found["ports"]), frozenset(found["listening"]), found["port"] if lives else 0)
+    return Peer(name, address, tuple(found["ports"]), frozenset(found["listening"]), found["port"] if lives else 0,
+                tuple(found.get("among", WORKLOAD_PORTS)))
+
+
+def range_of(answer: Any) -> tuple[int, int]:
+    """The ports of the workload's that a host says it has, the first and the last; Linux's own where it says none."""
+    if isinstance(answer, list) and len(answer) == 2 and len(numbers(answer)) == 2:
+        first, last = answer
+        if 0 < first < last < 65536:
+            return first, last
+    return WORKLOAD_PORTS
 
 
 def numbers(answer: Any) -> set[int]:

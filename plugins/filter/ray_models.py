@@ -49,7 +49,8 @@ _value:
         - By host, C(check), what M(rayops.cluster.ray_model_check) is to look for; C(files), as
           M(rayops.cluster.node_files) takes them; C(units) and C(rolling), as M(rayops.cluster.node_units) does. Those
           of C(rolling) are replicas that were there before, which restart one host after the other. C(forgotten) is
-          for M(rayops.cluster.node_files) again, when what is no longer declared has gone.
+          for M(rayops.cluster.node_files) again, when what is no longer declared has gone. C(ports) are those that
+          the models have there, by who may use them, as M(rayops.cluster.node_firewall) takes them.
       type: dict
     spanning: {description: "Whether a model may use more than one host.", type: bool}
 """
@@ -58,6 +59,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import address_of
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import sources
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile import (
     Cluster,
@@ -70,6 +72,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile im
     key_file,
     misplaced,
     places,
+    ports,
     record_file,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import (
@@ -110,6 +113,7 @@ def ray_models(
         "hosts": {
             host: {
                 "check": check(host, models, where, brought),
+                "ports": ports(models, where, host),
                 "files": files(host, models, where, keys, cluster, (found or {}).get(host)) if whole else [],
                 "forgotten": forgotten(host, models, where, cluster, (found or {}).get(host)) if whole else [],
                 **(units(host, models, where, (found or {}).get(host)) if whole else {"units": [], "rolling": []}),
@@ -147,12 +151,6 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
 
 def name_of(host: Mapping[str, Any]) -> str:
     return str(host["inventory_hostname"])
-
-
-def address_of(host: Mapping[str, Any]) -> str:
-    """A host's private address, as ray_node_ip_address has it by default."""
-    names = ("ray_node_ip_address", "ecs_private_ip", "ansible_host", "inventory_hostname")
-    return str(next(host[name] for name in names if host.get(name)))
 
 
 def labels_of(host: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -256,18 +254,18 @@ def check(
     own = [model for model in models if host in where.hosts(model)]
     pools = [pool for pool, hosts in where.pools.items() if pool and host in hosts]
     copied = [source for source in brought if source.is_copied and source.is_for(pools, models)]
-    ports = [
+    taken = [
         {"port": model.port, "unit": f"vllm@{model.name}.service", "variable": f"port of {model.name} in {VARIABLE}"}
         for model in own if host in where.unit_hosts(model)
     ]
     if any(model.engine == SERVE for model in models):
-        ports.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
+        taken.insert(0, {"port": where.port, "unit": "", "variable": "ray_serve_port"})
     # Of those that no label keeps off the head. All other hosts that may build them have their engine anyway.
     built = [model.name for model in models if model.engine == SERVE and where.builds_anywhere(model)]
     return {
         "paths": {model.name: model.path for model in own if model.path},
         "brought": {model.name: source.path for model in own for source in copied if source.holds(model.path)},
-        "ports": ports,
+        "ports": taken,
         "engine": bool(own),
         "builds": built if host == where.head else [],
         "serve": any(model.engine == SERVE for model in own),

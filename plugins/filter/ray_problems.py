@@ -38,6 +38,7 @@ from ansible.module_utils.compat.version import LooseVersion
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.rayops.cluster.plugins.filter.ray_sandbox import ray_sandbox
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import problems as network_problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import read_url
 
 OLDEST = "2.57.0"
@@ -62,6 +63,8 @@ def ray_problems(variables: dict[str, Any], sandbox_defaults: dict[str, Any]) ->
           if not re.fullmatch(form, str(variables[name]), re.DOTALL)),
         *_of_files(variables),
         *_of_tls(variables["tls"]),
+        *(problem for name in ("ray_firewall_clients", "ray_firewall_monitors")
+          for problem in network_problems(name, variables[name])),
     ]
 
 

@@ -57,6 +57,7 @@ _value:
       description: The pinned ports that other nodes connect to, the workers' as a range.
       type: list
       elements: str
+    ports: {description: "Its ports by their names in C(ray_ports), but for the workers'.", type: dict}
     warnings: {description: "Keys that were accepted but do nothing, a sentence each.", type: list, elements: str}
 """
 
@@ -64,7 +65,11 @@ import shlex
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start, systemd_quote
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
+    compile_start,
+    ports_of,
+    systemd_quote,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import NODE_TYPES, RayConfigError
 from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import INTERFACE
 
@@ -88,6 +93,7 @@ def ray_start(config: dict, node_type: str) -> dict:
             f"{name}={shlex.quote(value)}" for name, value in sorted(start.user_environment(config).items())
         ],
         "mesh_ports": start.mesh_ports,
+        "ports": ports_of(start),
         "warnings": start.warnings,
     }
 

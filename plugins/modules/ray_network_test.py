@@ -14,10 +14,11 @@ description:
   - Run it twice on the hosts of all nodes, first with O(state=listening), then with O(state=tested). It needs no Ray.
   - The head connects to every worker, a worker to the head and to its neighbours in a ring. So the cost of the test is
     in proportion to the nodes.
-  - Each node is tried on O(ports) and on one port of 32768-60999, which torch, gloo, NCCL and ZMQ use between the
-    nodes of a model, all at the same time. Nothing is sent.
-  - A port that is refused counts only where something listens on it, and the port of 32768-60999 does not answer, as a
-    node that is down is no firewall's fault.
+  - Each node is tried on O(ports) and on one port of 32768-60999 (or of what it has in
+    C(net.ipv4.ip_local_port_range)), which torch, gloo, NCCL and ZMQ use between the nodes of a model, all at the same
+    time. Nothing is sent.
+  - A port that is refused counts only where something listens on it, and the one of the workload's does not answer, as
+    a node that is down is no firewall's fault.
 extends_documentation_fragment: [rayops.cluster.attributes]
 attributes:
   check_mode: {details: "It changes nothing, so a check tests the network too."}
@@ -25,8 +26,8 @@ attributes:
 options:
   state:
     description:
-      - V(listening) opens one free port of 32768-60999 on O(address), in a process of user C(nobody) that closes each
-        connection at once and ends by itself after O(seconds).
+      - V(listening) opens one free port of the workload's on O(address), in a process of user C(nobody) that closes
+        each connection at once and ends by itself after O(seconds).
       - V(tested) connects to the other nodes, and fails with what cannot be reached, and what to do about it.
     type: str
     choices: [listening, tested]
@@ -86,6 +87,8 @@ problems:
     detail: {description: "What this host cannot do, without its name.", type: str}
     person: {description: What a person does about it., type: str}
 port: {description: "The port that was opened, 0 for none.", returned: with state=listening, type: int}
+among: {description: "The ports that this host gives to who asks for none, the first and the last.",
+    returned: with state=listening, type: list, elements: int}
 listening: {description: Those of O(ports) that something listens on., returned: with state=listening, type: list,
     elements: int}
 answers: {description: "For each of O(targets) what became of its ports, C(open), C(refused), C(no_route), C(dropped) or
@@ -98,14 +101,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import first_of
 from ansible_collections.rayops.cluster.plugins.module_utils._network.probe import connect, listen
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on, local_ports
 
 
 def opened(address: str, ports: list[int], seconds: int) -> dict[str, Any]:
     """What is opened on this host, and what is open there."""
-    found = {"listening": sorted(set(ports) & listening_on(address))}
+    among = local_ports()
+    found = {"listening": sorted(set(ports) & listening_on(address)), "among": among}
     try:
-        return {**found, "port": listen(address, seconds, ports)}
+        return {**found, "port": listen(address, seconds, ports, among)}
     except OSError as error:
         return {**found, "port": 0, "msg": f"No port can be opened on {address}: {error.strerror or error}."}
 

@@ -139,6 +139,10 @@ missing_secrets:
   type: list
   elements: str
   returned: success
+firewall:
+  description: Whether this host has something of M(rayops.cluster.node_firewall).
+  type: bool
+  returned: success
 seconds: {description: Seconds that all of it took., type: float, returned: success}
 stopped_seconds:
   description: Seconds from the last stop of a node that was started to ALIVE, by its own clock; null for others.
@@ -164,6 +168,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import traces
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import RayStart, compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import RayConfigError, load
@@ -316,6 +321,7 @@ class RayNode:
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
             "versions": versions(self.live, install) if install and self.node_type == "head" else {},
+            "firewall": bool(traces()),
             "missing_secrets": self.live.missing_secrets,
             "seconds": round(time.monotonic() - self.began, 1),
             "stopped_seconds": self._stopped_seconds(),

@@ -18,7 +18,8 @@ class Peer:
     """A node that others connect to.
 
     ports: its pinned ports, "6382" or, for a range, "10002-19999"; listening: those that something listens on, by its
-    own word; workload: the port that its listener has, 0 for none.
+    own word; workload: the port that its listener has, 0 for none; among: the first and the last port of its
+    workload's.
     """
 
     name: str
@@ -26,11 +27,12 @@ class Peer:
     ports: tuple[str, ...] = ()
     listening: frozenset[int] = field(default_factory=frozenset)
     workload: int = 0
+    among: tuple[int, int] = WORKLOAD_PORTS
 
     def tried(self) -> dict[int, str]:
         """The ports to connect to, and the ports that each of them stands for."""
         found = {first_of(text): text for text in self.ports}
-        return {**found, **({self.workload: "{}-{}".format(*WORKLOAD_PORTS)} if self.workload else {})}
+        return {**found, **({self.workload: "{}-{}".format(*self.among)} if self.workload else {})}
 
 
 def first_of(ports: str) -> int:

@@ -17,11 +17,12 @@ import time
 from collections.abc import Iterable
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import account
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import LOCAL_PORTS
 
 # What a connection came to. dropped: no answer came in time.
 KINDS = ("open", "refused", "no_route", "dropped", "failed")
-# What torch, gloo, NCCL and ZMQ take a port from: Linux's own range for ports that nobody chose.
-WORKLOAD_PORTS = (32768, 60999)
+# What torch, gloo, NCCL and ZMQ take a port from, where the host says nothing else.
+WORKLOAD_PORTS = LOCAL_PORTS
 # Connections that are tried at the same time.
 MOST = 500
 # Ports that are tried until one is free.
@@ -37,17 +38,18 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def listen(address: str, seconds: int, taken: Iterable[int]) -> int:
+def listen(address: str, seconds: int, taken: Iterable[int], among: tuple[int, int] | None = None) -> int:
     """Open a port of the workload's for a time, in a process of its own, which closes each connection at once.
 
     :arg address: the host's own.
     :arg taken: ports that belong to somebody else, also where nobody listens yet.
+    :arg among: the first and the last port of the workload's on this host.
     :returns: the port.
     :raises OSError: it is no address of this host, or no port of those that were tried is free.
     """
     avoid, listener = set(taken), socket.socket(_family(address), socket.SOCK_STREAM)
     for attempt in range(_TRIES):
-        port = random.randint(*WORKLOAD_PORTS)
+        port = random.randint(*(among or WORKLOAD_PORTS))
         if port in avoid:
             continue
         try:

@@ -263,6 +263,13 @@ def places(model: Model, cluster: Cluster) -> Iterator[tuple[str, str, str]]:
         yield name, host, f"{_host(cluster.addresses[host])}:{model.port}"
 
 
+def ports(models: Sequence[Model], cluster: Cluster, host: str) -> dict[str, list[str]]:
+    """The ports that models have on a host: those that people ask, and those between their processes."""
+    asked = {model.port for model in models if host in cluster.unit_hosts(model)}
+    inner = {port for model in models if host in cluster.hosts(model) for port in model.inner_ports}
+    return {"clients": list(map(str, sorted(asked))), "cluster": list(map(str, sorted(inner)))}
+
+
 def _host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 

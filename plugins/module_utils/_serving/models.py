@@ -31,6 +31,8 @@ _OURS = {
 # What everybody on the host, or who sees the dashboard, would read: vLLM's own hf_token, and what its extra
 # configurations are given. How many tokens are no secret.
 _SECRET = re.compile(r"(^|_)(token|secret|password|passwd|credentials?|(api|access|private|secret)_key)$", re.I)
+# What vLLM and torch are told to listen on, by vLLM's names of arguments and by those of variables.
+_PORT = re.compile(r"(^|[_-])port$", re.I)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[\x21-\x7e]*")
@@ -94,6 +96,14 @@ class Model:
         given = {str(key).lstrip("-").replace("-", "_"): value for key, value in self.engine_args.items()}
         port = _number(given.get("data_parallel_rpc_port", 29550))
         return port if self.data_parallel_size > 1 and isinstance(port, int) else 0
+
+    @property
+    def inner_ports(self) -> set[int]:
+        """The ports that its own arguments and variables name, for its processes among themselves. Where each rank has
+        one, vLLM counts up from the first."""
+        ranks = self.world_size * self.data_parallel_size
+        named = [*_ports(self.engine_args), *_ports(self.environment), *filter(None, [self.rpc_port])]
+        return {port for first in named for port in range(first, min(first + ranks, 65536))}
 
     @property
     def hosts_needed(self) -> int:
@@ -202,6 +212,17 @@ def _secrets(arguments: Any) -> Iterator[str]:
         yield from _secrets(value)
     for value in arguments if isinstance(arguments, list) else ():
         yield from _secrets(value)
+
+
+def _ports(arguments: Any) -> Iterator[int]:
+    """The ports that arguments or variables name, however deep: data_parallel_rpc_port, kv_port, MASTER_PORT."""
+    for key, value in arguments.items() if isinstance(arguments, Mapping) else ():
+        port = _number(value)
+        if _PORT.search(str(key)) and isinstance(port, int) and 0 < port < 65536 and not isinstance(port, bool):
+            yield port
+        yield from _ports(value)
+    for value in arguments if isinstance(arguments, list) else ():
+        yield from _ports(value)
 
 
 def bad_key(key: str, variable: str) -> Iterator[str]:

@@ -18,6 +18,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import
 
 _LISTEN = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 _ANY = ("0.0.0.0", "::")
+# Linux's own range for ports that nobody chose, and where a host has it.
+LOCAL_PORTS, _RANGE = (32768, 60999), "sys/net/ipv4/ip_local_port_range"
 
 
 @dataclass
@@ -45,6 +47,12 @@ def listeners(address: str, port: int, proc: str = "/proc") -> list[Listener]:
 def listening_on(address: str, proc: str = "/proc") -> set[int]:
     """The ports on which somebody listens, on the address itself or on all addresses."""
     return {port for port, _inode in _listening(address, proc)}
+
+
+def local_ports(proc: str = "/proc") -> tuple[int, int]:
+    """The first and the last port that this host gives to who asks for none; Linux's own where it cannot be read."""
+    words = read_file(f"{proc}/{_RANGE}").split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 else LOCAL_PORTS
 
 
 def _inodes(address: str, port: int, proc: str) -> set[str]:

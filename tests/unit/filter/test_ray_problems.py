@@ -18,6 +18,7 @@ WORKS = {
     "redis_ca_source": "/work", "ray_journal_max_use": "1G", "ray_temp_dir": "/var/lib/ray",
     "tls": {"hosts": {"head": False, "worker-1": "no"}, "certificate": "", "key": False, "directory": "", "days": 90,
             "renew_days": 15},
+    "ray_firewall_clients": [], "ray_firewall_monitors": [],
 }
 
 
@@ -96,6 +97,8 @@ def test_what_works(tmp_path):
     ({"ray_redis_password": "a b"}, "ray_redis_password has a character that systemd and Redis read differently"),
     ({"ray_redis_password": "secret\n"}, "ray_redis_password has a character that"),
     ({"ray_journal_max_use": "1 GB"}, "ray_journal_max_use is 1 GB: use a number with K, M, G or T, such as 1G."),
+    ({"ray_firewall_monitors": ["10.1.0.5/16"]}, "ray_firewall_monitors has 10.1.0.5/16, which is no network: write "
+                                                 "10.1.0.0/16."),
     ({"ray_temp_dir": "/" + "x" * 40}, "is too long: Ray keeps sockets below it, whose paths may have 107 bytes"),
 ])
 def test_what_does_not(variables, said):
