@@ -57,12 +57,12 @@ def sshd(directory: Path, address: str, port: int, key: Path, certificate: Path 
             process.terminate()
 
 
-def verdict(known_hosts: Path, address: str, port: int, *options: str) -> str:
+def verdict(known_hosts: Path, address: str, port: int) -> str:
     """What a client with this file and no other thinks of the server: "known", or ssh's last line."""
     done = subprocess.run(
         ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-         "-o", "GlobalKnownHostsFile=none", "-o", f"UserKnownHostsFile={known_hosts}", "-o", "PreferredAuthentications=none", *options,
-         "-p", str(port), "--", f"nobody@{address}"],
+         "-o", "GlobalKnownHostsFile=none", "-o", f"UserKnownHostsFile={known_hosts}",
+         "-o", "PreferredAuthentications=none", "-p", str(port), "--", f"nobody@{address}"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False)
     # Who is asked for a login has been convinced by the key.
     return "known" if "Permission denied" in done.stderr else done.stderr.strip().rpartition("\n")[2]

@@ -48,9 +48,11 @@ MESSAGES = {
 
 
 class Source(Protocol):
-    """Gives the rows of a region, in a stable order."""
+    """Gives the rows of a region, in a stable order, and what an instance has written on its serial console."""
 
     def rows(self, region: str) -> list[dict[str, Any]]: ...
+
+    def console(self, server_id: str) -> str: ...
 
 
 @dataclass
@@ -126,8 +128,6 @@ class Simulator(ThreadingHTTPServer):
         # As older endpoints, and those of partner clouds: no total, no marker (pages by their number), no empty list.
         self.counts = self.knows_marker = True
         self.omits_empty = False
-        # What instances have written on their serial consoles, by their ids.
-        self.consoles: dict[str, str] = {}
         # Regions that IAM lists and that this account has not opened.
         self.closed_regions: set[str] = set()
         # Other accounts, each with an agency for this one.
@@ -396,7 +396,7 @@ class Handler(BaseHTTPRequestHandler):
         if not any(row["id"] == server_id for row in rows):
             self._error(404, "Ecs.0114", f"Instance[{server_id}] could not be found.")
             return
-        lines = self.server.consoles.get(server_id, "").split("\n")
+        lines = self.tenant.source.console(server_id).split("\n")
         self._json(200, {"output": "\n".join(lines if length < 0 else lines[max(len(lines) - length, 0):])})
 
     def _matches(self, row: dict[str, Any]) -> bool:

@@ -77,7 +77,7 @@ def test_the_cloud_knows_the_keys(site):
             "plugin": "rayops.cluster.huawei_ecs", "compose": {"ansible_port": str(site.port)}}), encoding="utf-8")
         # More than the 50 lines that the API gives by itself, and things that another host's owner would like.
         boot = "\n".join(f"[ {n}.0] systemd[1]: Started unit {n}." for n in range(80))
-        simulator.consoles.update(
+        simulator.source.consoles.update(
             h=f"{BEGIN}\r\n{site.keys['head']}\r\n{END}\r\n{boot}",
             w=f"{WORKER} {site.keys['other']}\n{BEGIN}\n* {site.keys['other']}\n{HEAD} {site.keys['other']}\n"
               f"@cert-authority * {site.keys['other']}\n\x1b[2J{site.keys['worker-1']}\n{END}\n{boot}")
@@ -85,7 +85,7 @@ def test_the_cloud_knows_the_keys(site):
         assert status == 2 and "No key is known of worker-1: log in" in output, output
         assert "gives no host keys of w: the console does not show them" in output
         assert "\x1b" not in output
-        simulator.consoles["w"] = f"{boot}\n{BEGIN}\n{site.keys['worker-1']}\n{END}\n"
+        simulator.source.consoles["w"] = f"{boot}\n{BEGIN}\n{site.keys['worker-1']}\n{END}\n"
         status, output = site.play()
         assert status == 0 and "changed=1" in output, output
         assert not any("/openstack/" in path for path in simulator.requests)

@@ -129,7 +129,7 @@ def test_every_documented_variable_has_its_documented_value(bed: Bed, simulator:
     short = {**SAMPLE, "raw": {**SAMPLE["raw"], "metadata": METADATA}}
     simulator.source.shorts[:] = [short]
     (key,) = DOCUMENTED["ecs_host_keys"]["sample"]
-    simulator.consoles[SAMPLE["id"]] = f"{BEGIN}\n{key} root@gpu-1\n{END}\n"
+    simulator.source.consoles[SAMPLE["id"]] = f"{BEGIN}\n{key} root@gpu-1\n{END}\n"
     found = bed.inventory(expiry=True, host_keys=True)["_meta"]["hostvars"]["gpu-1"]
     samples = {name: each["sample"] for name, each in DOCUMENTED.items() if "sample" in each}
     assert {name: found.get(name) for name in samples} == samples

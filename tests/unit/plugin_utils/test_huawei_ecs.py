@@ -425,7 +425,7 @@ def test_one_console_does_not_cost_another_one(simulator: Simulator) -> None:
     simulator.source.shorts = [{"name": n, "id": n, "tags": {"ray-node-type": "worker"}} for n in nodes]
     simulator.source.shorts.append({"name": "p"})
     show = f"{BEGIN}\n{key}\n{END}\n"
-    simulator.consoles.update(
+    simulator.source.consoles.update(
         good=show + "\n" * 100, two=show + show.replace(key, other), long="\x1b" * (12 << 20) + show)
     simulator.add_failure({"status": 403, "path": "/refused/"})
     assert ask(simulator)[0].host_keys == {}
