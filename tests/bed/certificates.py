@@ -57,7 +57,7 @@ class Signer:
         return leaf.certificate, leaf.key
 
     def put(self, cluster: Cluster, host: str, ends: float, begins: float = -1 / 24) -> None:
-        """Replace a node's certificate by one with the same names. Its processes do not read it before they start anew."""
+        """Replace a node's certificate by one with the same names. Its processes read it when they start anew."""
         listed = cluster.sh(host, NAMES).replace("IP Address:", "").replace("DNS:", "").split(",")
         certificate, key = self.files([name.strip() for name in listed], ends, begins)
         text = "".join(f"BEGIN {name}\n{part}END {name}\n" for name, part in

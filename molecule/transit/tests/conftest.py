@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from tests.bed.bed import Bed
+from tests.bed.certificates import Signer
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address
 from tests.bed.outside import Outside, outside
-from tests.bed.certificates import Signer
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,20 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From bare hosts to a cluster that lets no stranger in: not to a port, not to a page, and not without a certificate."""
+"""From bare hosts to a cluster that lets no stranger in: to no port, to no page, and not without a certificate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.bed.bed import ROOT
+from tests.bed.certificates import Signer
 from tests.bed.cluster import TLS, Cluster
 from tests.bed.outside import Outside
-from tests.bed.certificates import Signer
 
 SCAN, DOORS = ROOT / "tests" / "nft.py", ROOT / "tests" / "doors.py"
 SSH, PROXY = 22, 443
@@ -109,18 +108,18 @@ def test_who_logged_in_needs_no_token_and_sees_none(cluster: Cluster, page: Call
 
 
 def test_check_mode_shows_the_rules(cluster: Cluster) -> None:
-    run = cluster.play("rayops.cluster.firewall", "--check", "--diff", "--extra-vars", "ray_firewall_clients=['10.20.0.0/16']")
-    assert "10.20.0.0/16" in run.must_succeed().output
+    clients = json.dumps({"ray_firewall_clients": ["10.20.0.0/16"]})
+    run = cluster.play("rayops.cluster.firewall", "--check", "--diff", "--extra-vars", clients).must_succeed()
+    assert "10.20.0.0/16" in run.output
     assert "10.20" not in cluster.sh(cluster.head, "nft list table inet rayops")
 
 
 def test_users_of_a_network_reach_what_is_theirs(
-    cluster: Cluster, hosts: dict[str, str], stranger: Outside, tmp_path: Path
+    cluster: Cluster, hosts: dict[str, str], stranger: Outside
 ) -> None:
-    """The dashboard and clients' port, and nothing else; then no longer."""
-    variables = tmp_path / "clients.json"
-    variables.write_text(json.dumps({"ray_firewall_clients": [stranger.address]}), encoding="utf-8")
-    cluster.play("rayops.cluster.firewall", "--extra-vars", f"@{variables}").must_succeed()
+    """The dashboard and the port of clients, and nothing else; then no longer."""
+    clients = json.dumps({"ray_firewall_clients": [stranger.address]})
+    cluster.play("rayops.cluster.firewall", "--extra-vars", clients).must_succeed()
     assert ports(stranger.run(SCAN, hosts[cluster.head])) == {SSH, PROXY, 8265, 10001}
     cluster.play("rayops.cluster.firewall").must_succeed()
     assert stranger.run(DOORS, f"{hosts[cluster.head]}:8265").count("refused") == 1
