@@ -21,7 +21,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
 export MOLECULE_ANSIBLE_ARGS_STRICT_MODE := 1
 export MOLECULE_COMMAND_BORDERS := false
 
-.PHONY: help serving demo demo-serve test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule molecule-serving matrix bench scale faults browser shellcheck chromium clean
+.PHONY: help serving demo demo-serve test ready lint sanity unit unit-nodes unit-oldest-ray unit-inventory integration molecule molecule-serving matrix bench scale tls-cost faults browser shellcheck chromium clean
 .DEFAULT_GOAL := help
 
 help:
@@ -167,6 +167,10 @@ bench: $(CACHE)/ray/.done
 
 scale: $(VENV)/.done
 	@python -m tests.bench --only scale --repeat 1 --json $(CACHE)/scale.json
+
+# Two clusters that serve a model, one after the other.
+tls-cost: serving
+	@python -m tests.bench --only tls --json $(CACHE)/tls-cost.json
 
 faults: $(VENV)/.done
 	@python -m tests.faults

@@ -19,7 +19,7 @@ from docker.errors import DockerException
 from tests.bed.__main__ import down, up
 from tests.bed.bed import CACHE, Bed, BedError, write
 from tests.bed.cluster import Cluster
-from tests.bench import deploy, exporter, inventory, ray_up, scale, survival
+from tests.bench import deploy, exporter, inventory, ray_up, scale, survival, tls
 from tests.bench.figure import Figure, table
 
 # What is measured on a bed, in this order, for each storage. A figure's own function makes no assumption on the others.
@@ -31,8 +31,8 @@ MEASUREMENTS: dict[str, dict[str, Callable[[Cluster, str, int], list[Figure]]]] 
     "redis": {"gcs-kill": survival.gcs_kill, "head-kill": survival.head_kill},
 }
 NAMES = [*MEASUREMENTS["rocksdb"], "ray-up", "inventory", "exporter"]
-# Many minutes: make scale.
-APART = ["scale"]
+# Many minutes: make scale. And what needs the environment of make serving.
+APART = ["scale", "tls"]
 
 
 def say(text: str) -> None:
@@ -69,6 +69,16 @@ def on_bed(name: str, storage: str, wanted: list[str], repeat: int) -> Iterator[
             if figure != "site":
                 say(f"{figure}, storage {storage}, {repeat} times")
                 yield from run(cluster, storage, repeat)
+
+
+def with_and_without_tls(name: str, repeat: int) -> list[Figure]:
+    """Two clusters, one after the other, which differ in ray_tls alone."""
+    found = []
+    for speaks in (False, True):
+        say(f"site.yml and a model, ray_tls {str(speaks).lower()}")
+        with fresh(Bed(name, serving=True, variables={"ray_tls": speaks})) as bed:
+            found.append(tls.tls(Cluster(bed), speaks, repeat))
+    return tls.beside(*found)
 
 
 def beside(theirs: list[Figure], ours: list[Figure]) -> list[Figure]:
@@ -117,6 +127,8 @@ def main() -> int:
             say(f"site.yml over {', '.join(map(str, scale.SIZES))} hosts")
             with fresh(scale.bed(options.bed)) as bed:
                 figures += scale.scale(Cluster(bed), "", options.repeat)
+        if "tls" in options.only:
+            figures += with_and_without_tls(options.bed, options.repeat)
         if "inventory" in options.only:
             say("the inventory")
             figures += inventory.inventory(options.repeat)
