@@ -389,6 +389,7 @@ class RayNode:
             environment=os.path.dirname(os.path.dirname(self.live.executable)),
             address=self.live.gcs_address,
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
+            tls_directory=(self.config.get("tls") or {}).get("directory"),
             user=self.live.user,
         )
 
