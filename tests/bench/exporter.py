@@ -173,7 +173,8 @@ def monitor(folder: Path, address: str, gpus: int) -> Iterator[tuple[subprocess.
     nodes = {f"worker-{number}" if number else "head": {"pool": "worker", **hardware} for number in range(NODES)}
     config = {
         "cluster_name": "bench", "address": address, "dashboard_url": "http://127.0.0.1:1",
-        "auth_token_path": str(folder / "token"), "gcs_storage": "memory", "interval": INTERVAL, "timeout": 10,
+        "auth_token_path": str(folder / "token"), "tls_directory": None, "gcs_storage": "memory",
+        "interval": INTERVAL, "timeout": 10,
         "listen": {"address": "127.0.0.1", "port": port}, "nodes": nodes, "certificates": [],
     }
     (folder / "monitor.yaml").write_text(json.dumps(config), encoding="utf-8")

@@ -28,6 +28,7 @@ def connection_arguments() -> dict[str, dict[str, Any]]:
         "environment": {"type": "path", "default": "/opt/ray/current"},
         "address": {"type": "str", "default": "127.0.0.1:6379"},
         "auth_token_path": {"type": "path", "default": "/etc/ray/auth_token", "no_log": False},
+        "tls_directory": {"type": "path"},
         "user": {"type": "str", "default": "ray"},
     }
 
@@ -48,6 +49,7 @@ class RayCluster(RayEnvironment):
     """The cluster whose GCS listens at address ("host:port").
 
     auth_token_path: the file with the token; None, or a file that does not exist, means no token authentication.
+    tls_directory: of this host's certificate (node.pem, node.key, ca.pem); None where the cluster speaks no TLS.
     For the rest see RayEnvironment.
     """
 
@@ -58,10 +60,12 @@ class RayCluster(RayEnvironment):
         auth_token_path: str | None = "/etc/ray/auth_token",
         user: str | None = None,
         timeout: float = 30,
+        tls_directory: str | None = None,
     ) -> None:
         super().__init__(environment, user, timeout)
         self.address = address
         self.auth_token_path = auth_token_path
+        self.tls_directory = tls_directory or None
 
     def status(self, wait: dict[str, Any] | None = None, timeout: float | None = None) -> dict[str, Any]:
         """The cluster as ray_status returns it, DEAD nodes included.
@@ -198,6 +202,9 @@ class RayCluster(RayEnvironment):
 
     def _token(self) -> str | None:
         return self.auth_token_path if self.auth_token_path and os.path.exists(self.auth_token_path) else None
+
+    def _tls(self) -> str | None:
+        return self.tls_directory
 
     def _late(self, limit: float) -> str:
         return f"The GCS at {self.address} accepts connections, but gave no answer in {limit:g} s."

@@ -64,6 +64,14 @@ sys.modules[{api!r}].run(sys.modules[{module!r}].{call}, {request!r})
 """
 
 
+def tls_variables(config: dict[str, Any]) -> dict[str, str]:
+    """With what the processes of a node speak mutual TLS; nothing where they speak none.
+
+    :arg config: the content of the node's file.
+    """
+    return api.tls_variables((config.get("tls") or {}).get("directory"))
+
+
 class RayClusterError(Exception):
     """A call failed; str() is one sentence for the user.
 
@@ -151,7 +159,8 @@ class RayEnvironment:
         command = [python, "-I", "-", f"rayops.cluster.{call}"]
         try:
             return guest.run(
-                command, self.user or guest.own_name(), limit, source, api.helper_variables(self._token())
+                command, self.user or guest.own_name(), limit, source,
+                api.helper_variables(self._token(), self._tls()),
             )
         except TimeoutError:
             raise RayClusterError("timeout", self._late(limit)) from None
@@ -165,6 +174,10 @@ class RayEnvironment:
 
     def _token(self) -> str | None:
         """The file with the token that the helper is to use."""
+        return None
+
+    def _tls(self) -> str | None:
+        """The directory of the certificate that the helper is to use."""
         return None
 
     def _late(self, limit: float) -> str:

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import tls_variables
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
     redis_namespace,
@@ -272,6 +273,7 @@ def _compile_environment(start: RayStart, config: dict[str, Any]) -> None:
     start.environment["RAY_AUTH_MODE"] = "token" if token_path else "disabled"
     if token_path:
         start.environment["RAY_AUTH_TOKEN_PATH"] = token_path
+    start.environment.update(tls_variables(config))
     start.environment["RAY_USAGE_STATS_ENABLED"] = "0"
     # A raylet waits this long, in seconds, for a head that restarts; Ray's own 60 loses every actor before that.
     start.environment["RAY_gcs_rpc_server_reconnect_timeout_s"] = "600"
@@ -297,6 +299,17 @@ def _compile_extra_options(start: RayStart, config: dict[str, Any]) -> None:
             start.options[option] = _text(value)
         elif value:
             start.options[option] = None
+
+
+def _check_tls(config: dict[str, Any]) -> None:
+    """Each setting of Ray's is a variable as well, and what the GCS hands out wins over it."""
+    for section, prefix in (("environment", "RAY_"), ("system_config", "")):
+        for name in _given(config.get(section)):
+            if name.startswith((f"{prefix}USE_TLS", f"{prefix}TLS_")):
+                raise RayConfigError(
+                    f"{section}.{name} would take the place of the cluster's certificates: leave it out, and set "
+                    "ray_tls: true (tls.directory), which gives each node its own."
+                )
 
 
 def _check_authentication(start: RayStart, config: dict[str, Any]) -> None:
@@ -361,6 +374,7 @@ def compile_start(
     _compile_environment(start, config)
     _compile_extra_options(start, config)
     if to_run:
+        _check_tls(config)
         _check_authentication(start, config)
     return start
 

@@ -43,6 +43,7 @@ _COMMON: dict[str, Any] = {
         "environment": str, "temp_dir": str, "node_name": str, "drain_timeout": int, "options": None,
     },
     "auth": {"token_path": str, "allow_unauthenticated": bool},
+    "tls": {"directory": str},
     "limits": {"nofile": int, "memlock": str},
     "environment": None,
 }
@@ -63,7 +64,7 @@ _WORKER_TYPE: dict[str, Any] = {"min_workers": int, "max_workers": int, "resourc
 # Under systemd no working directory is meant.
 _PATHS = (
     "auth.token_path", "gcs.path", "object_store.plasma_directory", "object_store.spilling_directory",
-    "ray.environment", "ray.temp_dir", "redis.password_file", "redis.ca_file", "system_config.plasma_directory",
+    "tls.directory", "ray.environment", "ray.temp_dir", "redis.password_file", "redis.ca_file", "system_config.plasma_directory",
     "system_config.object_spilling_directory",
 )
 # Ray's own rules: python/ray/_private/label_utils.py and ray_constants.py (OBJECT_STORE_MINIMUM_MEMORY_BYTES).

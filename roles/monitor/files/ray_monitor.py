@@ -73,6 +73,7 @@ RULES = {
         "a URL, for example http://demo-head:8265", lambda value: re.match(r"https?://[^/\s]", str(value))
     ),
     "auth_token_path": ("a path, or null without a token", lambda value: value is None or isinstance(value, str)),
+    "tls_directory": ("a path, or null without TLS", lambda value: value is None or isinstance(value, str)),
     "gcs_storage": ("rocksdb, redis or memory", lambda value: value in ("rocksdb", "redis", "memory")),
     "listen": ("{address: .., port: ..}", lambda value: isinstance(value, dict)),
     "interval": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),

@@ -53,6 +53,7 @@ class Reader:
     def __init__(self, config: dict[str, Any]) -> None:
         self.address: str = config["address"]
         self.token: str | None = config["auth_token_path"]
+        self.tls: str | None = config["tls_directory"]
         self.timeout: float = config["timeout"]
         self.request = json.dumps({name: config[name] for name in ("address", "dashboard_url", "timeout")})
         self.process: subprocess.Popen[str] | None = None
@@ -128,9 +129,9 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if name.lower() not in PROXY_VARIABLES}
-        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_USE_TLS"):
             env.pop(name, None)
-        return {**env, **_ray_api.helper_variables(self.token)}
+        return {**env, **_ray_api.helper_variables(self.token, self.tls)}
 
     def _died(self, process: subprocess.Popen[str], late: bool) -> ReadingError:
         if late:

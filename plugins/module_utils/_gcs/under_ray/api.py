@@ -38,6 +38,8 @@ LOOKED_FOR = 75_000  # milliseconds
 # serve/_private/constants.py and common.py: how Serve names its own, in this namespace.
 SERVE, REPLICA, PROXY = "serve", "SERVE_REPLICA::", "SERVE_PROXY_ACTOR"
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"
+# ray/_common/tls_utils.py: the host's certificate, its key, and the authorities that it trusts.
+TLS_FILES = {"RAY_TLS_SERVER_CERT": "node.pem", "RAY_TLS_SERVER_KEY": "node.key", "RAY_TLS_CA_CERT": "ca.pem"}
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
 INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
 
@@ -101,11 +103,21 @@ def reason(error: BaseException) -> str:
 # Around a process that uses these files
 
 
-def helper_variables(token_path: str | None) -> dict[str, str]:
-    """What it needs in its environment. token_path: the file with the cluster's token; None for no token."""
+def helper_variables(token_path: str | None, tls_directory: str | None) -> dict[str, str]:
+    """What it needs in its environment.
+
+    token_path: the file with the cluster's token; None for no token. tls_directory: see tls_variables.
+    """
     token = {"RAY_AUTH_TOKEN_PATH": token_path} if token_path else {}
     mode = {"RAY_AUTH_MODE": "token" if token else "disabled", **token}
-    return {**mode, "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "NO_COLOR": "1"}
+    tls = tls_variables(tls_directory)
+    return {**mode, **tls, "RAY_USAGE_STATS_ENABLED": "0", "RAY_COLOR_PREFIX": "0", "NO_COLOR": "1"}
+
+
+def tls_variables(directory: str | None) -> dict[str, str]:
+    """With what a process of Ray speaks mutual TLS. directory: of the host's certificate; None or empty for plain."""
+    files = {variable: os.path.join(directory, name) for variable, name in TLS_FILES.items()} if directory else {}
+    return {"RAY_USE_TLS": "1", **files} if files else {}
 
 
 def last_words(errors: str) -> str:
