@@ -49,6 +49,12 @@ options:
     type: str
     choices: [stop, ignore]
     default: stop
+  certificate:
+    description: What M(rayops.cluster.ray_tls) finds wrong with the node's certificate, before it is written.
+    type: dict
+    suboptions:
+      kind: {description: What is wrong., type: str, default: ""}
+      rejected: {description: Whether other nodes refuse it., type: bool, default: false}
   install:
     description:
       - What is to be installed where the node's environment is missing. Nothing is installed here, only refused where
@@ -116,7 +122,8 @@ differences:
     kind:
       description:
         - What it is, V(option), V(environment), V(shared_environment) (a variable of which workers see something),
-          V(executable), V(limit), V(token), V(raylet), V(health), V(unit), V(enabled), V(timers), V(foreign) (another
+          V(executable), V(limit), V(token), V(certificate), V(trust) (of authorities), V(rejected_certificate) (by other
+          nodes), V(other_tls) (what runs reaches no node that runs as declared), V(raylet), V(health), V(unit), V(enabled), V(timers), V(foreign) (another
           Ray on this host), V(restart) or V(file).
       type: str
     option: {description: "The option of C(ray start), C(environment NAME), or what else differs.", type: str}
@@ -128,6 +135,10 @@ can_wait:
   returned: success
 other_environment:
   description: The environment that runs, if it is not the declared one. Empty for none.
+  type: str
+  returned: success
+other_tls:
+  description: What runs, if it is not the declared TLS, V(plain), V(tls) or V(authority) (another one). Empty for none.
   type: str
   returned: success
 versions:
@@ -160,6 +171,7 @@ node:
     session: {description: The session it belongs to., type: str}
     ray_version: {description: The version of Ray in its environment., type: str}
     uptime: {description: Seconds since it was started., type: float}
+    tls: {description: Whether it speaks TLS; null where none runs., type: bool}
 """
 
 import os
@@ -176,6 +188,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.difference im
     all_differences,
     can_wait,
     other_environment,
+    other_tls,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import (
     NotEmptyError,
@@ -312,12 +325,14 @@ class RayNode:
     def result(self) -> dict[str, Any]:
         """What the module returns."""
         other, install = other_environment(self.live), self.params["install"]
+        tls = other_tls(self.differences, self.live)
         self.live.refresh()
         return {
             "changed": bool(self.differences),
             "action": self.action,
             "can_wait": can_wait(self.differences, self.action),
             "other_environment": other,
+            "other_tls": tls,
             "differences": self.differences.to_list(),
             "node": self.live.describe(),
             "versions": versions(self.live, install) if install and self.node_type == "head" else {},
@@ -339,7 +354,9 @@ class RayNode:
         return f"{self.action}: {self.differences.names()}."
 
     def _compare(self) -> tuple[Differences, str]:
-        return all_differences(self.live, others=self.params["other_nodes"] == "stop")
+        return all_differences(
+            self.live, others=self.params["other_nodes"] == "stop", certificate=self.params["certificate"]
+        )
 
     def _apply(self) -> None:
         if self.params["other_nodes"] == "stop" and self.live.foreign:
@@ -389,7 +406,7 @@ class RayNode:
             environment=os.path.dirname(os.path.dirname(self.live.executable)),
             address=self.live.gcs_address,
             auth_token_path=(self.config.get("auth") or {}).get("token_path"),
-            tls_directory=(self.config.get("tls") or {}).get("directory"),
+            tls_directory=self.live.spoken_tls or None,
             user=self.live.user,
         )
 
@@ -428,6 +445,10 @@ def main() -> None:
             "config_file": {"type": "path"},
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
+            "certificate": {
+                "type": "dict",
+                "options": {"kind": {"type": "str", "default": ""}, "rejected": {"type": "bool", "default": False}},
+            },
             "install": {
                 "type": "dict",
                 "options": {

@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 kind:
   description: What is wrong, or was, empty for nothing. V(missing), V(key) (it does not belong to the certificate),
-    V(expired), V(not_yet), V(foreign), V(names) (one is missing), V(surplus) (one too many), V(trust) (other
+    V(expired), V(not_yet), V(authority) (of another one than is declared), V(foreign), V(names) (one is missing), V(surplus) (one too many), V(trust) (other
     authorities are to be trusted), V(issuer) (another one signs now) or V(ending).
   type: str
   returned: success

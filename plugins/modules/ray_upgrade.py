@@ -11,8 +11,9 @@ short_description: Try what a Ray node is to run, keep what it runs, and go back
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
-  - Works on an environment, and on the files that say what a node runs, its unit, its declared state and the unit of
-    its backups. No node is started or stopped, and systemd does not read its units anew.
+  - Works on an environment, and on the files that say what a node runs, its unit, its declared state, its certificate,
+    what people share with it and the unit of its backups. No node is started or stopped, and systemd does not read its
+    units anew.
 options:
   state:
     description:
@@ -21,12 +22,22 @@ options:
       - V(kept) copies the files of the node to O(path), unless they are not there, or name O(environment) already by a
         run that was interrupted.
       - V(finished) says that no run is.
+      - V(known) only says what runs, and whether a run was interrupted.
       - V(present) fails unless files are kept, and Ray can be imported in the environment that they name.
       - V(restored) puts the kept files back.
     type: str
-    choices: [tried, kept, finished, present, restored]
+    choices: [tried, kept, finished, known, present, restored]
     required: true
-  node_type: {description: Which node of this host it is about., type: str, choices: [head, worker]}
+  node_type:
+    description: Which node of this host it is about. Without it, it is about O(files) alone.
+    type: str
+    choices: [head, worker]
+  files:
+    description: What else changes together with the node, such as the password or the configuration of Redis.
+    type: list
+    elements: path
+    default: []
+  tls: {description: Whether it is to speak TLS., type: bool, default: false}
   environment: {description: The environment that is to run., type: path}
   version: {description: The version of Ray that it must hold., type: str}
   packages: {description: "What it must hold, too, with all modules.", type: list, elements: str, default: []}
@@ -50,6 +61,10 @@ EXAMPLES = r"""
 RETURN = r"""
 files: {description: The files that were kept or put back., type: list, elements: str, returned: success}
 environment: {description: "The one that was tried, or is kept; null for none.", type: str, returned: success}
+tls: {description: "Whether what is kept speaks TLS, with O(state=known) what runs; null for none.", type: bool,
+  returned: success}
+unfinished: {description: Whether the files of the node are of an upgrade that was interrupted., type: bool,
+  returned: with O(state=known)}
 """
 
 import filecmp
@@ -62,12 +77,17 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.import
     UnusableError,
     imported_version,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import RayStart
+from ansible_collections.rayops.cluster.plugins.module_utils._node.live import PREVIOUS, LiveNode, unit_of
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened, read_regular
+from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles
 
 UNITS = "/etc/systemd/system"
-# Beside the kept files until the upgrade has finished: the environment that it is to.
+# Beside the kept files until the upgrade has finished: the environment that it is to, and whether that speaks TLS.
 UPGRADE = "upgraded-to"
 PROGRAM = re.compile(r"^ExecStart=(/\S+)/bin/ray ", re.MULTILINE)
+SPEAKS_TLS = re.compile(r"^Environment=RAY_USE_TLS=1$", re.MULTILINE)
 
 
 class Previous:
@@ -75,19 +95,30 @@ class Previous:
 
     def __init__(self, module: AnsibleModule):
         self.module, self.path = module, module.params["path"]
-        node_type = module.params["node_type"]
-        self.unit = f"{UNITS}/ray-{node_type}.service"
-        self.needed = [self.unit, f"{module.params['config_dir']}/{node_type}-node.yaml"]
-        # The last one names the version, too, on a head that makes backups.
-        self.files = [*self.needed, f"{UNITS}/ray-backup.service"]
+        node_type, config_dir = module.params["node_type"], module.params["config_dir"]
+        self.unit, self.tls = f"{UNITS}/ray-{node_type}.service", f"{config_dir}/tls"
+        self.needed = [self.unit, f"{config_dir}/{node_type}-node.yaml"] if node_type else []
+        self.files = [*self.needed, *module.params["files"]]
+        if node_type:
+            # The unit of the backups names the version, too, on a head that makes them.
+            certificate = NodeFiles.of(self.tls)
+            self.files += [
+                f"{UNITS}/ray-backup.service", f"{config_dir}/environment",
+                certificate.authority, certificate.certificate, certificate.key,
+            ]
 
     def kept(self, file: str) -> str:
-        """Where a file is kept."""
-        return os.path.join(self.path, os.path.basename(file))
+        """Where a file is kept: a certificate where Ray's user can read it, who drains with it (_node/live.py)."""
+        directory = os.path.join(self.tls, PREVIOUS) if os.path.dirname(file) == self.tls else self.path
+        return os.path.join(directory, os.path.basename(file))
 
     def environment(self) -> str | None:
         """The environment that the kept unit names."""
         return environment_of(self.kept(self.unit))
+
+    def speaks_tls(self) -> bool | None:
+        """Whether the kept unit speaks TLS."""
+        return speaks_tls(self.kept(self.unit))
 
     def keep(self) -> list[str]:
         """Keep the files of a node for an upgrade to the environment; returns them.
@@ -95,35 +126,60 @@ class Previous:
         A node that other pools' packages do not concern has that environment already, and keeps it all the same: what
         was kept there is of an upgrade before. Only while this one has not finished, it is what ran before.
         """
-        runs, wanted = environment_of(self.unit), self.module.params["environment"]
-        if runs is None or (runs == wanted and self._kept_for() == wanted):
+        wanted = words_of(self.module.params["environment"], self.module.params["tls"])
+        runs = words_of(environment_of(self.unit), speaks_tls(self.unit)) if self.needed else wanted
+        if not runs or (runs == wanted and self._kept_for() == wanted):
             return []
         if not self.module.check_mode:
             with opened(self.path, 0o750):
                 pass
+            self._make_place_for_certificate()
         copied = self._copy([(file, self.kept(file)) for file in self.files])
         if not self.module.check_mode:
-            with open(self.kept(UPGRADE), "w", encoding="utf-8") as stream:
-                stream.write(f"{wanted}\n")
+            # What is not there now is of an upgrade before.
+            for file in self.files:
+                if not os.path.exists(file) and os.path.lexists(self.kept(file)):
+                    os.unlink(self.kept(file))
+            self._mark(wanted)
         return copied
 
+    def _make_place_for_certificate(self) -> None:
+        if self.needed and os.path.isdir(self.tls):
+            with opened(os.path.join(self.tls, PREVIOUS), 0o750) as directory:
+                os.fchown(directory, -1, os.stat(self.tls).st_gid)
+
+    def _mark(self, words: str) -> None:
+        with open(self.kept(UPGRADE), "w", encoding="utf-8") as stream:
+            stream.write(f"{words}\n")
+
     def _kept_for(self) -> str:
-        """The environment of the upgrade for which files were kept; empty for none."""
+        """The upgrade for which files were kept; empty for none."""
         try:
             return read_regular(self.kept(UPGRADE)).decode().strip()
         except (OSError, UnicodeDecodeError):
             return ""
 
     def finish(self) -> None:
-        """The node runs what the upgrade was to."""
+        """The node runs what the upgrade was to, or again what it ran before."""
         if os.path.exists(self.kept(UPGRADE)) and not self.module.check_mode:
             os.unlink(self.kept(UPGRADE))
 
     def restore(self) -> list[str]:
         """Put the kept files back; returns them."""
-        return self._copy([(self.kept(file), file) for file in self.files])
+        if self.environment() and not self.module.check_mode:
+            self._mark(words_of(self.environment(), self.speaks_tls()))
+        # Not with the times of before: what they are newer than is started anew (node_units).
+        return self._copy([(self.kept(file), file) for file in self.files], as_new=True)
 
-    def _copy(self, pairs: list[tuple[str, str]]) -> list[str]:
+    def is_unfinished(self, live: LiveNode) -> bool:
+        """Whether a run that was interrupted has written the files of a node that runs as before."""
+        if not self._kept_for() or not live.running:
+            return False
+        runs = words_of(os.path.dirname(os.path.dirname(live.executable)), bool(live.tls_directory))
+        written = words_of(environment_of(self.unit), speaks_tls(self.unit))
+        return runs != written or live.spoken_tls != live.tls_directory
+
+    def _copy(self, pairs: list[tuple[str, str]], as_new: bool = False) -> list[str]:
         copied = []
         for source, target in pairs:
             if not os.path.exists(source) or os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
@@ -131,6 +187,8 @@ class Previous:
             copied.append(source)
             if not self.module.check_mode:
                 self.module.preserved_copy(source, f"{target}.new")
+                if as_new:
+                    os.utime(f"{target}.new")
                 os.replace(f"{target}.new", target)
         return copied
 
@@ -157,11 +215,26 @@ def environment_of(unit: str) -> str | None:
     return found.group(1) if found else None
 
 
+def speaks_tls(unit: str) -> bool | None:
+    """Whether the file of a unit lets a node speak TLS; None for no file."""
+    try:
+        return bool(SPEAKS_TLS.search(read_regular(unit).decode()))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def words_of(environment: str | None, tls: bool | None) -> str:
+    """What a node runs, or is to run; empty for nothing."""
+    return f"{environment}{' with TLS' if tls else ''}" if environment else ""
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"choices": ["tried", "kept", "finished", "present", "restored"], "required": True},
+            "state": {"choices": ["tried", "kept", "finished", "known", "present", "restored"], "required": True},
             "node_type": {"type": "str", "choices": ["head", "worker"]},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "tls": {"type": "bool", "default": False},
             "environment": {"type": "path"},
             "version": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
@@ -171,9 +244,8 @@ def main() -> None:
             "config_dir": {"type": "path", "default": "/etc/ray"},
         },
         required_if=[
-            ("state", "tried", ["environment", "version"]), ("state", "kept", ["environment", "node_type"]),
-            ("state", "finished", ["node_type"]), ("state", "present", ["node_type"]),
-            ("state", "restored", ["node_type"]),
+            ("state", "tried", ["environment", "version"]), ("state", "kept", ["environment"]),
+            ("state", "known", ["node_type"]), ("state", "present", ["node_type"]),
         ],
         supports_check_mode=True,
     )
@@ -184,16 +256,24 @@ def main() -> None:
             if found != params["version"]:
                 wanted = params["version"]
                 raise UnusableError(f"{params['environment']} holds Ray {found}, not {wanted}: declare that.")
-            module.exit_json(changed=False, files=[], environment=params["environment"])
+            module.exit_json(changed=False, files=[], environment=params["environment"], tls=None)
         previous, files = Previous(module), []
+        if params["state"] == "known":
+            live = LiveNode(unit_of(params["node_type"]), RayStart("/opt/ray/current/bin/ray"), {})
+            module.exit_json(
+                changed=False, files=[], environment=previous.environment(), unfinished=previous.is_unfinished(live),
+                tls=bool(live.tls_directory) if live.running else None,
+            )
         if params["state"] == "present":
             previous.check()
         elif params["state"] == "finished":
             previous.finish()
         else:
             files = previous.keep() if params["state"] == "kept" else previous.restore()
-        module.exit_json(changed=bool(files), files=files, environment=previous.environment())
-    except (UnusableError, PathError) as error:
+        module.exit_json(
+            changed=bool(files), files=files, environment=previous.environment(), tls=previous.speaks_tls()
+        )
+    except (UnusableError, PathError, SystemdError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
     NAMES_VARIABLE,
@@ -16,28 +18,37 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.compile impor
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, is_secret, redis_password
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import (
     environment_of,
     open_files_limit,
     started_at,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, shown_by
 
 _HIDDEN = "********"
 # Only variables of these families are Ray's business: a drop-in may set others.
 _FAMILIES = ("RAY_", "VLLM_", "HCCL_", "ASCEND_", "AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT")
 # What of the head its workers do not see. All else they need first: a port, a token, what the GCS hands to every node,
 # another storage, a sick head.
-_OWN_KINDS = ("limit", "enabled", "timers", "unit", "environment")
+_OWN_KINDS = ("limit", "enabled", "timers", "unit", "environment", "certificate", "trust")
 _OWN_OPTIONS = (
     "--num-cpus", "--num-gpus", "--memory", "--resources", "--labels", "--object-store-memory",
     "--object-spilling-directory", "--plasma-directory", "--dashboard-host", "--dashboard-port",
     "--ray-client-server-port",
 )
 _SHARED_VARIABLES = ("RAY_gcs", "RAY_REDIS", "RAY_external", "RAY_AUTH")
+# Whether and with which files its gRPC speaks TLS: with another answer than the others' it reaches none of them.
+_TLS_VARIABLES = ("RAY_USE_TLS", "RAY_TLS_")
+# Seconds that the own raylet may take to show its certificate.
+_HANDSHAKE = 3.0
 
 
-def restart_differences(node: LiveNode) -> Differences:
-    """Where the running process differs from what is declared: each of them needs a restart."""
+def restart_differences(node: LiveNode, certificate: Mapping[str, Any] | None = None) -> Differences:
+    """Where the running process differs from what is declared: each of them needs a restart.
+
+    :arg certificate: what a run finds wrong with the node's certificate, before it writes another.
+    """
     found = Differences()
     live = _live_executable(node)
     if live is not None:
@@ -48,6 +59,7 @@ def restart_differences(node: LiveNode) -> Differences:
     if limit:
         found.compare("LimitNOFILE", limit, open_files_limit(node.unit.main_pid), "limit")
     _compare_token(found, node)
+    _compare_certificate(found, node, certificate or {})
     if node.raylet_gone:
         found.add("raylet", "running", "gone, although its unit is active", "raylet")
     elif not node.starting:
@@ -94,26 +106,81 @@ def _compare_environment(found: Differences, declared: dict[str, str], live: dic
     for name in sorted((set(declared) | extra) - {NAMES_VARIABLE}):
         if declared.get(name) != live.get(name):
             shown = _shown_variable(name, declared), _shown_variable(name, live)
-            kind = "shared_environment" if name.startswith(_SHARED_VARIABLES) else "environment"
-            found.add(f"environment {name}", *shown, kind)
+            found.add(f"environment {name}", *shown, _kind_of(name))
+
+
+def _kind_of(variable: str) -> str:
+    if variable.startswith(_TLS_VARIABLES):
+        return "other_tls"
+    return "shared_environment" if variable.startswith(_SHARED_VARIABLES) else "environment"
 
 
 def _compare_token(found: Differences, node: LiveNode) -> None:
     """Ray reads the token once: a file that is newer than the process holds another one."""
     path = (node.config.get("auth") or {}).get("token_path")
-    started = started_at(node.unit.main_pid)
-    if path and started and os.path.exists(path) and os.path.getmtime(path) > started + 2:
+    if path and _is_newer(path, node):
         found.add("auth token", "the file's", "an older one", "token")
 
 
-def all_differences(node: LiveNode, others: bool = True) -> tuple[Differences, str]:
+def _is_newer(path: str, node: LiveNode) -> bool:
+    started = started_at(node.unit.main_pid)
+    return bool(started and os.path.exists(path) and os.path.getmtime(path) > started + 2)
+
+
+def _compare_certificate(found: Differences, node: LiveNode, certificate: Mapping[str, Any]) -> None:
+    """Ray reads its certificate once, too, and whom it trusts.
+
+    :arg certificate: what is wrong with the files (_tls), which are not written yet: kind, rejected.
+    """
+    directory = (node.config.get("tls") or {}).get("directory")
+    if not directory or directory != node.tls_directory:
+        return
+    files = NodeFiles.of(directory)
+    kind = str(certificate.get("kind") or "")
+    if kind == "authority" or _is_newer(files.authority, node) and not _is_trusted(node, files.authority):
+        found.add("certificate authority", "the declared one", "another one", "other_tls")
+    elif kind:
+        own = "trust" if kind == "trust" else "certificate"
+        found.add("certificate", "valid", kind, "rejected_certificate" if certificate.get("rejected") else own)
+    elif _is_newer(files.authority, node):
+        found.add("trusted authorities", "the file's", "older ones", "trust")
+    elif _is_newer(files.certificate, node):
+        found.add("certificate", "the file's", "an older one", "certificate")
+
+
+def _is_trusted(node: LiveNode, authority: str) -> bool:
+    """Whether the certificate that its raylet has read is of the authorities of a file."""
+    ports = (node.config.get("network") or {}).get("ports") or {}
+    address, port = node.address or "127.0.0.1", ports.get("node_manager")
+    if not port:
+        return True
+    try:
+        # What listens there is Ray's.
+        user: Any = node.user or own_name()
+        return bool(as_user(user, lambda: shown_by(address, int(port), authority, _HANDSHAKE), 2 * _HANDSHAKE))
+    except GuestError:
+        return True  # It does not answer, which is another difference.
+
+
+def other_tls(found: Differences, node: LiveNode) -> str:
+    """What runs where that cannot talk to nodes as declared: plain, tls or authority (another one); empty for none."""
+    if not node.running or not any(item.kind == "other_tls" for item in found):
+        return ""
+    declared, live = bool((node.config.get("tls") or {}).get("directory")), bool(node.tls_directory)
+    return "authority" if declared and live else "tls" if live else "plain"
+
+
+def all_differences(
+    node: LiveNode, others: bool = True, certificate: Mapping[str, Any] | None = None
+) -> tuple[Differences, str]:
     """Everything that stands between the declared state and this host.
 
     :arg others: whether other Ray nodes on the host count.
+    :arg certificate: see restart_differences.
     :returns: the differences, and the action that mends them: none, reload, start or restart.
     """
     if node.running:
-        found = restart_differences(node)
+        found = restart_differences(node, certificate)
         action = "restart" if found else "none"
     else:
         found, action = Differences(), "start"

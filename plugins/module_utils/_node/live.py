@@ -23,9 +23,16 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.processes imp
     ray_processes,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, own_name
-from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import has_open, started_at
+from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import (
+    environment_of,
+    has_open,
+    started_at,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
+# Beside a node's certificate: that with which it ran before the last upgrade.
+PREVIOUS = "previous"
+_SWITCH, _AUTHORITY = "RAY_USE_TLS", "RAY_TLS_CA_CERT"
 # Ray's own port of the node's agent, where none is declared (python/ray/_private/ray_constants.py).
 DEFAULT_AGENT_PORT = 52365
 # `ray start` needs seconds, on a busy host many, before its raylet shows: a younger unit is starting, not sick.
@@ -134,6 +141,26 @@ class LiveNode:
         return gcs_address(self.config, self.start)
 
     @property
+    def tls_directory(self) -> str:
+        """Where the certificate lies with which it runs, else with which it is declared; empty where it speaks no TLS.
+
+        Who asks the cluster that runs needs what runs.
+        """
+        if not self.running:
+            return (self.config.get("tls") or {}).get("directory") or ""
+        live = environment_of(self.unit.main_pid)
+        return os.path.dirname(live.get(_AUTHORITY, "")) if live.get(_SWITCH) == "1" else ""
+
+    @property
+    def spoken_tls(self) -> str:
+        """Where what it has read lies now: another authority's files take their place before it stops (ray_upgrade)."""
+        directory = self.tls_directory
+        kept, started = os.path.join(directory, PREVIOUS), started_at(self.unit.main_pid) if self.running else None
+        # Since it was started; one that is older is of an upgrade before.
+        ended = bool(directory and started and os.path.exists(kept)) and os.stat(kept).st_ctime > (started or 0)
+        return kept if ended else directory
+
+    @property
     def missing_secrets(self) -> list[str]:
         """The files with secrets that the node is to start with and that are not there."""
         auth, redis = self.config.get("auth") or {}, self.config.get("redis") or {}
@@ -169,6 +196,7 @@ class LiveNode:
             "session": os.path.basename(session) or None,
             "ray_version": ray_version(os.path.dirname(os.path.dirname(self.start.executable))),
             "uptime": round(time.time() - started, 1) if started else None,
+            "tls": bool(self.tls_directory) if pid else None,
         }
 
 

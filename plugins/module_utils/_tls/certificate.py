@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ DAY = 86400
 # What OpenSSL says of a chain (x509_vfy.h). All else is that no authority which is trusted has signed it.
 _CODES = {9: "not_yet", 10: "expired", 47: "names", 48: "names"}
 # A node with one of these is refused by the others, or has none: it cannot wait for its turn.
-REJECTED = frozenset(("missing", "key", "expired", "not_yet", "foreign", "names"))
+REJECTED = frozenset(("missing", "key", "expired", "not_yet", "authority", "foreign", "names"))
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Verdict:
     """What is wrong with a node's certificate.
 
     kind: empty (nothing is), missing (one of the three files is), key (it does not belong to the certificate, or cannot
-    be read), expired, not_yet (by this host's clock), foreign (of an authority that is not trusted), names (it lacks
-    one of the node's), surplus (it has one that is not the node's), trust (other authorities are to be trusted beside
+    be read), expired, not_yet (by this host's clock), authority (of the one that this node trusts, where another is
+    declared: all nodes change together), foreign (of one that nobody trusts), names (it lacks one of the node's), surplus (it has one that is not the node's), trust (other authorities are to be trusted beside
     its own), issuer (another of those that are trusted signs now) or ending (its last days).
     words: OpenSSL's own, or what is missing. ends: the second in which the certificate ends, None where it is not
     valid. rejected: the other nodes refuse it, so it cannot wait.
@@ -75,7 +76,8 @@ def judge(
         own = _text(files.authority)
         peer = handshake(files, authority or own)
     except ssl.SSLCertVerificationError as error:
-        return Verdict(_CODES.get(error.verify_code, "foreign"), error.verify_message.rstrip("."))
+        kind = _CODES.get(error.verify_code) or ("authority" if authority and verifies(files, own) else "foreign")
+        return Verdict(kind, error.verify_message.rstrip("."))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         return Verdict("key", str(getattr(error, "strerror", "") or error).rstrip("."))
     ends = ssl.cert_time_to_seconds(peer["notAfter"])
@@ -99,6 +101,27 @@ def verifies(files: NodeFiles, authority: str) -> bool:
         handshake(files, authority)
     except ssl.SSLError:
         return False
+    return True
+
+
+def shown_by(address: str, port: int, authority: str, seconds: float) -> bool:
+    """Whether what listens there shows a certificate of these authorities: what it has read may be older than the file.
+
+    :arg authority: the path of what is trusted.
+    :arg seconds: the most that each answer may take.
+    :raises OSError: nothing listens there, or it speaks no TLS.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags &= ~(ssl.VERIFY_X509_STRICT | _PARTIAL)
+    context.load_verify_locations(authority)
+    context.set_alpn_protocols(["h2"])
+    try:
+        with socket.create_connection((address, port), timeout=seconds) as plain:
+            context.wrap_socket(plain).close()
+    except ssl.SSLCertVerificationError as error:
+        # One of theirs that has ended is theirs.
+        return error.verify_code in _CODES
     return True
 
 
