@@ -56,7 +56,8 @@ def snapshots(cluster: Cluster) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
-    bed = Bed("teardown", workers=1, redis="separate", monitor=True, variables={"ray_hide_processes": True})
+    on = dict.fromkeys(("ray_hide_processes", "ray_tls", "ray_firewall", "ray_proxy"), True)
+    bed = Bed("teardown", workers=1, redis="separate", monitor=True, variables=on)
     down(Bed.load(bed.name))
     try:
         up(bed)

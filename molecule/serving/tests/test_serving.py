@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -14,9 +15,11 @@ import urllib.request
 import pytest
 
 from tests import serving
-from tests.bed.bed import Bed
+from tests.bed.bed import ROOT, Bed
 from tests.bed.cluster import Cluster
+from tests.bed.containers import address
 from tests.bed.firewall import closed
+from tests.bed.outside import outside
 from tests.faults import served
 from tests.faults.fault import TOLERANCE
 from tests.faults.served import PIPELINE, TENSOR, ServedFault, ServedTrial
@@ -50,11 +53,12 @@ def cluster() -> Cluster:
     return Cluster(Bed.load(os.environ.get("BED_NAME", "molecule-serving")))
 
 
-def post(url: str, key: str, **body: object) -> dict:
-    """As a user's curl."""
+def post(url: str, key: str, authority: str = "", **body: object) -> dict:
+    """As a user's curl; authority: a certificate that is trusted, in PEM."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    trust = [urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority))] if authority else []
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *trust)
     with opener.open(request, timeout=60) as answer:
         return json.load(answer)
 
@@ -87,6 +91,27 @@ def test_it_answers_who_has_the_key(cluster: Cluster) -> None:
         assert refused.value.code == 401
     # It is one model, on both.
     assert "0" not in [cluster.sh(name, RANKS) for name in cluster.workers]
+
+
+def test_the_proxy_leads_to_it_with_the_same_key(cluster: Cluster) -> None:
+    url = f"https://{cluster.gcs.partition(':')[0]}/models/{TENSOR}/v1/chat/completions"
+    authority = cluster.sh(cluster.head, "openssl x509 -in /etc/ray-proxy/proxy.pem")
+    key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
+    question = {"model": TENSOR, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+    assert post(url, key, authority, **question)["usage"]["completion_tokens"] >= 1
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(url, "x" * 48, authority, **question)
+    assert refused.value.code == 401
+
+
+def test_nodes_of_a_model_speak_tls_and_strangers_reach_ssh_and_the_proxy_alone(cluster: Cluster) -> None:
+    """The scenario `transit` looks at what that keeps out."""
+    process = "tr '\\0' '\\n' < /proc/$(pgrep -x raylet)/environ"
+    assert [cluster.sh(name, f"{process} | grep RAY_USE_TLS") for name in cluster.names] == ["RAY_USE_TLS=1"] * 3
+    with outside(cluster.bed) as stranger:
+        for name in cluster.names:
+            found = stranger.run(ROOT / "tests" / "nft.py", address(cluster.bed, name)).split()
+            assert found == (["22", "443"] if name == cluster.head else ["22"]), name
 
 
 def test_a_second_run_changes_nothing_and_interrupts_nothing(cluster: Cluster) -> None:
