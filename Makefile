@@ -79,7 +79,7 @@ demo-serve: serving
 
 # What must pass, the longest first, and so that not all clusters start at the same time. Most of it waits most of the time:
 # JOBS of them run at once, and each says how long it took.
-FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-full integration molecule-serving molecule-hostile
+FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-transit molecule-full integration molecule-serving molecule-hostile
 PARTS := $(FIRST) $(filter-out $(FIRST),$(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray sanity lint
 JOBS ?= 2
 LOGS := $(CACHE)/logs
