@@ -49,6 +49,7 @@ def test_a_cluster_behind_a_proxy():
                          "Its login: admin, with the password in /etc/ray-proxy/password on the head"]
     assert found[2].startswith("Beside the proxy stay open, without TLS: the dashboard's own port 8265")
     assert found[3:] == ["Next: ansible-playbook rayops.cluster.status"]
-    found = FilterModule().filters()["ray_next_steps"]({"network": NETWORK}, [], {**proxy, "password": "", "shut": True})
+    given = {**proxy, "password": "", "shut": True}
+    found = FilterModule().filters()["ray_next_steps"]({"network": NETWORK}, [], given)
     assert found[1:] == ["Its login: a name and the password of ray_proxy_users",
                          "Next: ansible-playbook rayops.cluster.status"]

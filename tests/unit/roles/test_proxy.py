@@ -43,8 +43,9 @@ PLAY = [{
         {"ansible.builtin.import_role": {"name": "rayops.cluster.head", "tasks_from": "declared"}},
         {"ansible.builtin.import_role": {"name": "rayops.cluster.monitor", "tasks_from": "declared"}},
         {"ansible.builtin.import_role": {"name": "rayops.cluster.proxy", "tasks_from": "configure"}},
-        {"ansible.builtin.copy": {"dest": "{{ _proxy_dir }}/flags", "mode": "0600",
-                                  "content": "{{ _monitor_prometheus_url }}\n{{ _monitor_alertmanager_url }}\n"}},
+        {"ansible.builtin.copy": {"dest": "{{ _proxy_dir }}/flags", "mode": "0600", "content": (
+            "{{ [_monitor_prometheus_url, _monitor_alertmanager_url, monitor_bind_address, _proxy_certificates,"
+            " _proxy_hosts] | to_json }}")}},
     ],
 }]
 # A vLLM on two workers, which are addresses of this machine.
@@ -129,7 +130,7 @@ class Proxy:
             "_proxy_dir": str(self.files), "_proxy_run_dir": str(directory / "run"), "_proxy_program": nginx.program(),
             "_proxy_access_log": str(self.log), "_proxy_unit_file": str(directory / "ray-proxy.service"),
             # Nothing is noted for a teardown.
-            "_proxy_directory": {"path": str(self.files), "state": "directory"}, "_proxy_wanted": True,
+            "_proxy_directory": {"path": str(self.files), "state": "directory"},
             "ray_proxy": True, "ray_proxy_port": self.port, "ray_proxy_users": {"alice": PASSWORD},
             "ray_auth_token": TOKEN, "ray_ports": {"dashboard": behind["dashboard"].server_port},
             "monitor_prometheus_port": behind["prometheus"].server_port,
@@ -139,7 +140,7 @@ class Proxy:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, *words: str, **variables: object) -> str:
+    def configure(self, play: list[dict[str, object]] = PLAY, **variables: object) -> str:
         """Run the role, and return what Ansible says of it."""
         self.variables.update(variables)
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -147,16 +148,20 @@ class Proxy:
         groups = {name: {"hosts": {each: {**host, "ansible_host": addresses.get(each, "127.0.0.1")} for each in hosts}}
                   for name, hosts in self.groups.items()}
         (self.directory / "hosts.yml").write_text(json.dumps({"all": {"children": groups}}))
-        (self.directory / "play.yml").write_text(json.dumps(PLAY))
+        (self.directory / "play.yml").write_text(json.dumps(play))
         (self.directory / "variables.json").write_text(json.dumps(self.variables))
         done = subprocess.run(
             [Path(sys.executable).with_name("ansible-playbook"), self.directory / "play.yml", "-i",
-             self.directory / "hosts.yml", "--limit", "here", "-e", f"@{self.directory / 'variables.json'}", "--diff",
-             *words],
+             self.directory / "hosts.yml", "--limit", "here", "-e", f"@{self.directory / 'variables.json'}", "--diff"],
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, cwd=REPOSITORY, capture_output=True, text=True, check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    @property
+    def flags(self) -> list[object]:
+        """What role monitor makes of it: Prometheus's options, Alertmanager's, the address, certificates, hosts."""
+        return json.loads((self.files / "flags").read_text())
 
     def commands(self, name: str) -> list[list[str]]:
         """Those of the unit."""
@@ -392,7 +397,7 @@ def test_secrets_are_closed_to_who_answers_and_stand_in_no_log_and_no_diff(proxy
 
 def test_prometheus_leads_to_itself_below_the_proxys_address(proxy, tmp_path):
     """The real one, with the flags that role monitor gives it."""
-    flags = (proxy.files / "flags").read_text().split("\n")[0].split()
+    flags = proxy.flags[0].split()
     assert flags[0] == f"--web.external-url=https://127.0.0.1:{proxy.port}/prometheus/"
     (tmp_path / "prometheus.yml").write_text("{}")
     shutil.copytree(REPOSITORY / "roles" / "monitor" / "files" / "consoles", tmp_path / "consoles")
@@ -464,3 +469,35 @@ def test_a_monitor_alone_has_no_token_and_shows_the_cluster_at_a_glance(folder, 
         assert [alone.ask(path, login=LOGIN)[0] for path in ("/api/jobs/", "/models/served/v1/models")] == [404, 404]
     finally:
         alone.stop()
+
+
+def test_the_monitor_goes_by_it_and_without_it_is_as_before(folder, behind):
+    directory = folder / "off"
+    directory.mkdir()
+    host = Proxy(directory, behind, {"ray_head": ["other"], "ray_monitor": ["here"], "ray_workers": ["first"]})
+    host.files.mkdir()
+    play = [{**PLAY[0], "tasks": [*PLAY[0]["tasks"][:2], PLAY[0]["tasks"][-1]]}]
+    name = {"ray_proxy_name": "ray.example.com", "ray_node_ip_address": "10.0.0.9", "ray_proxy_port": 443,
+            "monitor_alertmanager_port": 9093}
+    # As a text, which is what -e ray_proxy=false gives.
+    host.configure(play, ray_proxy="false", **name)
+    assert host.flags == ["", " --web.external-url=http://10.0.0.9:9093/", "10.0.0.9", [], []]
+    host.configure(play, ray_proxy="true")
+    assert host.flags == [
+        " --web.external-url=https://ray.example.com/prometheus/ --web.route-prefix=/",
+        " --web.external-url=https://ray.example.com/alertmanager/ --web.route-prefix=/", "127.0.0.1",
+        ["10.0.0.9:443"], ["other", "here"],
+    ]
+    # Without Prometheus here the site's own asks the exporter.
+    host.configure(play, monitor_prometheus="false")
+    assert host.flags[2] == "10.0.0.9"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_the_unit_is_closed_and_systemd_understands_every_line(proxy):
+    unit = str(proxy.directory / "ray-proxy.service")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "ray-proxy.service" in line] == []
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", unit],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
