@@ -80,8 +80,8 @@ class ActionModule(ActionBase):
         if "certificate" not in self.known:
             if kind:
                 raise AnsibleActionFail(
-                    f"{self.host} needs a certificate ({kind}), and the head, which has the authority, does not answer: "
-                    "mend the head first."
+                    f"{self.host} needs a certificate ({kind}), and the head, which has the authority, does not "
+                    "answer: mend the head first."
                 )
         elif kind != "missing":
             raise AuthorityError(f"has lost its authority, which has signed what {self.host} runs with: {_FIX}")

@@ -217,7 +217,7 @@ def test_a_host_without_an_authority_to_ask_is_told_what_to_run(cluster):
 
 @pytest.mark.parametrize(("known", "kind", "said"), [
     ({"unreachable": True}, "", ""),
-    ({"unreachable": True}, "expired", "needs a certificate .expired., and the head, which has the authority, does not"),
+    ({"unreachable": True}, "expired", "needs a certificate .expired., and the head, which has the authority, does"),
     ({"certificate": ""}, "missing", ""),
     ({"certificate": ""}, "", "has lost its authority"),
 ])
