@@ -25,6 +25,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.rayops.cluster.plugins.action.ray_tls import ActionModule
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TASKS = REPOSITORY / "roles" / "ray" / "tasks"
@@ -212,6 +213,22 @@ def test_a_host_without_an_authority_to_ask_is_told_what_to_run(cluster):
     done = cluster.run("tls", fails=True)
     assert "/var/tls on head-1 has no authority yet: run the playbook once with --tags head." in done.failure
     assert not cluster.authority.exists()
+
+
+@pytest.mark.parametrize(("known", "kind", "said"), [
+    ({"unreachable": True}, "", ""),
+    ({"unreachable": True}, "expired", "needs a certificate .expired., and the head, which has the authority, does"),
+    ({"certificate": ""}, "missing", ""),
+    ({"certificate": ""}, "", "has lost its authority"),
+])
+def test_a_head_that_does_not_answer_has_not_lost_its_authority(known, kind, said):
+    action = ActionModule.__new__(ActionModule)
+    action.host, action.known = "worker-1", known
+    if not said:
+        action.refuse_unknown(kind)
+        return
+    with pytest.raises((AnsibleActionFail, AuthorityError), match=said):
+        action.refuse_unknown(kind)
 
 
 def test_an_authority_of_our_own_is_signed_anew_before_it_ends(cluster):
