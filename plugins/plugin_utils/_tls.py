@@ -13,17 +13,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Union
-
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from typing import TYPE_CHECKING, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, handshake
 
-Key = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError:  # ansible-core needs it itself; only its test of imports does without.
+    pass
+
+if TYPE_CHECKING:
+    Key = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
 
 # Ten years; the key stays, and the certificate is signed anew in time.
 _AUTHORITY_DAYS = 3650
