@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,14 @@ from typing import Any, Callable, Iterable
 TRIED = ("2.57.0", "2.60.0")
 POLL_SECONDS = 0.2
 RPC_SECONDS = 5
+# How an HTTP/2 client begins (RFC 9113, 3.4): with this and its settings, here none.
+GREETING, GREETING_SECONDS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 2
+# What is wrong with a certificate, by OpenSSL's codes (x509_vfy.h). All else: no authority that is trusted has signed it.
+DISTRUST = {
+    9: "is not valid yet by this host's clock", 10: "has expired by this host's clock",
+    62: "is not for that name", 64: "is not for that address",
+}
+WHOSE = "run rayops.cluster.recover, which names the host to mend"
 ACCELERATORS = ("GPU", "NPU")
 # common.proto TaskStatus: what a worker has begun. FINISHED and FAILED are the ends; all other states wait.
 RUNNING_STATES = ("RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT", "GETTING_AND_PINNING_ARGS")
@@ -60,19 +69,89 @@ def connect(request: dict[str, Any], deadline: float | None = None) -> Any:
     from ray._raylet import GcsClient
 
     address = request["address"]
-    host, _colon, port = address.rpartition(":")
     while True:
         try:
-            # GcsClient itself needs 40 s to notice that nobody listens.
-            socket.create_connection((host.strip("[]"), int(port)), timeout=RPC_SECONDS).close()
+            greet(address)
             return GcsClient(address=address)
         except Exception as error:
             raise_if_final(error)
             if deadline is None or time.time() >= deadline:
+                if isinstance(error, HelperError):
+                    raise
                 tried = "" if deadline is None else f" within {request['timeout']:g} s"
                 message = f"The GCS at {address} is not reachable{tried}: {reason(error)}."
                 raise HelperError("unreachable", message) from error
         time.sleep(POLL_SECONDS)
+
+
+def greet(address: str) -> None:
+    """Knock at the GCS, and see that it speaks TLS where this process does, and nowhere else, and that both trust each
+    other: GcsClient needs 40 s to notice that nobody listens, and to whoever does not fit a gRPC server says no word.
+
+    raises OSError: nobody listens. raises HelperError: they do not fit.
+    """
+    host, _colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    with socket.create_connection((host, int(port)), timeout=RPC_SECONDS) as plain:
+        plain.settimeout(GREETING_SECONDS)
+        context = own_context() if os.environ.get("RAY_USE_TLS") == "1" else None
+        try:
+            with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
+                connection.sendall(GREETING)
+                answered = connection.recv(1) != b""
+        except TimeoutError:
+            return  # One that hangs: nothing is known of it.
+        except ssl.SSLCertVerificationError as error:
+            raise distrusted(address, error) from error
+        except ssl.SSLEOFError:
+            answered = False
+        except ssl.SSLError as error:
+            raise HelperError("tls", (
+                f"The GCS at {address} speaks no TLS ({reason(error)}), and ray_tls is on: run rayops.cluster.upgrade, "
+                "which puts all nodes on TLS together, or set ray_tls: false."
+            )) from error
+        except ConnectionError:
+            answered = False
+    if not answered and context:
+        raise HelperError("tls", (
+            f"The GCS at {address} refuses the certificate {os.environ['RAY_TLS_SERVER_CERT']} of this host, which is "
+            f"not valid now or of an authority that the GCS does not trust: {WHOSE}."
+        ))
+    if not answered:
+        raise HelperError("tls", (
+            f"The GCS at {address} refuses whoever speaks no TLS: set ray_tls: true (for a module alone, its "
+            "tls_directory), or run rayops.cluster.upgrade, which takes TLS off all nodes together."
+        ))
+
+
+def own_context() -> ssl.SSLContext:
+    """How this process speaks TLS, as gRPC does: no stricter, and with a chain that ends below its root as well."""
+    certificate, key, authority = (os.environ[name] for name in TLS_FILES)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols(["h2"])
+    try:
+        # With a passphrase it is of no use to Ray either; without this one, the terminal would be asked.
+        context.load_cert_chain(certificate, key, password="")
+        context.load_verify_locations(authority)
+    except OSError as error:  # ssl.SSLError is one, too.
+        directory = os.path.dirname(certificate)
+        raise HelperError("tls", (
+            f"This host's certificate in {directory} cannot be used ({reason(error)}): run site.yml, which signs it "
+            f"anew, and let the user of this command be in the group of {directory}."
+        )) from error
+    return context
+
+
+def distrusted(address: str, error: ssl.SSLCertVerificationError) -> HelperError:
+    """That this host does not trust what the GCS shows."""
+    authority = os.environ["RAY_TLS_CA_CERT"]
+    words = DISTRUST.get(error.verify_code, f"is of none of the authorities in {authority} on this host")
+    return HelperError("tls", f"The certificate of the GCS at {address} {words} ({reason_of(error)}): {WHOSE}.")
+
+
+def reason_of(error: ssl.SSLCertVerificationError) -> str:
+    return str(error.verify_message).rstrip(".")
 
 
 def raise_if_final(error: Exception) -> None:

@@ -195,7 +195,7 @@ def wait_serving(request: dict[str, Any]) -> dict[str, Any]:
             living = {node["node_id"] for node in read_nodes(client) if node["state"] == "ALIVE"}
             lacking = look(client, request, living)
         except Exception as error:
-            if isinstance(error, HelperError) and error.answer["error"] != "unreachable":
+            if isinstance(error, HelperError) and error.answer["error"] not in ("unreachable", "tls"):
                 raise
             raise_if_final(error)
             lacking = [reason(error)]
