@@ -9,7 +9,8 @@ name: ray_tls_refusal
 short_description: Why a node cannot be started beside the head that runs
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description: Ray does not mix TLS with plain text, or two certificate authorities. All nodes change together, by C(upgrade).
+description:
+  - Ray does not mix TLS with plain text, or two certificate authorities. All nodes change together, by C(upgrade).
 positional: declared, head
 options:
   _input: {description: "What the head speaks, true for TLS; anything but true and false is a head that does not run.",
@@ -41,8 +42,8 @@ def ray_tls_refusal(
         return ""
     if speaks is not bool(declared):
         return (
-            f"The head {head} runs {'with' if speaks else 'without'} TLS, and ray_tls is {str(bool(declared)).lower()}: "
-            f"{_TOGETHER}. Run rayops.cluster.upgrade, or set ray_tls: {str(speaks).lower()}."
+            f"The head {head} runs {'with' if speaks else 'without'} TLS, and ray_tls is {str(bool(declared)).lower()}"
+            f": {_TOGETHER}. Run rayops.cluster.upgrade, or set ray_tls: {str(speaks).lower()}."
         )
     if declared and other_authority is True:
         return (
@@ -51,8 +52,8 @@ def ray_tls_refusal(
         )
     if unfinished is True:
         return (
-            f"An upgrade was interrupted, and the files of the head {head} are not what runs: run rayops.cluster.upgrade "
-            "again, or with -e ray_rollback=true."
+            f"An upgrade was interrupted, and the files of the head {head} are not what runs: run "
+            "rayops.cluster.upgrade again, or with -e ray_rollback=true."
         )
     return ""
 

@@ -26,8 +26,8 @@ def test_as_declared(speaks):
 
 def test_each_way_out_is_named():
     assert ray_tls_refusal(False, True, "head-1") == (
-        "The head head-1 runs without TLS, and ray_tls is true: Ray does not mix the two, so all nodes change together. "
-        "Run rayops.cluster.upgrade, or set ray_tls: false."
+        "The head head-1 runs without TLS, and ray_tls is true: Ray does not mix the two, so all nodes change "
+        "together. Run rayops.cluster.upgrade, or set ray_tls: false."
     )
     assert "runs with TLS, and ray_tls is false" in ray_tls_refusal(True, False, "head-1")
     assert "set ray_tls: true." in ray_tls_refusal(True, False, "head-1", other_authority=True)

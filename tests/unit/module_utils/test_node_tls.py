@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A node that speaks something else than it is declared to, and one with a certificate of before: real ones, and a real process."""
+"""A node that speaks something else than is declared, or with a certificate of before: real ones, and a real process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def write(directory: Path, authority: _tls.Authority, trusted: str = "", age: fl
     """The files of a node, written so many seconds ago."""
     directory.mkdir(exist_ok=True)
     leaf, files = _tls.issue(authority, NAMES, 90), NodeFiles.of(str(directory))
-    texts = {files.authority: trusted or authority.certificate, files.certificate: leaf.certificate, files.key: leaf.key}
+    trusts = trusted or authority.certificate
+    texts = {files.authority: trusts, files.certificate: leaf.certificate, files.key: leaf.key}
     for path, text in texts.items():
         Path(path).write_text(text)
         touch(path, age)
@@ -62,7 +63,8 @@ def host_fixture(tmp_path: Path) -> Iterator[Host]:
 def raylet_fixture(host: Host) -> Iterator[int]:
     """What listens where the node's raylet does, with the certificate of the first authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(host.config["tls"]["directory"] + "/node.pem", host.config["tls"]["directory"] + "/node.key")
+    files = NodeFiles.of(host.config["tls"]["directory"])
+    context.load_cert_chain(files.certificate, files.key)
     context.load_verify_locations(cadata=FIRST.certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     server = create_server(("127.0.0.1", 0))
