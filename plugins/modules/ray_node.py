@@ -122,9 +122,9 @@ differences:
     kind:
       description:
         - What it is, V(option), V(environment), V(shared_environment) (a variable of which workers see something),
-          V(executable), V(limit), V(token), V(certificate), V(trust) (of authorities), V(rejected_certificate) (by other
-          nodes), V(other_tls) (what runs reaches no node that runs as declared), V(raylet), V(health), V(unit), V(enabled), V(timers), V(foreign) (another
-          Ray on this host), V(restart) or V(file).
+          V(executable), V(limit), V(token), V(certificate), V(trust) (of authorities), V(rejected_certificate) (by
+          other nodes), V(other_tls) (what runs reaches no node that runs as declared), V(raylet), V(health), V(unit),
+          V(enabled), V(timers), V(foreign) (another Ray on this host), V(restart) or V(file).
       type: str
     option: {description: "The option of C(ray start), C(environment NAME), or what else differs.", type: str}
     declared: {description: "The declared value, null for none.", type: raw}

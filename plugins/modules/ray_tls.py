@@ -52,8 +52,9 @@ EXAMPLES = r"""
 RETURN = r"""
 kind:
   description: What is wrong, or was, empty for nothing. V(missing), V(key) (it does not belong to the certificate),
-    V(expired), V(not_yet), V(authority) (of another one than is declared), V(foreign), V(names) (one is missing), V(surplus) (one too many), V(trust) (other
-    authorities are to be trusted), V(issuer) (another one signs now) or V(ending).
+    V(expired), V(not_yet), V(authority) (of another one than is declared), V(foreign), V(names) (one is missing),
+    V(surplus) (one too many), V(trust) (other authorities are to be trusted), V(issuer) (another one signs now) or
+    V(ending).
   type: str
   returned: success
 words: {description: "OpenSSL's own words, or what is missing.", type: str, returned: success}

@@ -45,8 +45,9 @@ class Verdict:
 
     kind: empty (nothing is), missing (one of the three files is), key (it does not belong to the certificate, or cannot
     be read), expired, not_yet (by this host's clock), authority (of the one that this node trusts, where another is
-    declared: all nodes change together), foreign (of one that nobody trusts), names (it lacks one of the node's), surplus (it has one that is not the node's), trust (other authorities are to be trusted beside
-    its own), issuer (another of those that are trusted signs now) or ending (its last days).
+    declared: all nodes change together), foreign (of one that nobody trusts), names (it lacks one of the node's),
+    surplus (it has one that is not the node's), trust (other authorities are to be trusted beside its own), issuer
+    (another of those that are trusted signs now) or ending (its last days).
     words: OpenSSL's own, or what is missing. ends: the second in which the certificate ends, None where it is not
     valid. rejected: the other nodes refuse it, so it cannot wait.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Module:
         self.check_mode = check_mode
         self.params: dict[str, Any] = {
             "node_type": "head", "path": str(directory / "etc" / "previous"), "config_dir": str(directory / "etc"),
-            "environment": NEW, "user": OWN_USER, "variables": {},
+            "environment": NEW, "user": OWN_USER, "variables": {}, "files": [], "tls": False,
         }
 
     def preserved_copy(self, source: str, target: str) -> None:
@@ -101,6 +102,102 @@ def test_there_is_something_to_go_back_to(host, ray_environment):
     (host / "etc" / "previous" / "head-node.yaml").unlink()
     with pytest.raises(upgrade.UnusableError, match="are kept"):
         node(host).check()
+
+
+def speaking(host: Path, serial: str = "", check_mode: bool = False, **options: Any) -> Any:
+    """The node of an upgrade that only changes what it speaks; with a serial, its certificate was written already."""
+    if serial:
+        (host / "etc" / "tls").mkdir(exist_ok=True)
+        for name in ("ca.pem", "node.pem", "node.key"):
+            (host / "etc" / "tls" / name).write_text(f"{name} {serial}")
+    found = node(host, check_mode)
+    found.module.params.update({"environment": OLD, "tls": True, **options})
+    return upgrade.Previous(found.module)
+
+
+def let_speak(host: Path) -> None:
+    """The unit, as an upgrade to TLS writes it."""
+    unit = host / "units" / "ray-head.service"
+    unit.write_text(unit.read_text() + "Environment=RAY_USE_TLS=1\n")
+
+
+def test_a_switch_to_tls_is_kept_and_put_back(host):
+    assert speaking(host).keep() and speaking(host).speaks_tls() is False
+    let_speak(host)
+    speaking(host, "1")
+    # Interrupted: what is kept is what ran.
+    assert speaking(host).keep() == [] and speaking(host).speaks_tls() is False
+    speaking(host).finish()
+    # The way back is an upgrade, too, and keeps the certificate where Ray's user reads it.
+    assert len(speaking(host, tls=False).keep()) == 4 and speaking(host).speaks_tls() is True
+    kept = host / "etc" / "tls" / "previous"
+    assert sorted(os.listdir(kept)) == ["ca.pem", "node.key", "node.pem"] and kept.stat().st_mode & 0o777 == 0o750
+    assert kept.stat().st_gid == (host / "etc" / "tls").stat().st_gid
+    write(host, OLD)
+    assert len(speaking(host).restore()) == 1 and upgrade.speaks_tls(str(host / "units" / "ray-head.service"))
+
+
+def test_another_authority_is_put_back_as_new(host):
+    """What has read a file since is to be started anew, by the time of the file."""
+    let_speak(host)
+    speaking(host, "1").keep()
+    os.utime(host / "etc" / "tls" / "ca.pem", (1, 1))
+    speaking(host, "2")
+    assert speaking(host, check_mode=True).restore() and (host / "etc" / "tls" / "ca.pem").read_text() == "ca.pem 2"
+    before = time.time()
+    assert len(speaking(host).restore()) == 3
+    assert (host / "etc" / "tls" / "ca.pem").read_text() == "ca.pem 1"
+    assert (host / "etc" / "tls" / "ca.pem").stat().st_mtime > before - 1
+
+
+def test_what_was_not_there_is_not_put_back(host):
+    """An upgrade before had a certificate, or a password, and this one has none."""
+    secret = host / "etc" / "redis.env"
+    secret.write_text("old")
+    speaking(host, "1", files=[str(secret)]).keep()
+    assert (host / "etc" / "previous" / "redis.env").read_text() == "old"
+    secret.unlink()
+    speaking(host, files=[str(secret)], environment=NEW).keep()
+    assert speaking(host, files=[str(secret)]).restore() == [] and not secret.exists()
+
+
+def test_redis_goes_back_with_the_nodes(host):
+    conf = host / "etc" / "redis.conf"
+    conf.write_text("port 6380")
+    options = {"node_type": None, "files": [str(conf)], "path": str(host / "etc" / "redis-previous")}
+    assert speaking(host, **options).keep() == [str(conf)]
+    conf.write_text("tls-port 6380")
+    assert speaking(host, **options).keep() == []
+    assert len(speaking(host, **options).restore()) == 1 and conf.read_text() == "port 6380"
+    speaking(host, **options).finish()
+    # A version that changes while Redis stays: what is kept is of the last upgrade.
+    conf.write_text("port 6381")
+    assert speaking(host, **options).keep() and speaking(host, **options).restore() == []
+
+
+class Live:
+    """As much of a LiveNode as is asked."""
+
+    def __init__(self, environment: str = OLD, tls: str = "", spoken: str | None = None, running: bool = True) -> None:
+        self.running, self.executable = running, f"{environment}/bin/ray"
+        self.tls_directory, self.spoken_tls = tls, tls if spoken is None else spoken
+
+
+def test_an_upgrade_that_was_interrupted_is_seen(host):
+    assert not speaking(host).is_unfinished(Live())
+    speaking(host).keep()
+    assert not speaking(host).is_unfinished(Live())
+    let_speak(host)
+    assert speaking(host).is_unfinished(Live()) and not speaking(host).is_unfinished(Live(tls="/etc/ray/tls"))
+    assert speaking(host).is_unfinished(Live(NEW, tls="/etc/ray/tls"))
+    # Another authority: the files look the same.
+    assert speaking(host).is_unfinished(Live(tls="/etc/ray/tls", spoken="/etc/ray/tls/previous"))
+    assert not speaking(host).is_unfinished(Live(running=False))
+    speaking(host).finish()
+    assert not speaking(host).is_unfinished(Live())
+    # And a way back.
+    speaking(host).restore()
+    assert speaking(host).is_unfinished(Live(tls="/etc/ray/tls")) and not speaking(host).is_unfinished(Live())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a link to another user, which only root can")
