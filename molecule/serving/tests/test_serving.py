@@ -95,7 +95,7 @@ def test_it_answers_who_has_the_key(cluster: Cluster) -> None:
 
 def test_the_proxy_leads_to_it_with_the_same_key(cluster: Cluster) -> None:
     url = f"https://{cluster.gcs.partition(':')[0]}/models/{TENSOR}/v1/chat/completions"
-    authority = cluster.sh(cluster.head, "openssl x509 -in /etc/ray-proxy/proxy.pem")
+    authority = cluster.sh(cluster.head, "cat /etc/ray/tls/ca.pem")
     key = cluster.sh(cluster.head, "cat /etc/ray/serve_api_key")
     question = {"model": TENSOR, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
     assert post(url, key, authority, **question)["usage"]["completion_tokens"] >= 1

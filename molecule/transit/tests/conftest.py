@@ -64,12 +64,12 @@ def wait_for() -> Callable[..., Any]:
 
 
 class Page:
-    """The proxy of a host, as a browser or curl reaches it with a login, or without."""
+    """The proxy of a host, as a browser or curl reaches it that knows the cluster's authority; with a login or without."""
 
     def __init__(self, cluster: Cluster, host: str, login: str = "") -> None:
         self.url = f"https://{address(cluster.bed, host)}"
         self.headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-        context = ssl.create_default_context(cadata=cluster.sh(host, "openssl x509 -in /etc/ray-proxy/proxy.pem"))
+        context = ssl.create_default_context(cadata=cluster.sh(host, "cat /etc/ray/tls/ca.pem"))
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 

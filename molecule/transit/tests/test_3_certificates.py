@@ -41,7 +41,7 @@ def test_what_ends_in_ten_days_is_renewed_with_an_actors_state(cluster: Cluster,
     assert int(cluster.sh("worker-2", STARTED)) < int(cluster.sh(cluster.head, STARTED))
     redis = cluster.sh(cluster.head, "sed -n 's/^[^=]*=//p' /etc/ray/redis.env").strip("\"'")
     assert capture.lost == 0 and capture.find({"password": redis}) == []
-    assert [str(stream) for stream in capture.said(6379) if not stream.is_tls] == []
+    assert [str(stream) for stream in capture.said(6380) if not stream.is_tls] == []
     cluster.wait_whole()
     called = cluster.call_actor()
     assert called["pid"] == actor["pid"] and called["count"] > actor["count"]
