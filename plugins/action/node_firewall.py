@@ -2,14 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's side of module node_firewall: who is let in, and whether a host still is reached with its new table.
-
-Names and addresses are the inventory's. A host is believed for private addresses of its own.
-"""
+"""The controller's side of module node_firewall: what of an answer is believed, and whether a host still is reached."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -22,13 +18,12 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources i
     private,
 )
 
-REGISTERED = "ray_firewall_found"
 # A connection of its own, and nothing but the way there: not through one that is open, no agent, no screen.
 _ANEW = "-S none -a -x"
 
 
 class ActionModule(ActionBase):
-    """Tells a host of all others what it must know, and takes its table back where that shuts the controller out."""
+    """Lets a host keep its table only when it was reached with it, anew."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -36,8 +31,6 @@ class ActionModule(ActionBase):
         options = dict(self._task.args)
         nodes = [str(name) for name in options.get("nodes") or []]
         options["name"] = str(self.variables.get("inventory_hostname", ""))
-        if options.get("state", "present") == "present":
-            options["hosts"] = [self.host(name) for name in nodes if name in self.variables["hostvars"]]
         found = self._module(options)
         if options.get("state") == "looked":
             found = self.looked(found, nodes, options["name"])
@@ -46,22 +39,14 @@ class ActionModule(ActionBase):
         result.update(found)
         return result
 
-    def host(self, name: str) -> dict[str, Any]:
-        """A host of the cluster, as the others are to know it."""
-        host = self.variables["hostvars"][name]
-        said = host.get(REGISTERED)
-        own = said.get("addresses") if isinstance(said, Mapping) else None
-        return {"name": name, "addresses": ip_addresses(address_of(host)),
-                "found": None if own is None else private(list(own))}
-
     def looked(self, found: dict[str, Any], nodes: list[str], name: str) -> dict[str, Any]:
         """Of a host's answer what is known words; refused where others are to let it in, and are left out."""
         if found.get("failed") or found.get("unreachable"):
             return {key: found[key] for key in ("failed", "unreachable", "msg", "exception") if key in found}
         hostvars, here = self.variables["hostvars"], self.variables.get("ansible_play_hosts_all", nodes)
-        left_out = [node for node in firewall_hosts(nodes, hostvars) if node not in here]
+        left_out = firewall_hosts([node for node in nodes if node not in here], hostvars)
         known = found.get("own") if isinstance(found.get("own"), list) else []
-        strange = [address for address in self.host(name)["addresses"] if address not in known]
+        strange = [address for address in ip_addresses(address_of(hostvars[name])) if address not in known]
         if left_out and strange:
             return {"failed": True, "changed": False, "msg": (
                 f"{name} ({strange[0]}) is new to the cluster's firewalls, and --limit leaves out "

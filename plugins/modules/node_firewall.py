@@ -51,7 +51,8 @@ options:
   seconds: {description: "After how long a table that the controller has not kept goes.", type: float, default: 30}
   name: {description: "The host's name, which the controller says.", type: str, default: ""}
   hosts:
-    description: What the controller makes of O(nodes).
+    description: "Who is let in, for O(state=present): all hosts of the cluster, as the filter
+      P(rayops.cluster.firewall_sources#filter) knows them."
     type: list
     elements: dict
     default: []
@@ -72,7 +73,7 @@ EXAMPLES = r"""
 
 - name: Shut the cluster's ports to strangers
   rayops.cluster.node_firewall:
-    nodes: "{{ groups['ray_head'] + groups['ray_workers'] }}"
+    hosts: "{{ (groups['ray_head'] + groups['ray_workers']) | rayops.cluster.firewall_sources(hostvars) }}"
     ports: {cluster: ["6379", 10002-19999], clients: ["8265"], monitors: ["6385"]}
     workload: true
     clients: [10.20.0.0/16]

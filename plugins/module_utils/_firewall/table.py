@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._files.file import replace_file
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.host import Nft, NftError, is_ours
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.netlink import delete_table
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.ports import Ports
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import TABLE, Rules, replacing
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_place, read_regular
@@ -211,7 +213,8 @@ class Table:
             if is_ours(self.nft.listing()):
                 self.nft.delete()
         except NftError as error:
-            left = f"The table {TABLE} could not be looked for, and ends with the next boot if it is there: {error}"
+            # It cannot be seen whose it is, but by what is known of it, and by what has loaded it.
+            left = self._removed_without_nft(error) if Record.read() and self.unit.active else ""
         self._stop_timer()
         if os.path.lexists(_UNIT_FILE):
             # Its own end would remove a table of somebody else's that has come in the place of ours: it has none now.
@@ -228,6 +231,15 @@ class Table:
             # Others of the collection's may have theirs in it.
             os.rmdir(os.path.dirname(RULES))
         return left
+
+    @staticmethod
+    def _removed_without_nft(reason: NftError) -> str:
+        try:
+            delete_table(TABLE.split()[1])
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                return f"The table {TABLE} may have stayed, and ends with the next boot: {reason}"
+        return ""
 
     def _unit_text(self) -> str:
         return _UNIT.format(rules=RULES, table=TABLE, nft=self.nft.path or "/usr/sbin/nft")

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.action.ray_network_test import answers_of, numbers, peer_of, said
+from ansible_collections.rayops.cluster.plugins.action.ray_network_test import (
+    answers_of,
+    numbers,
+    peer_of,
+    range_of,
+    said,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import Peer
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 
@@ -52,6 +58,14 @@ def test_a_peer_is_what_was_registered():
 
 def test_a_listener_that_may_have_ended_is_not_tried():
     assert peer_of("w2", registered(ends=time.time() + 1), 3).workload == 0
+
+
+@pytest.mark.parametrize("answer, among", [
+    ([50000, 50999], (50000, 50999)), ([50999, 50000], (32768, 60999)), ([0, 9], (32768, 60999)), ("x", (32768, 60999)),
+    ([1, 2, 3], (32768, 60999)), ([40000, 70000], (32768, 60999)), (None, (32768, 60999)), ([True, 5], (32768, 60999)),
+])
+def test_the_workloads_ports_are_what_a_host_says_if_it_says_any(answer, among):
+    assert range_of(answer) == among
 
 
 @pytest.mark.parametrize("hostvars", [{}, {"w2": {}}, {"w2": {"network_listener": {"unreachable": True}}},

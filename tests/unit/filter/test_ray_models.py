@@ -542,3 +542,15 @@ def test_models_that_are_brought_need_not_be_there_yet():
 def test_what_is_brought_nowhere(entry, said):
     (problem,) = ray_models([SERVE], {**CLUSTER, "brought": [entry]})["problems"]
     assert problem.startswith(said)
+
+
+def test_the_ports_of_models_on_their_hosts():
+    arguments = {"data-parallel-rpc-port": "30100", "kv_transfer_config": {"kv_port": 14579, "kv_ip": "10.0.0.5"},
+                 "max_model_len": 8192, "transport": 5, "ports": [1]}
+    model = {**RANKS, "port": 8100, "engine_args": arguments, "environment": {"MASTER_PORT": "29501", "REPORT": "7"}}
+    hosts = compiled(model)["hosts"]
+    assert hosts["w1"]["ports"] == {
+        "clients": ["8100"], "cluster": ["14579", "14580", "29501", "29502", "30100", "30101"]}
+    assert hosts["head"]["ports"] == {"clients": [], "cluster": []}
+    # Without a word of the user's, vLLM's own.
+    assert compiled(RANKS)["hosts"]["w1"]["ports"]["cluster"] == ["29550", "29551"]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.netlink import delete_table
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.ports import Ports, declared, spans
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import Rules, replacing
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import networks, private, problems
@@ -270,6 +271,18 @@ def test_the_listing_is_the_same_after_it_was_loaded_again(pair):
     assert pair.listing("table", "inet", "rayops") == before
     pair.load(replacing(""))
     assert "inet rayops" not in pair.listing("tables")
+
+
+def test_a_table_goes_where_nft_is_gone(pair):
+    pair.load("table inet other {\n}\n")
+    pair.rules()
+    with inside(pair.host):
+        delete_table("rayops")
+    assert "inet rayops" not in pair.listing("tables")
+    assert "inet other" in pair.listing("tables")
+    with inside(pair.host), pytest.raises(FileNotFoundError):
+        delete_table("rayops")
+    pair.load("delete table inet other\n")
 
 
 def test_a_host_is_believed_for_private_addresses_of_its_own_alone():

@@ -16,7 +16,11 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._network import mesh, probe
 from ansible_collections.rayops.cluster.plugins.module_utils._network.mesh import Peer, merged, peers_of, problems_of
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners, listening_on
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import (
+    listeners,
+    listening_on,
+    local_ports,
+)
 
 NODES = ["head", "w1", "w2", "w3", "w4"]
 PORTS = ("6381", "6382", "10002-19999")
@@ -95,6 +99,16 @@ def test_a_listener_takes_nobodys_port(monkeypatch):
     assert [probe.listen("127.0.0.1", 1, [40100])] == [40101]
     with pytest.raises(OSError):
         probe.listen("192.0.2.1", 1, [])
+
+
+def test_the_workloads_ports_are_the_hosts_own(tmp_path):
+    assert probe.listen("127.0.0.1", 1, [40200], (40200, 40201)) == 40201
+    assert Peer("w2", "10.0.0.2", ("6381",), workload=50001, among=(50000, 50999)).tried() == {
+        6381: "6381", 50001: "50000-50999"}
+    (tmp_path / "sys" / "net" / "ipv4").mkdir(parents=True)
+    assert local_ports(str(tmp_path)) == (32768, 60999)
+    (tmp_path / "sys" / "net" / "ipv4" / "ip_local_port_range").write_text("50000\t50999\n")
+    assert local_ports(str(tmp_path)) == (50000, 50999)
 
 
 def test_connections_are_told_apart():
