@@ -2,8 +2,8 @@
 """Restart a Ray unit whose node is gone.
 
 systemd calls a unit active as long as its `ray start` runs. That goes on when the raylet has ended by itself, after a
-drain or with one of its agents, so it is watched. One that runs may still be dead to the cluster, so the node's agent
-is asked: it asks the GCS whether this node is alive.
+drain or with one of its agents, or when the GCS has ended during the head's start, so both are watched. One that runs
+may still be dead to the cluster, so the node's agent is asked: it asks the GCS whether this node is alive.
 
 Runs as root, and looks at what a job may have made: processes, their names, and who answers on the agent's port. So all
 that it ever does is to have systemd kill or restart this one unit, by its name: a job can harm its own node alone.
@@ -19,7 +19,9 @@ import sys
 import time
 
 TRIES, PAUSE = 3, 5
-WATCH, LOOK = 30, 0.5  # seconds for which the raylet is watched, and between two looks
+WATCH, LOOK = 30, 0.5  # seconds for which the processes are watched, and between two looks
+# What `ray start` starts, and the seconds that it has to end by itself, and to say why, when that has ended.
+WATCHED = {"raylet": 0, "gcs_server": 5}
 ANSWER = 5  # seconds that the agent has
 SYSTEMCTL = 20  # seconds that systemd has
 
@@ -70,32 +72,38 @@ def process(pid: int | str) -> tuple[str, int] | None:
     return None if state in "ZX" else (name, int(parent))
 
 
-def raylet_of(main: int, deadline: float) -> str | None:
-    """The process id of the raylet that a `ray start` has started; None for none yet."""
+def watched_of(main: int, deadline: float) -> dict[str, str]:
+    """The process ids, by name, of what is watched and a `ray start` has started so far."""
+    pids: dict[str, str] = {}
     with os.scandir("/proc") as found:
         for entry in found:
-            if entry.name.isdigit() and process(entry.name) == ("raylet", main):
-                return entry.name
+            name, parent = (entry.name.isdigit() and process(entry.name)) or ("", 0)
+            if parent == main and name in WATCHED:
+                pids[name] = entry.name
             if time.monotonic() > deadline:
-                return None
-    return None
+                break
+    return pids
 
 
 def watch(unit: str) -> None:
-    """End a `ray start` whose raylet ends and which would go on without: systemd starts both again."""
+    """End a `ray start` that goes on without its raylet or its GCS: systemd starts all of them again."""
     main = int(show(unit, "MainPID"))
-    raylet = None
+    pids: dict[str, str] = {}
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline and main and process(main):
-        raylet = raylet or raylet_of(main, deadline)
-        if raylet and process(raylet) != ("raylet", main):
+        # A GCS that has ended is not forgotten while a raylet is still looked for.
+        if "raylet" not in pids:
+            pids = {**watched_of(main, deadline), **pids}
+        ended = next((name for name, pid in pids.items() if process(pid) != (name, main)), None)
+        if ended:
+            time.sleep(WATCHED[ended])
             # A unit that is being stopped is no longer active.
             if show(unit, "ActiveState") == "active" and show(unit, "MainPID") == str(main):
-                sys.stdout.write(f"{unit} is active, but its raylet has ended: starting it again\n")
+                sys.stdout.write(f"{unit} is active, but its {ended} has ended: starting it again\n")
                 # Not by its number, which may be another process's by now. systemd 252: --kill-whom, and both.
                 systemctl("kill", "--kill-who=main", "--signal=SIGKILL", unit)
             return
-        time.sleep(LOOK if raylet else 2 * LOOK)
+        time.sleep(LOOK if "raylet" in pids else 2 * LOOK)
 
 
 def main() -> None:
