@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 
+HEAD = "ray-head.service"
 TRIES, PAUSE = 3, 5
 WATCH, LOOK = 30, 0.5  # seconds for which the processes are watched, and between two looks
 # What `ray start` starts, and the seconds that it has to end by itself, and to say why, when that has ended.
@@ -72,17 +73,24 @@ def process(pid: int | str) -> tuple[str, int] | None:
     return None if state in "ZX" else (name, int(parent))
 
 
-def watched_of(main: int, deadline: float) -> dict[str, str]:
-    """The process ids, by name, of what is watched and a `ray start` has started so far."""
+def children_of(main: int, deadline: float) -> dict[str, str]:
+    """The process ids, by name, of what a `ray start` has started so far."""
     pids: dict[str, str] = {}
     with os.scandir("/proc") as found:
         for entry in found:
             name, parent = (entry.name.isdigit() and process(entry.name)) or ("", 0)
-            if parent == main and name in WATCHED:
+            if parent == main:
                 pids[name] = entry.name
             if time.monotonic() > deadline:
                 break
     return pids
+
+
+def ended(unit: str, main: int, pids: dict[str, str]) -> str | None:
+    """Which of what is watched has ended. A head starts its GCS before anything else, so that may end unseen."""
+    if unit == HEAD and pids and "gcs_server" not in pids:
+        return "gcs_server"
+    return next((name for name in WATCHED if name in pids and process(pids[name]) != (name, main)), None)
 
 
 def watch(unit: str) -> None:
@@ -93,13 +101,14 @@ def watch(unit: str) -> None:
     while time.monotonic() < deadline and main and process(main):
         # A GCS that has ended is not forgotten while a raylet is still looked for.
         if "raylet" not in pids:
-            pids = {**watched_of(main, deadline), **pids}
-        ended = next((name for name, pid in pids.items() if process(pid) != (name, main)), None)
-        if ended:
-            time.sleep(WATCHED[ended])
-            # A unit that is being stopped is no longer active.
-            if show(unit, "ActiveState") == "active" and show(unit, "MainPID") == str(main):
-                sys.stdout.write(f"{unit} is active, but its {ended} has ended: starting it again\n")
+            pids = {**children_of(main, deadline), **pids}
+        name = ended(unit, main, pids)
+        if name:
+            time.sleep(WATCHED[name])
+            # It may have been about to begin, and a unit that is being stopped is no longer active.
+            alone = name not in children_of(main, time.monotonic() + ANSWER)
+            if alone and show(unit, "ActiveState") == "active" and show(unit, "MainPID") == str(main):
+                sys.stdout.write(f"{unit} is active, but its {name} has ended: starting it again\n")
                 # Not by its number, which may be another process's by now. systemd 252: --kill-whom, and both.
                 systemctl("kill", "--kill-who=main", "--signal=SIGKILL", unit)
             return

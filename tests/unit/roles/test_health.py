@@ -35,8 +35,8 @@ echo "$*" >> {0}/calls
 class Node:
     """A unit of systemd whose `ray start` has started a process, and the program that looks after it."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, name: str, kind: str = "worker") -> None:
+        self.directory, self.unit = directory, f"ray-{kind}.service"
         shutil.copy("/bin/sleep", directory / name)
         self.start = subprocess.Popen(
             [sys.executable, "-c", RAY_START, str(directory / name)], stdout=subprocess.PIPE, text=True
@@ -68,14 +68,14 @@ class Node:
     def run(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
         return subprocess.Popen(
-            [sys.executable, "-I", self.directory / "health.py", "--unit", "ray-worker.service", "--port", "1",
+            [sys.executable, "-I", self.directory / "health.py", "--unit", self.unit, "--port", "1",
              "--grace", "180"], env=environment, stdout=subprocess.PIPE, text=True
         )
 
 
 @pytest.fixture
 def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
-    node = Node(tmp_path, getattr(request, "param", "raylet"))
+    node = Node(tmp_path, *getattr(request, "param", ["raylet"]))
     yield node
     for pid in (node.child, node.start.pid):
         try:
@@ -85,15 +85,25 @@ def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     node.start.communicate()
 
 
-@pytest.mark.parametrize(("node", "name"), [("raylet", "raylet"), ("gcs_server", "gcs_server")], indirect=["node"])
+@pytest.mark.parametrize(("node", "name"), [
+    (["raylet"], "raylet"), (["gcs_server", "head"], "gcs_server"),
+], ids=["raylet", "GCS"], indirect=["node"])
 def test_start_without_its_raylet_or_its_gcs_is_ended(node, name):
     program = node.watched()
     os.kill(node.child, signal.SIGTERM)
     output, _errors = program.communicate(timeout=20)
     assert program.returncode == 0
-    assert output == f"ray-worker.service is active, but its {name} has ended: starting it again\n"
+    assert output == f"{node.unit} is active, but its {name} has ended: starting it again\n"
     assert node.start.wait(timeout=10) == -signal.SIGKILL
-    assert (node.directory / "calls").read_text() == "kill --kill-who=main --signal=SIGKILL ray-worker.service\n"
+    assert (node.directory / "calls").read_text() == f"kill --kill-who=main --signal=SIGKILL {node.unit}\n"
+
+
+@pytest.mark.parametrize(("node", "killed"), [(["python", "head"], True), (["python"], False)],
+                         ids=["head", "worker"], indirect=["node"])
+def test_a_head_whose_gcs_ended_before_anyone_looked_is_ended(node, killed):
+    output, _errors = node.run().communicate(timeout=20)
+    assert ("its gcs_server has ended" in output) is killed
+    assert (node.start.poll() is not None) is killed
 
 
 def test_who_has_the_number_of_the_process_by_now_is_left_alone(node):
