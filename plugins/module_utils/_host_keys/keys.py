@@ -26,7 +26,7 @@ KINDS = {
 LONGEST = 4096
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 # What comes before a line where the console shows the kernel's or the service's name.
-_PREFIX = re.compile(r"(?:\[ *\d{1,10}\.\d{1,9}\] )?(?:cloud-init\[\d{1,10}\]: )?")
+_PREFIX = re.compile(r"\A(?:\[ *\d{1,10}\.\d{1,9}\] )?(?:cloud-init\[\d{1,10}\]: )?")
 
 
 class KeysDiffer(ValueError):
@@ -66,7 +66,7 @@ def printed(console: str) -> list[Key]:
     for part in console.split(END)[:-1]:
         _before, begin, block = part.rpartition(BEGIN)
         for line in block.split("\n") if begin else ():
-            key = key_of(line[_PREFIX.match(line).end():])  # type: ignore[union-attr]  # it matches nothing, too
+            key = key_of(_PREFIX.sub("", line))
             if key and found.setdefault(key.kind, key) != key:
                 raise KeysDiffer(key.kind)
     return list(found.values())

@@ -119,6 +119,19 @@ def test_another_key_is_refused_until_it_is_said(site):
         assert site.sees(WORKER) == "known"
 
 
+@pytest.mark.parametrize(("line", "sentence"), [
+    ("@revoked * {own}", "revokes a key of worker-1 ([{WORKER}]:{port}): find out why"),
+    ("[127.0.0.*]:{port} {other}", "has another key of worker-1 ([{WORKER}]:{port}) for a pattern of names, line 1: "),
+])
+def test_some_lines_are_for_a_person_to_change(site, line, sentence):
+    facts = {"own": site.keys["worker-1"], "other": site.keys["other"], "port": site.port, "WORKER": WORKER}
+    site.file.write_text(line.format(**facts), encoding="utf-8")
+    site.static(ray_known_hosts_keys=[site.keys["worker-1"]])
+    status, output = site.play("--limit", "worker-1", "-e", "ray_known_hosts_replace=true")
+    assert status == 2 and sentence.format(**facts) in output, output
+    assert site.file.read_text(encoding="utf-8") == line.format(**facts)
+
+
 def test_the_authority_vouches_for_these_hosts_alone(site):
     authority = make_key(site.folder / "ca")
     make_key(site.folder / "another-ca")

@@ -60,7 +60,8 @@ def test_a_key_is_one_that_openssh_makes(made, kind):
     # Cut off, of another kind, with options before it, more behind its end.
     name, encoded, comment = line.split()
     for wrong in (name, f"{name} {encoded[:-8]}", f"ssh-dss {encoded}", f"restrict {line}", f"{name} {encoded}AAAA",
-                  f"{name} {encoded}\u00e9", f"{name} AAAA", f"{name} {'A' * 100_000}", f"{comment} {name} {encoded}"):
+                  f"sk-{name}@openssh.com {encoded}", f"{name} {'AAAA' * 4}", f"{name} {encoded}\u00e9", f"{name} AAAA",
+                  f"{name} {'A' * 100_000}", f"{comment} {name} {encoded}"):
         assert key_of(wrong) is None
 
 
@@ -111,7 +112,8 @@ def test_openssh_reads_what_was_written(made, tmp_path):
     assert (again.text, again.added, again.changed) == (change.text, [], {})
 
 
-@pytest.mark.parametrize("line", ["{0} {1}", "other,{0} {1}", "*.2,!x {1}", "10.0.?.2 {1}", "  {0}\t{1}", "{0} {1}\r"])
+@pytest.mark.parametrize("line", [
+    "{0} {1}", "other,{0} {1}", "*.2,!x {1}", "*,!{0} {1}", "10.0.?.2 {1}", "  {0}\t{1}", "{0} {1}\r"])
 def test_a_host_is_found_as_openssh_finds_it(made, tmp_path, line):
     path = tmp_path / "known_hosts"
     path.write_text(line.format("10.0.0.2", made()), encoding="utf-8", newline="")
