@@ -95,8 +95,8 @@ class NodeDiagnosis(HostDiagnosis):
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         return [
-            self.declaration, self.overriding, self.versions, self.tls, self.certificate, self.storage, self.node, self.others, self.twins,
-            self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
+            self.declaration, self.overriding, self.versions, self.tls, self.certificate, self.storage, self.node,
+            self.others, self.twins, self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
             self.stale_files,
         ]
 
@@ -164,8 +164,8 @@ class NodeDiagnosis(HostDiagnosis):
         detail = f"the node runs {runs}, unlike what is declared (ray_tls), and Ray does not mix the two."
         if self.node_type == "worker" and self.declared.cluster.answers:
             return [Finding("tls_mismatch", detail, "it is restarted as declared.", self.again, "start")]
-        return [Finding("tls_mismatch", detail, person=f"run `ansible-playbook rayops.cluster.upgrade`, which changes all "
-                        f"nodes together, or {keep}.", blocks="start")]
+        return [Finding("tls_mismatch", detail, blocks="start", person=(
+            f"run `ansible-playbook rayops.cluster.upgrade`, which changes all nodes together, or {keep}."))]
 
     def certificate(self) -> list[Finding]:
         """Whether the other nodes take its certificate."""

@@ -37,6 +37,7 @@ def test_the_head_has_the_accelerators_that_it_declares_alone():
 
 
 def test_where_a_node_shows_its_certificate():
-    hosts = [{**WORKER, "ecs_private_ip": "10.0.0.7"}, {**WORKER, "inventory_hostname": "v6", "ansible_host": "fd00::7"}]
+    other = {"inventory_hostname": "v6", "ansible_host": "fd00::7"}
+    hosts = [{**WORKER, "ecs_private_ip": "10.0.0.7"}, {**WORKER, **other}]
     found = monitor_nodes(hosts, "head", tls_port="6381")
     assert {name: node["tls"] for name, node in found.items()} == {"w": "10.0.0.7:6381", "v6": "[fd00::7]:6381"}
