@@ -209,6 +209,13 @@ def test_an_authority_that_is_lost_is_not_replaced_by_the_way(cluster):
     assert judge(cluster.files, NAMES, (cluster.authority / "ca.pem").read_text()).kind == ""
 
 
+def test_an_authority_that_cannot_be_read_is_not_taken_for_absent(cluster):
+    (cluster.authority / "ca.pem").mkdir(parents=True)
+    done = cluster.run("authority", "tls_compare", fails=True)
+    assert "/var/tls on head-1 cannot be used: " in done.failure
+    assert not (cluster.authority / "ca.key").exists()
+
+
 def test_a_host_without_an_authority_to_ask_is_told_what_to_run(cluster):
     done = cluster.run("tls", fails=True)
     assert "/var/tls on head-1 has no authority yet: run the playbook once with --tags head." in done.failure
