@@ -234,7 +234,7 @@ _FIXES: dict[int | str | None, str] = {
 def met(leaf: Leaf, authority: str, strict: bool = False) -> None:
     """Try a certificate against the authorities that are trusted, in PEM.
 
-    :raises ssl.SSLCertVerificationError: they do not trust it.
+    :raises ssl.SSLError: they do not trust it.
     """
     with tempfile.TemporaryDirectory(prefix="rayops-") as directory:
         files = NodeFiles.of(directory)

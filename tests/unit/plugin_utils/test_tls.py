@@ -49,7 +49,8 @@ def site_authority(
     directory: Path, *extensions: str, key: str = "ec", root: str = "basicConstraints=critical,CA:TRUE", days: int = 30,
 ) -> tuple[str, str]:
     """An authority as a site makes its own, below a root: the certificates up to the root, and the key."""
-    kinds = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"], "short": ["rsa:1024"], "ed25519": ["ed25519"]}
+    kinds = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"], "short": ["rsa:1024"],
+             "ed25519": ["ed25519"]}
     texts = []
     for name, more in (("root", (root,)), ("own", extensions)):
         signed = ["-CA", "root.pem", "-CAkey", "root.key"] if name == "own" else []
