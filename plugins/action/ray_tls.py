@@ -44,8 +44,8 @@ class ActionModule(ActionBase):
             found = self.look(authority)
             if found.get("failed"):
                 return {**result, **found}
-            if not self.known.get("certificate") and found.get("kind") != "missing":
-                raise AuthorityError(f"has lost its authority, which has signed what {self.host} runs with: {_FIX}")
+            if not self.known.get("certificate"):
+                self.refuse_unknown(str(found.get("kind") or ""))
             if not found.get("kind"):
                 return {**result, **found}
             leaf = self.signed(authority, str(found["kind"]))
@@ -71,6 +71,20 @@ class ActionModule(ActionBase):
             certificates_in(certificate)
             return None
         return read(certificate, key)
+
+    def refuse_unknown(self, kind: str) -> None:
+        """No authority: not asked, for its host does not answer, or lost.
+
+        :raises AuthorityError: it is needed, or is not to be replaced by the way.
+        """
+        if "certificate" not in self.known:
+            if kind:
+                raise AnsibleActionFail(
+                    f"{self.host} needs a certificate ({kind}), and the head, which has the authority, does not "
+                    "answer: mend the head first."
+                )
+        elif kind != "missing":
+            raise AuthorityError(f"has lost its authority, which has signed what {self.host} runs with: {_FIX}")
 
     def look(self, authority: Authority | None) -> dict[str, Any]:
         """What the host finds wrong."""

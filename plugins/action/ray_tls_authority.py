@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -105,17 +104,10 @@ class Host:
         self.words = f"{directory} on {host}"
 
     def read(self, secret: bool) -> tuple[str, str, bool]:
-        """Certificate and key, and whether the key is there."""
-        certificate = self._text("ca.pem")
-        if secret:
-            key = self._text("ca.key")
-            return certificate, key, bool(key)
-        there = self._run("ansible.builtin.stat", path=f"{self.directory}/ca.key", get_checksum=False)
-        return certificate, "", bool(there.get("stat", {}).get("exists"))
-
-    def _text(self, name: str) -> str:
-        found = self._run("ansible.builtin.slurp", src=f"{self.directory}/{name}", fails=False)
-        return base64.b64decode(str(found.get("content", ""))).decode(errors="replace")
+        """Certificate and key, and whether the key is there. What cannot be read is not taken for absent."""
+        found = self._run("rayops.cluster.ray_tls_authority", directory=self.directory,
+                          state="read" if secret else "known")
+        return str(found.get("certificate") or ""), str(found.get("key") or ""), found.get("has_key") is True
 
     def write(self, certificate: str, key: str) -> None:
         """Keep both, the key first: it can have another certificate."""
@@ -126,10 +118,10 @@ class Host:
             {"path": f"{self.directory}/ca.pem", "content": certificate, "mode": "0600"},
         ])
 
-    def _run(self, module: str, fails: bool = True, **options: Any) -> Mapping[str, Any]:
+    def _run(self, module: str, **options: Any) -> Mapping[str, Any]:
         answer: Mapping[str, Any] = self.action._execute_module(
             module_name=module, module_args=options, task_vars=self.action.variables
         )
-        if fails and answer.get("failed"):
-            raise AuthorityError(f"cannot be used: {answer.get('msg', 'no reason is known')}")
+        if answer.get("failed"):
+            raise AuthorityError(f"cannot be used: {str(answer.get('msg') or 'no reason is known').rstrip('.')}")
         return answer

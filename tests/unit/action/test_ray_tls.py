@@ -11,21 +11,25 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 
+from ansible_collections.rayops.cluster.plugins.action.ray_tls import ActionModule
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TASKS = REPOSITORY / "roles" / "ray" / "tasks"
 NAMES = ["10.0.0.7", "worker-1", "localhost", "127.0.0.1"]
-DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,21 @@ class Cluster:
     @property
     def files(self) -> NodeFiles:
         return NodeFiles.of(str(self.etc))
+
+    def keep(self, certificate: str, key: str) -> None:
+        """Have the authority on the head."""
+        self.authority.mkdir(0o700, parents=True)
+        for name, text in (("ca.pem", certificate), ("ca.key", key)):
+            (self.authority / name).write_text(text)
+
+    def place(self, certificate: str, key: str, days: float = 90) -> str:
+        """Give the host a certificate; returns it."""
+        leaf = _tls.sign(_tls.read(certificate, key), NAMES, days)
+        self.etc.mkdir(exist_ok=True)
+        for path, text in ((self.files.certificate, leaf.certificate), (self.files.key, leaf.key),
+                           (self.files.authority, certificate)):
+            Path(path).write_text(text)
+        return leaf.certificate
 
     def run(self, *names: str, options: tuple[str, ...] = (), fails: bool = False, **variables: Any) -> Done:
         """Run files of tasks on host worker-1."""
@@ -121,105 +140,126 @@ def test_an_authority_of_the_controllers(cluster):
     assert (mode(here), mode(here / "ca.key"), mode(here / "ca.pem")) == (0o700, 0o600, 0o644)
     assert not cluster.authority.exists()
     assert judge(cluster.files, NAMES, (here / "ca.pem").read_text()).kind == ""
-    assert cluster.run("authority", "tls_compare", "tls", _ray_tls_dir=str(here)).changed == set()
-
-
-def test_an_authority_of_variables(cluster):
-    certificate, key = _tls.make("site")
-    given = {"ray_tls_ca_certificate": certificate, "ray_tls_ca_key": key}
-    done = cluster.run("authority", "tls_compare", "tls", options=("-vvv",), **given)
-    assert judge(cluster.files, NAMES, certificate).kind == ""
-    assert key.split("\n")[1] not in done.output
-    assert not cluster.authority.exists()
 
 
 @pytest.fixture
-def placed(cluster: Cluster) -> Cluster:
-    """One that has its certificate, of the authority in its variables."""
+def given(cluster: Cluster) -> Cluster:
+    """One whose authority is in its variables."""
     certificate, key = _tls.make("site")
     cluster.variables.update(ray_tls_ca_certificate=certificate, ray_tls_ca_key=key)
-    cluster.run("tls")
     return cluster
 
 
-def test_names_that_change_and_files_that_are_lost_are_mended(placed):
-    before = Path(placed.files.certificate).read_text()
-    names = [*NAMES, "demo-head"]
-    assert CERTIFICATE in placed.run("tls_compare", "tls", _ray_tls_names=names).changed
-    assert judge(placed.files, names).kind == ""
-    assert Path(placed.files.certificate).read_text() != before
-    # Names of before go, too.
-    assert placed.run("tls").changed == {CERTIFICATE}
-    assert judge(placed.files, NAMES).kind == ""
-    Path(placed.files.key).unlink()
-    assert placed.run("tls").changed == {CERTIFICATE}
-    assert judge(placed.files, NAMES).kind == ""
+def test_an_authority_of_variables_reaches_no_host(given):
+    certificate, key = given.variables["ray_tls_ca_certificate"], given.variables["ray_tls_ca_key"]
+    done = given.run("authority", "tls_compare", "tls", options=("-vvv",))
+    assert judge(given.files, NAMES, certificate).kind == ""
+    assert key.split("\n")[1] not in done.output
+    assert not given.authority.exists()
+    # Names that come and go, and a file that is lost.
+    names = [*NAMES[:-1], "demo-head"]
+    before = Path(given.files.certificate).read_text()
+    assert CERTIFICATE in given.run("tls", _ray_tls_names=names).changed
+    assert judge(given.files, names).kind == ""
+    assert Path(given.files.certificate).read_text() != before
+    Path(given.files.key).unlink()
+    assert given.run("tls").changed == {CERTIFICATE}
+    assert judge(given.files, NAMES).kind == ""
 
 
-def test_a_certificate_is_renewed_in_its_last_days_and_not_before(placed):
-    for days, changed in ((16, set()), (14, {CERTIFICATE})):
-        authority = _tls.read(placed.variables["ray_tls_ca_certificate"], placed.variables["ray_tls_ca_key"])
-        leaf = _tls.sign(authority, NAMES, days)
-        Path(placed.files.certificate).write_text(leaf.certificate)
-        Path(placed.files.key).write_text(leaf.key)
-        assert placed.run("tls").changed == changed
-    assert judge(placed.files, renew_days=89).kind == ""
+def test_a_certificate_is_renewed_in_its_last_days(given):
+    own = given.variables["ray_tls_ca_certificate"], given.variables["ray_tls_ca_key"]
+    given.place(*own, days=14)
+    assert given.run("tls_compare", "tls").changed == {CERTIFICATE}
+    assert judge(given.files, renew_days=89).kind == ""
 
 
-def test_another_authority_beside_its_own_leaves_the_certificate(placed):
-    before = Path(placed.files.certificate).read_text()
-    both = placed.variables["ray_tls_ca_certificate"] + _tls.make("next")[0]
-    assert placed.run("tls", ray_tls_ca_certificate=both).changed == {CERTIFICATE}
-    assert Path(placed.files.certificate).read_text() == before
-    assert Path(placed.files.authority).read_text() == both
+def test_another_authority_beside_its_own_leaves_the_certificate(given):
+    own = given.variables["ray_tls_ca_certificate"], given.variables["ray_tls_ca_key"]
+    before, both = given.place(*own), own[0] + _tls.make("next")[0]
+    assert given.run("tls", ray_tls_ca_certificate=both).changed == {CERTIFICATE}
+    assert Path(given.files.certificate).read_text() == before
+    assert Path(given.files.authority).read_text() == both
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    ({"ray_tls_ca_key": "hunter2"}, "ray_tls_ca_certificate has no private key in PEM: begin it with -----BEGIN"),
-    ({"ray_tls_ca_certificate": "hunter2"}, "ray_tls_ca_certificate holds no certificate in PEM: begin it with"),
-])
-def test_an_authority_that_cannot_sign_is_refused_before_anything_is_touched(placed, given, said):
-    done = placed.run("tls_compare", fails=True, **given)
-    assert said in done.failure
+def test_an_authority_that_cannot_sign_is_refused_before_anything_is_touched(given):
+    done = given.run("tls_compare", fails=True, ray_tls_ca_key="hunter2")
+    assert "ray_tls_ca_certificate has no private key in PEM: begin it with -----BEGIN" in done.failure
     assert "hunter2" not in done.output
 
 
 def test_a_key_that_is_lost_is_missed_only_where_it_is_needed(cluster):
-    cluster.run("authority", "tls")
+    own = _tls.make("demo")
+    cluster.keep(*own)
+    cluster.place(*own)
     (cluster.authority / "ca.key").unlink()
-    assert cluster.run("authority", "tls_compare", "tls").changed == set()
+    assert cluster.run("authority", "tls_compare").changed == set()
     Path(cluster.files.key).unlink()
     done = cluster.run("tls_compare", fails=True)
-    assert re.search(r"/var/tls on head-1 has lost its ca.key, and worker-1 needs a certificate: put it back from a "
-                     r"copy, or run rayops.cluster.upgrade with -e ray_tls_new_authority=true", done.failure)
+    assert ("/var/tls on head-1 has lost its ca.key, and worker-1 needs a certificate: put it back from a copy, or run "
+            "rayops.cluster.upgrade with -e ray_tls_new_authority=true") in done.failure
 
 
 def test_an_authority_that_is_lost_is_not_replaced_by_the_way(cluster):
-    cluster.run("authority", "tls")
-    for name in ("ca.pem", "ca.key"):
-        (cluster.authority / name).unlink()
+    cluster.place(*_tls.make("demo"))
     done = cluster.run("tls_compare", fails=True)
     assert "/var/tls on head-1 has lost its authority, which has signed what worker-1 runs with" in done.failure
-    done = cluster.run("authority", "tls_compare", "tls", _ray_tls_authority_state="replaced")
+    done = cluster.run("authority", "tls", _ray_tls_authority_state="replaced")
     assert done.changed == {AUTHORITY, CERTIFICATE}
     assert judge(cluster.files, NAMES, (cluster.authority / "ca.pem").read_text()).kind == ""
 
 
+def test_an_authority_that_cannot_be_read_is_not_taken_for_absent(cluster):
+    (cluster.authority / "ca.pem").mkdir(parents=True)
+    done = cluster.run("authority", "tls_compare", fails=True)
+    assert "/var/tls on head-1 cannot be used: " in done.failure
+    assert not (cluster.authority / "ca.key").exists()
+
+
 def test_a_host_without_an_authority_to_ask_is_told_what_to_run(cluster):
-    done = cluster.run("tls_compare", "tls", fails=True)
+    done = cluster.run("tls", fails=True)
     assert "/var/tls on head-1 has no authority yet: run the playbook once with --tags head." in done.failure
     assert not cluster.authority.exists()
 
 
-def test_an_authority_of_our_own_is_signed_anew_before_it_ends(cluster):
-    cluster.run("authority")
-    old, key = _tls.make("demo", (cluster.authority / "ca.key").read_text(),
-                         now=_tls.datetime.now(_tls.timezone.utc) - _tls.timedelta(days=3650 - 179))
-    (cluster.authority / "ca.pem").write_text(old)
-    cluster.run("tls")
-    assert cluster.run("authority").changed == {AUTHORITY}
-    assert (cluster.authority / "ca.key").read_text() == key
-    before = Path(cluster.files.certificate).read_text()
-    assert cluster.run("tls").changed == {CERTIFICATE}
-    assert Path(cluster.files.certificate).read_text() == before
+@pytest.mark.parametrize(("known", "kind", "said"), [
+    ({"unreachable": True}, "", ""),
+    ({"unreachable": True}, "expired", "needs a certificate .expired., and the head, which has the authority, does"),
+    ({"certificate": ""}, "missing", ""),
+    ({"certificate": ""}, "", "has lost its authority"),
+])
+def test_a_head_that_does_not_answer_has_not_lost_its_authority(known, kind, said):
+    action = ActionModule.__new__(ActionModule)
+    action.host, action.known = "worker-1", known
+    if not said:
+        action.refuse_unknown(kind)
+        return
+    with pytest.raises((AnsibleActionFail, AuthorityError), match=said):
+        action.refuse_unknown(kind)
 
+
+def test_an_authority_of_our_own_is_signed_anew_before_it_ends(cluster):
+    now = datetime.now(timezone.utc)
+    old = _tls.make("demo", now=now - timedelta(days=3650 - 179))
+    cluster.keep(*old)
+    before = cluster.place(*old)
+    done = cluster.run("authority", "tls")
+    assert done.changed == {AUTHORITY, CERTIFICATE}
+    assert (cluster.authority / "ca.key").read_text() == old[1]
+    # Only whom it trusts is new.
+    assert Path(cluster.files.certificate).read_text() == before
+    assert judge(cluster.files, NAMES, (cluster.authority / "ca.pem").read_text()).kind == ""
+
+
+@pytest.mark.parametrize(("ahead", "said"), [
+    (3600, "ahead of"), (-3600, "behind"), (-1500, ""),
+])
+def test_a_host_that_lives_at_another_time_is_given_no_certificate(ahead, said):
+    action = ActionModule.__new__(ActionModule)
+    action.host = "worker-1"
+    now = time.time()
+    if not said:
+        action.refuse_clock(now + ahead, now)
+        return
+    with pytest.raises(AnsibleActionFail, match=rf"clock of worker-1 is 3\d\d\d s {said} this machine's, .*: set it"):
+        action.refuse_clock(now + ahead, now)
