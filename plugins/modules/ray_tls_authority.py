@@ -23,9 +23,10 @@ options:
     description:
       - V(known) reads what is no secret. V(read) reads the key, too. V(present) also makes what is not there, and signs
         the certificate of an authority that it made anew before it ends.
-      - V(replaced) makes another one. No certificate of before is trusted then.
+      - V(replaced) makes another one in place of one that it made. No certificate of before is trusted then.
+      - V(restored) puts back what was replaced.
     type: str
-    choices: [known, read, present, replaced]
+    choices: [known, read, present, replaced, restored]
     default: present
   cluster_name: {description: "The cluster's name, for that of the authority.", type: str, default: ray}
   certificate: {description: "The certificates, in PEM.", type: str, default: ""}
@@ -71,7 +72,9 @@ def main() -> None:
     """Read: what is made, the controller's side makes, and has written."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["known", "read", "present", "replaced"], "default": "present"},
+            "state": {
+                "type": "str", "choices": ["known", "read", "present", "replaced", "restored"], "default": "present",
+            },
             "cluster_name": {"type": "str", "default": "ray"},
             "certificate": {"type": "str", "default": ""},
             "key": {"type": "str", "default": "", "no_log": True},
@@ -81,7 +84,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    certificate, key = (os.path.join(module.params["directory"], name) for name in ("ca.pem", "ca.key"))
+    suffix = ".previous" if module.params["state"] == "restored" else ""
+    certificate, key = (os.path.join(module.params["directory"], name + suffix) for name in ("ca.pem", "ca.key"))
     try:
         module.exit_json(
             changed=False, certificate=text_of(certificate), has_key=os.path.isfile(key),
