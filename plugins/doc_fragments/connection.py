@@ -16,8 +16,8 @@ options:
     type: path, default: /etc/ray/auth_token}
   tls_directory:
     description:
-      - The directory with this host's certificate (C(node.pem)), its key (C(node.key)) and the authorities that it trusts
-        (C(ca.pem)), where the cluster speaks mutual TLS. None where it does not.
+      - The directory with this host's certificate (C(node.pem)), its key (C(node.key)) and the authorities that it
+        trusts (C(ca.pem)), where the cluster speaks mutual TLS. None where it does not.
       - C(ray_tls) of the roles puts it at C(/etc/ray/tls).
     type: path
   user: {description: The system user that Ray runs as on this host. As root the module asks the cluster as this user.,

@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
+from tests.certificates import Site
 
 # Who runs these tests, and so their Ray.
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -189,6 +190,12 @@ def ray_environment() -> str:
         # In CI these tests must never vanish in silence.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     return path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node's directory with a certificate that is of nobody's cluster."""
+    return Site().node(tmp_path_factory.mktemp("certificate") / "tls")
 
 
 @pytest.fixture

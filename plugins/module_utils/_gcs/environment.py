@@ -76,10 +76,10 @@ class RayClusterError(Exception):
     """A call failed; str() is one sentence for the user.
 
     kind, of any call: no_ray (nothing installed), address, user, token (its file), unreachable, tls (the GCS and this
-    host do not speak the same, or do not trust each other), unauthorized, version, timeout, ray (all else); of status: missing; of drain: rejected, no_node;
-    of smoke_test: no_cpu, no_node, task, pending; of wipe_redis: redis; of what asks the dashboard: dashboard (it does
-    not answer), refused; of jobs: runtime_env, taken (the id, by another job), failed, late; of Serve: no_serve,
-    schema, http_options, imperative, second_writer, failed, late.
+    host do not speak the same, or do not trust each other), unauthorized, version, timeout, ray (all else); of status:
+    missing; of drain: rejected, no_node; of smoke_test: no_cpu, no_node, task, pending; of wipe_redis: redis; of what
+    asks the dashboard: dashboard (it does not answer), refused; of jobs: runtime_env, taken (the id, by another job),
+    failed, late; of Serve: no_serve, schema, http_options, imperative, second_writer, failed, late.
     status: with kinds missing, taken, failed and late, what was seen last: keys of the call's answer.
     """
 

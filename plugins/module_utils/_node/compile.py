@@ -305,7 +305,7 @@ def _check_tls(config: dict[str, Any]) -> None:
     """Each setting of Ray's is a variable as well, and what the GCS hands out wins over it."""
     for section, prefix in (("environment", "RAY_"), ("system_config", "")):
         for name in _given(config.get(section)):
-            if name.startswith((f"{prefix}USE_TLS", f"{prefix}TLS_")):
+            if str(name).upper().startswith((f"{prefix}USE_TLS", f"{prefix}TLS_")):
                 raise RayConfigError(
                     f"{section}.{name} would take the place of the cluster's certificates: leave it out, and set "
                     "ray_tls: true (tls.directory), which gives each node its own."

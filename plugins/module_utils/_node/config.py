@@ -64,8 +64,8 @@ _WORKER_TYPE: dict[str, Any] = {"min_workers": int, "max_workers": int, "resourc
 # Under systemd no working directory is meant.
 _PATHS = (
     "auth.token_path", "gcs.path", "object_store.plasma_directory", "object_store.spilling_directory",
-    "tls.directory", "ray.environment", "ray.temp_dir", "redis.password_file", "redis.ca_file", "system_config.plasma_directory",
-    "system_config.object_spilling_directory",
+    "ray.environment", "ray.temp_dir", "redis.password_file", "redis.ca_file", "system_config.plasma_directory",
+    "system_config.object_spilling_directory", "tls.directory",
 )
 # Ray's own rules: python/ray/_private/label_utils.py and ray_constants.py (OBJECT_STORE_MINIMUM_MEMORY_BYTES).
 _LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"

@@ -46,6 +46,8 @@ _HELPERS = (
 # Of a head that makes backups, and of a host whose /etc/hosts has the head's name.
 _OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.service"), "worker": ("ray-hosts.service",)}
 _SECRETS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS")
+# Ray's own name for where a key lies.
+_PATHS = ("RAY_TLS_SERVER_KEY",)
 
 
 def unit_of(node_type: str) -> Unit:
@@ -223,7 +225,8 @@ def redis_password(config: dict[str, Any]) -> str:
 def is_secret(variable: str) -> bool:
     """Whether an environment variable of this name holds a secret, and not only the path of one."""
     words = variable.upper().split("_")
-    return any(word.endswith(_SECRETS) for word in words) and "PATH" not in words and "FILE" not in words
+    named = any(word.endswith(_SECRETS) for word in words) and "PATH" not in words and "FILE" not in words
+    return named and variable.upper() not in _PATHS
 
 
 def secrets_of(config: dict[str, Any]) -> set[str]:

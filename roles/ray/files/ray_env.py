@@ -20,6 +20,8 @@ import sys
 CANNOT, MISSING = 126, 127
 # Of root's session, all that the command gets.
 KEPT = ("TERM", "LANG", "LANGUAGE", "COLORTERM", "TZ")
+# With which the cluster is entered: for root and members of the group.
+SECRETS = ("RAY_AUTH_TOKEN_PATH", "RAY_TLS_SERVER_KEY")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -59,8 +61,8 @@ def run(command: list[str], variables: dict[str, str], user: str) -> int:
         fix = "give its whole path, or add what has it to ray_extra_packages"
         raise RefusedError(f"there is no command {command[0]} in {variables['PATH']}: {fix}", MISSING)
     if os.geteuid() != 0:
-        token = variables.get("RAY_AUTH_TOKEN_PATH")
-        if token and not os.access(token, os.R_OK):
+        secrets = [variables[name] for name in SECRETS if variables.get(name)]
+        if not all(os.access(path, os.R_OK) for path in secrets):
             raise not_allowed(user)
         os.execve(program, command, {**os.environ, **variables})
     entry = pwd.getpwnam(user)

@@ -338,6 +338,12 @@ def test_a_token_that_is_wrong_absent_or_empty(local_ray, tmp_path):
     assert f"The token file {empty} is empty" in refused("token", **{**connection, "auth_token_path": str(empty)})
 
 
+def test_tls_is_on_here_and_off_in_the_cluster(local_ray, certificate):
+    message = refused("tls", **local_ray.connection(), tls_directory=str(certificate))
+    assert message.startswith(f"The GCS at {local_ray.address} speaks no TLS (")
+    assert message.endswith("run rayops.cluster.upgrade, which puts all nodes on TLS together, or set ray_tls: false.")
+
+
 def test_nobody_listens(ray_environment):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -128,6 +128,7 @@ def test_no_secret_of_a_node_that_is_not_there(host):
         ("PGPASSWORD", True),
         ("client_secret", True),
         ("RAY_AUTH_TOKEN_PATH", False),
+        ("RAY_TLS_SERVER_KEY", False),
         ("TOKENIZERS_PARALLELISM", False),
         ("VLLM_MAX_TOKENS", False),
         ("KEYBOARD", False),

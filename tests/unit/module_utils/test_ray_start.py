@@ -440,6 +440,44 @@ def test_authentication_does_not_go_off_without_a_word(keys, off, node_type):
         compile_start(config, node_type)
 
 
+TLS = {
+    "RAY_USE_TLS": "1", "RAY_TLS_SERVER_CERT": "/etc/ray/tls/node.pem", "RAY_TLS_SERVER_KEY": "/etc/ray/tls/node.key",
+    "RAY_TLS_CA_CERT": "/etc/ray/tls/ca.pem",
+}
+
+
+@pytest.mark.parametrize("node_type", ["head", "worker"])
+def test_a_node_with_a_certificate_speaks_tls_and_so_do_the_people_on_its_host(node_type):
+    config = {**HEAD_ADDRESS, "tls": {"directory": "/etc/ray/tls"}}
+    start = compile_start(config, node_type)
+    assert {name: value for name, value in start.environment.items() if "TLS" in name} == TLS
+    assert TLS.items() <= start.user_environment(config).items()
+    for off in ({}, {"tls": None}, {"tls": {}}, {"tls": {"directory": ""}}):
+        assert not [name for name in compile_start({**HEAD_ADDRESS, **off}, node_type).environment if "TLS" in name]
+
+
+@pytest.mark.parametrize("keys", [
+    {"environment": {"RAY_USE_TLS": "0"}}, {"environment": {"RAY_TLS_CA_CERT": "/x"}},
+    {"system_config": {"USE_TLS": False}}, {"system_config": {"tls_server_key": "/x"}},
+])
+@pytest.mark.parametrize("tls", [{}, {"tls": {"directory": "/etc/ray/tls"}}])
+def test_certificates_from_elsewhere(keys, tls):
+    ((section, names),) = keys.items()
+    sentence = (
+        f"{section}.{next(iter(names))} would take the place of the cluster's certificates: leave it out, and set "
+        "ray_tls: true (tls.directory), which gives each node its own."
+    )
+    for node_type in ("head", "worker"):
+        with pytest.raises(RayConfigError) as error:
+            compile_start({**HEAD_ADDRESS, **keys, **tls}, node_type)
+        assert str(error.value) == sentence
+
+
+def test_the_directory_of_a_certificate_is_a_whole_path():
+    with pytest.raises(RayConfigError, match="^tls.directory is 'tls': give the whole path, from / on.$"):
+        compile_start({**HEAD_ADDRESS, "tls": {"directory": "tls"}}, "worker")
+
+
 def test_authentication_that_is_on_is_not_warned_of():
     for mode in ("token", "TOKEN"):
         config = {"auth": {**COMMON["auth"], "allow_unauthenticated": True}, "environment": {"RAY_AUTH_MODE": mode}}

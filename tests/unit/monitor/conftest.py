@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,19 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.monitor.exporter import Exporter
-
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.unit.monitor.exporter import Exporter, install
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the exporter, as the role makes it on a host."""
-    directory = tmp_path_factory.mktemp("ray-monitor")
-    for file in (REPOSITORY / "roles/monitor/files").glob("ray_monitor*.py"):
-        shutil.copy(file, directory)
-    shutil.copy(REPOSITORY / "plugins/module_utils/_gcs/under_ray/api.py", directory / "_ray_api.py")
-    return directory
+    return install(tmp_path_factory.mktemp("ray-monitor"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -17,11 +18,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 NODES = {
     "head": {"pool": "head"}, "worker-1": {"pool": "gpu_worker", "gpus": 1, "npus": 1}, "worker-9": {"pool": "cpu"},
 }
+
+
+def install(directory: Path) -> Path:
+    """Put the exporter's files into a directory, as the role does on a host; returns it."""
+    for file in (REPOSITORY / "roles/monitor/files").glob("ray_monitor*.py"):
+        shutil.copy(file, directory)
+    shutil.copy(REPOSITORY / "plugins/module_utils/_gcs/under_ray/api.py", directory / "_ray_api.py")
+    return directory
 
 
 class Exporter:

@@ -26,6 +26,7 @@ USER = "daemon"
 TEXT = """# Managed
 RAY_ADDRESS=demo-head:6379
 RAY_AUTH_TOKEN_PATH={token}
+RAY_TLS_SERVER_KEY={key}
 NCCL_SOCKET_IFNAME==eth0
 GREETING='say "hi" $HOME it'"'"'s'
 PATH=/usr/bin:/bin
@@ -37,11 +38,12 @@ class Host:
     """The file and the program where the test's users can reach them, and the file's group is that of the user."""
 
     def __init__(self, directory: Path):
-        self.file, self.token = directory / "environment", directory / "auth_token"
+        self.file, self.token, self.key = (directory / name for name in ("environment", "auth_token", "node.key"))
         self.program = shutil.copy(PROGRAM, directory / "ray-env.py")
         self.token.write_text("secret")
-        self.file.write_text(TEXT.format(token=self.token))
-        for path in (self.file, self.token):
+        self.key.write_text("secret")
+        self.file.write_text(TEXT.format(token=self.token, key=self.key))
+        for path in (self.file, self.token, self.key):
             os.chown(path, 0, grp.getgrnam(USER).gr_gid)
             path.chmod(0o640)
         for parent in [directory, *directory.parents]:
@@ -89,7 +91,7 @@ def test_a_members_command_runs_as_the_member(host):
 
 def test_anybody_else_is_told_in_one_sentence(host):
     wanted = f"let root run 'usermod -aG {USER} nobody', then log in again.\n"
-    for path in (host.file, host.token):
+    for path in (host.file, host.token, host.key):
         path.chmod(0o600)
         done = host.run("true", user="nobody", group=USER)
         assert done.returncode == 126 and done.stdout == ""

@@ -30,7 +30,7 @@ POLL_SECONDS = 0.2
 RPC_SECONDS = 5
 # How an HTTP/2 client begins (RFC 9113, 3.4): with this and its settings, here none.
 GREETING, GREETING_SECONDS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", 2
-# What is wrong with a certificate, by OpenSSL's codes (x509_vfy.h). All else: no authority that is trusted has signed it.
+# What is wrong with a certificate, by OpenSSL's codes (x509_vfy.h). All else: it is of no authority that is trusted.
 DISTRUST = {
     9: "is not valid yet by this host's clock", 10: "has expired by this host's clock",
     62: "is not for that name", 64: "is not for that address",

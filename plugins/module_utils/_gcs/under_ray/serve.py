@@ -409,7 +409,8 @@ def until(
                 return details
         except HelperError as error:
             # A head that restarts, or a controller of Serve's that does: they come back.
-            away = error.answer["error"] in ("dashboard", "unreachable", "tls") or error.answer.get("code") in (500, 503)
+            kind, code = error.answer["error"], error.answer.get("code")
+            away = kind in ("dashboard", "unreachable", "tls") or code in (500, 503)
             if not away or (time.monotonic() >= deadline and not details):
                 raise
         if time.monotonic() >= deadline:
