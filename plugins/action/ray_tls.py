@@ -13,6 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import REJECTED
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
     Authority,
     AuthorityError,
@@ -120,6 +121,12 @@ class ActionModule(ActionBase):
         if kind == "trust":
             return None
         if authority:
+            if str(self.options.get("head_kind") or "") == "trust" and kind in REJECTED and len(authority.bundle) > 1:
+                raise AnsibleActionFail(
+                    f"{self.host} needs a certificate ({kind}), and the head does not trust the authority that signs "
+                    f"it before it has restarted: run this without {self.host} first (--limit 'all:!{self.host}'), "
+                    "then with it."
+                )
             return issue(authority, self.names, self.days, self.renew_days)
         if self.known.get("certificate") and not self.known.get("has_key"):
             raise AuthorityError(f"has lost its ca.key, and {self.host} needs a certificate: {_FIX}")

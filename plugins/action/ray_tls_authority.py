@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -17,6 +16,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError, certificates_in, ends_of, make
 
 NODE_FILES = "rayops.cluster.node_files"
+PREVIOUS = ".previous"
+THEIRS = ("is an authority of your own, which ray_tls_new_authority does not replace: leave that out, and put another "
+          "one in its place")
 
 
 class ActionModule(ActionBase):
@@ -31,6 +33,8 @@ class ActionModule(ActionBase):
         result.update(changed=False, certificate="", key="", has_key=False, source="ray_tls_ca_certificate", problem="")
         if any(given):
             result.update(certificate=given[0], key=given[1], has_key=bool(given[1]))
+            if self.state == "replaced":
+                result["problem"] = f"ray_tls_ca_certificate {THEIRS}."
             return result
         directory = str(args.get("controller_directory") or "")
         place: Controller | Host = Controller(directory) if directory else Host(
@@ -49,22 +53,41 @@ class ActionModule(ActionBase):
         :raises AuthorityError: it cannot be read or made.
         """
         certificate, key, has_key = place.read(self.state != "known")
-        made = self.state == "replaced" or self.state == "present" and self.is_due(certificate, key)
-        if made:
-            certificate, key = make(self.name, "" if self.state == "replaced" else key)
-            has_key = True
-            if not self._task.check_mode:
-                place.write(certificate, key)
-        return {"changed": made, "certificate": certificate, "key": key, "has_key": has_key}
+        if key and not certificate and isinstance(place, Controller):
+            raise AuthorityError("has a ca.key and no ca.pem: name its certificate so, or name an empty directory")
+        made = None
+        if self.state == "replaced":
+            if certificate and not self.is_ours(certificate):
+                raise AuthorityError(THEIRS)
+            made = make(self.name)
+        elif self.state == "restored":
+            made = place.previous()
+        elif self.state == "present" and self.is_due(certificate, key):
+            made = make(self.name, key)
+        if not made or made == (certificate, key):
+            return {"certificate": certificate, "key": key, "has_key": has_key}
+        if not self._task.check_mode:
+            # Whoever replaces it may have to go back.
+            place.write(*made, before=(certificate, key) if self.state == "replaced" and certificate else None)
+        return {"changed": True, "certificate": made[0], "key": made[1], "has_key": True}
+
+    def is_ours(self, certificate: str) -> bool:
+        """Whether this collection has made it, for this cluster."""
+        own, *others = certificates_in(certificate)
+        return not others and [part.value for part in own.subject] == [f"{self.name} Ray CA"[:64]]
 
     def is_due(self, certificate: str, key: str) -> bool:
         """Whether it is to be made, or to be signed anew: one that this collection has made, with its key."""
         if not certificate:
             return True
-        own, *others = certificates_in(certificate)
-        subject = [part.value for part in own.subject]
         soon = datetime.now(timezone.utc) + timedelta(days=2 * self.days)
-        return bool(key and not others and subject == [f"{self.name} Ray CA"[:64]] and ends_of(own) < soon)
+        return bool(key) and self.is_ours(certificate) and ends_of(certificates_in(certificate)[0]) < soon
+
+
+def files_of(certificate: str, key: str, before: tuple[str, str] | None) -> list[tuple[str, str, int]]:
+    """The files of an authority, with their texts and modes, in the order in which they are written."""
+    old = [(f"ca.key{PREVIOUS}", before[1], 0o600), (f"ca.pem{PREVIOUS}", before[0], 0o644)] if before else []
+    return [*old, ("ca.key", key, 0o600), ("ca.pem", certificate, 0o644)]
 
 
 class Controller:
@@ -78,6 +101,11 @@ class Controller:
         certificate, key = (self._text(name) for name in ("ca.pem", "ca.key"))
         return certificate, key, bool(key)
 
+    def previous(self) -> tuple[str, str] | None:
+        """What was replaced, if anything was."""
+        certificate, key = (self._text(name + PREVIOUS) for name in ("ca.pem", "ca.key"))
+        return (certificate, key) if certificate and key else None
+
     def _text(self, name: str) -> str:
         try:
             with open(os.path.join(self.directory, name), encoding="utf-8", errors="replace") as stream:
@@ -85,10 +113,10 @@ class Controller:
         except FileNotFoundError:
             return ""
 
-    def write(self, certificate: str, key: str) -> None:
+    def write(self, certificate: str, key: str, before: tuple[str, str] | None) -> None:
         """Keep both, the key first: it can have another certificate."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
-        for name, text, mode in (("ca.key", key, 0o600), ("ca.pem", certificate, 0o644)):
+        for name, text, mode in files_of(certificate, key, before):
             path = os.path.join(self.directory, name)
             descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
             with open(descriptor, "w", encoding="ascii") as stream:
@@ -105,31 +133,30 @@ class Host:
         self.words = f"{directory} on {host}"
 
     def read(self, secret: bool) -> tuple[str, str, bool]:
-        """Certificate and key, and whether the key is there."""
-        certificate = self._text("ca.pem")
-        if secret:
-            key = self._text("ca.key")
-            return certificate, key, bool(key)
-        there = self._run("ansible.builtin.stat", path=f"{self.directory}/ca.key", get_checksum=False)
-        return certificate, "", bool(there.get("stat", {}).get("exists"))
+        """Certificate and key, and whether the key is there. What cannot be read is not taken for absent."""
+        found = self._run("rayops.cluster.ray_tls_authority", directory=self.directory,
+                          state="read" if secret else "known")
+        return str(found.get("certificate") or ""), str(found.get("key") or ""), found.get("has_key") is True
 
-    def _text(self, name: str) -> str:
-        found = self._run("ansible.builtin.slurp", src=f"{self.directory}/{name}", fails=False)
-        return base64.b64decode(str(found.get("content", ""))).decode(errors="replace")
+    def previous(self) -> tuple[str, str] | None:
+        """What was replaced, if anything was."""
+        found = self._run("rayops.cluster.ray_tls_authority", directory=self.directory, state="restored")
+        certificate, key = (str(found.get(name) or "") for name in ("certificate", "key"))
+        return (certificate, key) if certificate and key else None
 
-    def write(self, certificate: str, key: str) -> None:
+    def write(self, certificate: str, key: str, before: tuple[str, str] | None) -> None:
         """Keep both, the key first: it can have another certificate."""
         self._run(NODE_FILES, files=[
             {"path": os.path.dirname(self.directory), "state": "directory", "mode": "0700"},
             {"path": self.directory, "state": "directory", "mode": "0700"},
-            {"path": f"{self.directory}/ca.key", "secret": key, "mode": "0600"},
-            {"path": f"{self.directory}/ca.pem", "content": certificate, "mode": "0600"},
+            *({"path": f"{self.directory}/{name}", "secret": text, "mode": "0600"}
+              for name, text, _mode in files_of(certificate, key, before)),
         ])
 
-    def _run(self, module: str, fails: bool = True, **options: Any) -> Mapping[str, Any]:
+    def _run(self, module: str, **options: Any) -> Mapping[str, Any]:
         answer: Mapping[str, Any] = self.action._execute_module(
             module_name=module, module_args=options, task_vars=self.action.variables
         )
-        if fails and answer.get("failed"):
-            raise AuthorityError(f"cannot be used: {answer.get('msg', 'no reason is known')}")
+        if answer.get("failed"):
+            raise AuthorityError(f"cannot be used: {str(answer.get('msg') or 'no reason is known').rstrip('.')}")
         return answer

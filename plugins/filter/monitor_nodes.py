@@ -10,10 +10,11 @@ short_description: What the exporter ray-monitor is told of the nodes that the i
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description: Accelerators are those that are declared, else those that the cloud tells of a worker.
-positional: head
+positional: head, tls_port
 options:
   _input: {description: The variables of each host., type: list, elements: dict, required: true}
   head: {description: The name of the head., type: str, required: true}
+  tls_port: {description: "The port on which each node shows its certificate; none for V(0).", type: int, default: 0}
 """
 
 EXAMPLES = r"""
@@ -21,18 +22,25 @@ nodes: "{{ groups['ray'] | map('extract', hostvars) | rayops.cluster.monitor_nod
 """
 
 RETURN = r"""
-_value: {description: C(pool) and where there are any C(gpus) and C(npus) of each, by its name., type: dict}
+_value: {description: C(pool) and where there are any C(gpus), C(npus) and C(tls) (host:port) of each, by its
+  name., type: dict}
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ansible_collections.rayops.cluster.plugins.filter.ray_models import address_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import bracketed
 
 _POOL = "ray_pool_"
 
 
-def monitor_nodes(hosts: Iterable[Mapping[str, Any]], head: str) -> dict[str, dict[str, Any]]:
+def monitor_nodes(hosts: Sequence[Mapping[str, Any]], head: str, tls_port: int = 0) -> dict[str, dict[str, Any]]:
     """Pools and accelerators by the names of nodes; see the documentation above."""
-    return {host["inventory_hostname"]: _node(host, host["inventory_hostname"] == head) for host in hosts}
+    found = {host["inventory_hostname"]: _node(host, host["inventory_hostname"] == head) for host in hosts}
+    for host in hosts if int(tls_port) else []:
+        found[host["inventory_hostname"]]["tls"] = f"{bracketed(address_of(host))}:{int(tls_port)}"
+    return found
 
 
 def _node(host: Mapping[str, Any], is_head: bool) -> dict[str, Any]:

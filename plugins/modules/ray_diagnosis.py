@@ -25,6 +25,7 @@ options:
   head_ip_address: {description: "The head's declared address, which its name must lead to.", type: str, default: ""}
   ray_version: {description: The declared version of Ray., type: str, default: ""}
   token_digest: {description: "The SHA-256 of the head's file with the cluster's token.", type: str, default: ""}
+  authority: {description: "Whose certificates the head trusts, in PEM.", type: str, default: ""}
   redis_service: {description: "The service that keeps the cluster's state on this host.", type: str, default: ""}
   check_accelerators: {description: Whether declared GPUs and NPUs must exist., type: bool, default: true}
   other_nodes: {description: Whether other Ray is wrong (V(stop))., type: str, choices: [stop, ignore], default: stop}
@@ -60,7 +61,9 @@ findings:
           or a drop-in replaces its command), C(timers_stopped), C(crash_loop), C(node_dead),
           C(node_flapping) (the GCS gives it up again and again), C(node_starting), C(node_unknown), C(node_foreign),
           C(twin_nodes), C(not_as_declared), C(gcs_silent), C(storage_unreachable), C(storage_corrupt), C(disk_full),
-          C(shm_full), C(token_mismatch), C(version_mismatch), C(environment_missing), C(address_changed),
+          C(shm_full), C(token_mismatch), C(tls_mismatch) (with and without), C(certificate_expired),
+          C(certificate_not_yet) (valid), C(certificate_foreign) (of another authority than the head's),
+          C(certificate_unusable), C(version_mismatch), C(environment_missing), C(address_changed),
           C(head_name), C(hardware_missing),
           C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
           memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
@@ -123,6 +126,7 @@ def define_module() -> UnloggedModule:
             "head_ip_address": text,
             "ray_version": text,
             "token_digest": {"type": "str", "default": "", "no_log": True},
+            "authority": text,
             "redis_service": text,
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
@@ -139,7 +143,7 @@ def define_module() -> UnloggedModule:
     )
 
 
-def declared_of(params: dict[str, Any]) -> Declared:
+def declared_of(params: dict[str, Any], began: float) -> Declared:
     known = known_to(params["config"], params["cluster"])
     return Declared(
         config=params["config"],
@@ -148,6 +152,8 @@ def declared_of(params: dict[str, Any]) -> Declared:
         head_address=params["head_ip_address"],
         ray_version=params["ray_version"],
         token_digest=params["token_digest"],
+        authority=params["authority"],
+        clock_ahead=began - params["clock"] if params["clock"] else 0.0,
         redis_service=params["redis_service"],
         disk_limit=params["disk_limit"],
         crash_restarts=params["crash_restarts"],
@@ -176,7 +182,7 @@ def look(params: dict[str, Any], declared: Declared) -> tuple[HostDiagnosis, lis
 def main() -> None:
     began = time.time()
     module = define_module()
-    params, declared = module.params, declared_of(module.params)
+    params, declared = module.params, declared_of(module.params, began)
     hide(module, secrets_of(declared.config) | {redis_password(declared.config)})
     host, findings = look(params, declared)
     findings, steps = settle(findings)

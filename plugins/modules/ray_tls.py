@@ -37,6 +37,10 @@ options:
     type: dict
     default: {}
   chain: {description: What the controller makes of O(authority)., type: str, default: ""}
+  head_kind:
+    description: What is wrong with the head's certificate. With V(trust) it does not know yet who signs now.
+    type: str
+    default: ""
   days: {description: Days that a certificate lasts., type: int, default: 90}
   renew_days: {description: From how many days before its end on it is signed anew., type: int, default: 15}
 seealso: [{module: rayops.cluster.ray_tls_authority}]
@@ -88,6 +92,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "authority": {"type": "dict", "default": {}, "no_log": True},
             "chain": {"type": "str", "default": ""},
+            "head_kind": {"type": "str", "default": ""},
             "days": {"type": "int", "default": 90},
             "renew_days": {"type": "int", "default": 15},
         },

@@ -23,9 +23,10 @@ options:
     description:
       - V(known) reads what is no secret. V(read) reads the key, too. V(present) also makes what is not there, and signs
         the certificate of an authority that it made anew before it ends.
-      - V(replaced) makes another one. No certificate of before is trusted then.
+      - V(replaced) makes another one in place of one that it made. No certificate of before is trusted then.
+      - V(restored) puts back what was replaced.
     type: str
-    choices: [known, read, present, replaced]
+    choices: [known, read, present, replaced, restored]
     default: present
   cluster_name: {description: "The cluster's name, for that of the authority.", type: str, default: ray}
   certificate: {description: "The certificates, in PEM.", type: str, default: ""}
@@ -51,3 +52,48 @@ has_key: {description: Whether the key is there., type: bool, returned: always}
 source: {description: "Where the authority lies, for a sentence.", type: str, returned: always}
 problem: {description: Why it cannot be used; empty for nothing., type: str, returned: always}
 """
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, read_regular
+
+
+def text_of(path: str) -> str:
+    """What a file holds; empty where there is none."""
+    try:
+        return read_regular(path).decode()
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> None:
+    """Read: what is made, the controller's side makes, and has written."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {
+                "type": "str", "choices": ["known", "read", "present", "replaced", "restored"], "default": "present",
+            },
+            "cluster_name": {"type": "str", "default": "ray"},
+            "certificate": {"type": "str", "default": ""},
+            "key": {"type": "str", "default": "", "no_log": True},
+            "controller_directory": {"type": "path", "default": ""},
+            "directory": {"type": "path", "default": "/var/lib/rayops/tls"},
+            "days": {"type": "int", "default": 90},
+        },
+        supports_check_mode=True,
+    )
+    suffix = ".previous" if module.params["state"] == "restored" else ""
+    certificate, key = (os.path.join(module.params["directory"], name + suffix) for name in ("ca.pem", "ca.key"))
+    try:
+        module.exit_json(
+            changed=False, certificate=text_of(certificate), has_key=os.path.isfile(key),
+            key="" if module.params["state"] == "known" else text_of(key),
+        )
+    except (PathError, OSError, UnicodeDecodeError) as error:
+        module.fail_json(msg=str(getattr(error, "strerror", "") or error).rstrip("."))
+
+
+if __name__ == "__main__":
+    main()

@@ -176,9 +176,10 @@ def issue(authority: Authority, names: Iterable[str], days: float, renew_days: f
     leaf = sign(authority, names, days)
     try:
         met(leaf, authority.certificate)
-    except ssl.SSLCertVerificationError as error:
+    except ssl.SSLError as error:
+        code, words = getattr(error, "verify_code", error.reason), getattr(error, "verify_message", error.reason)
         raise AuthorityError(
-            f"signs what OpenSSL does not trust ({error.verify_message}): {_FIXES.get(error.verify_code, _OTHER_FIX)}"
+            f"signs what OpenSSL does not trust ({words}): {_FIXES.get(code, _OTHER_FIX)}"
         ) from None
     return leaf
 
@@ -217,22 +218,23 @@ _ROOT_FIX = "let its certificates go up to the root"
 _SIGNS_FIX = "use one with basicConstraints CA:TRUE and keyUsage keyCertSign"
 _NAMES_FIX = "use one whose nameConstraints allow the hosts' addresses and names, localhost and 127.0.0.1"
 _LENGTH_FIX = "use one with a longer key, EC (P-256) or RSA of 2048 bits"
-# By OpenSSL's codes (x509_vfy.h), of which 3.0 has changed one.
-_FIXES = {
+_DIGEST_FIX = "use one that is signed with SHA-256"
+# By OpenSSL's codes (x509_vfy.h), of which 3.0 has changed one; by its reasons, where it does not even load them.
+_FIXES: dict[int | str | None, str] = {
     2: _ROOT_FIX, 20: _ROOT_FIX, 21: _ROOT_FIX,
     24: _SIGNS_FIX, 32: _SIGNS_FIX, 79: _SIGNS_FIX,
     25: "use one whose pathlen, and that of those above it, allows what it signs",
     26: "use one whose extendedKeyUsage has serverAuth and clientAuth, or none",
     47: _NAMES_FIX, 48: _NAMES_FIX,
-    66: _LENGTH_FIX, 67: _LENGTH_FIX,
-    68: "use one that is signed with SHA-256",
+    66: _LENGTH_FIX, 67: _LENGTH_FIX, "CA_KEY_TOO_SMALL": _LENGTH_FIX,
+    68: _DIGEST_FIX, "CA_MD_TOO_WEAK": _DIGEST_FIX,
 }
 
 
 def met(leaf: Leaf, authority: str, strict: bool = False) -> None:
     """Try a certificate against the authorities that are trusted, in PEM.
 
-    :raises ssl.SSLCertVerificationError: they do not trust it.
+    :raises ssl.SSLError: they do not trust it.
     """
     with tempfile.TemporaryDirectory(prefix="rayops-") as directory:
         files = NodeFiles.of(directory)

@@ -118,6 +118,10 @@ class Declared:
     head_address: str = ""
     ray_version: str = ""
     token_digest: str = ""
+    # In PEM, whom the head trusts; and by how many seconds this host's clock is ahead of the controller's, with the
+    # time that it took to ask.
+    authority: str = ""
+    clock_ahead: float = 0.0
     redis_service: str = ""
     disk_limit: float = 0.95
     crash_restarts: int = 3

@@ -33,14 +33,16 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.config import
     redis_of,
     storage_of,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences
+from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences, other_tls
 from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import storage_problem, unit_problem
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, redis_password
+from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists, own_name
 from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import started_at
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 
 # What a Redis that runs and cannot serve a GCS does, and who can help; the role mends the others.
 _REDIS = {
@@ -55,7 +57,22 @@ _OWN_REDIS = {
 }
 _SICK = ("health", "raylet")
 # What is told as something else, or concerns no process of the node.
-_BESIDE = ("unit", "enabled", "timers", "foreign")
+_BESIDE = ("unit", "enabled", "timers", "foreign", "other_tls")
+# What runs unlike declared, and what to set to keep it.
+_OTHER_TLS = {
+    "plain": ("without TLS", "set ray_tls: false"),
+    "tls": ("with TLS", "set ray_tls: true"),
+    "authority": ("with a certificate of another authority", "declare that one"),
+}
+# A certificate that others refuse: its problem, and what it is. All others have files that cannot be used.
+_CERTIFICATES = {
+    "expired": ("certificate_expired", "has ended"),
+    "not_yet": ("certificate_not_yet", "is not valid yet"),
+    "authority": ("certificate_foreign", "is of another authority than the head's"),
+    "foreign": ("certificate_foreign", "is of no authority that the nodes trust"),
+}
+# A clock that is so far behind the controller's is wrong, and one that is so far ahead: to ask takes less.
+_BEHIND, _AHEAD = 60.0, 3600.0
 
 
 class NodeDiagnosis(HostDiagnosis):
@@ -69,7 +86,8 @@ class NodeDiagnosis(HostDiagnosis):
         planned = declared.user if exists(declared.user) else "nobody"
         self.user = (live.user or own_name()) if self.unit.exists else planned
         self.environment = os.path.dirname(os.path.dirname(live.start.executable))
-        found = list(all_differences(live)[0]) if live.running else []
+        differences = all_differences(live)[0] if live.running else Differences()
+        self.other_tls, found = other_tls(differences, live), list(differences)
         self.sick = [item for item in found if item.kind in _SICK]
         # What site.yml would change of a node that works.
         self.changed = [item for item in found if item.kind not in _SICK + _BESIDE]
@@ -77,8 +95,8 @@ class NodeDiagnosis(HostDiagnosis):
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         return [
-            self.declaration, self.overriding, self.versions, self.storage, self.node, self.others, self.twins,
-            self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
+            self.declaration, self.overriding, self.versions, self.tls, self.certificate, self.storage, self.node,
+            self.others, self.twins, self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
             self.stale_files,
         ]
 
@@ -137,6 +155,36 @@ class NodeDiagnosis(HostDiagnosis):
                 person=f"give every host the same Python (ray_python), then {upgrade}.", blocks="start",
             )]
         return []
+
+    def tls(self) -> list[Finding]:
+        """Whether the node speaks as the others do: to those it reaches none."""
+        if not self.other_tls:
+            return []
+        runs, keep = _OTHER_TLS[self.other_tls]
+        detail = f"the node runs {runs}, unlike what is declared (ray_tls), and Ray does not mix the two."
+        if self.node_type == "worker" and self.declared.cluster.answers:
+            return [Finding("tls_mismatch", detail, "it is restarted as declared.", self.again, "start")]
+        return [Finding("tls_mismatch", detail, blocks="start", person=(
+            f"run `ansible-playbook rayops.cluster.upgrade`, which changes all nodes together, or {keep}."))]
+
+    def certificate(self) -> list[Finding]:
+        """Whether the other nodes take its certificate."""
+        directory = (self.declared.config.get("tls") or {}).get("directory")
+        # One that is to have its first is told of above.
+        if not directory or self.other_tls or not self.unit.exists:
+            return []
+        own = [name for name in (self.live.address,) if name]
+        verdict = judge(NodeFiles.of(directory), own, self.declared.authority)
+        if not verdict.rejected:
+            return []
+        problem, what = _CERTIFICATES.get(verdict.kind, ("certificate_unusable", f"cannot be used ({verdict.words})"))
+        detail, ahead = f"the node's certificate {what}", self.declared.clock_ahead
+        if problem in ("certificate_expired", "certificate_not_yet") and not -_BEHIND <= ahead <= _AHEAD:
+            off = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the controller's"
+            return [Finding(problem, f"{detail} by this host's clock, which is {off}.", blocks="start",
+                            person="set the host's clock: `apt install chrony`, then `chronyc makestep`.")]
+        return [Finding(problem, f"{detail}.", "it is signed anew, and the node is restarted.",
+                        "see above why it could not be signed.", "start")]
 
     def _applied_environment(self) -> str:
         """The environment of the last run that configured this host; empty where none is known."""

@@ -37,6 +37,8 @@ from ray_monitor_reader import Reader, ReadingError
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CERTIFICATE_INTERVAL = 60
 CERTIFICATE_SECONDS = 5
+# Who has them made for months needs some weeks; a node's own is due when a run of site.yml has left it as it is.
+CERTIFICATE_DAYS = 21
 # A model is asked for a token so often, and given up after so long.
 MODEL_INTERVAL, MODEL_SECONDS = 30, 20
 CLIENT_SECONDS = 10
@@ -74,6 +76,7 @@ RULES = {
     ),
     "auth_token_path": ("a path, or null without a token", lambda value: value is None or isinstance(value, str)),
     "tls_directory": ("a path, or null without TLS", lambda value: value is None or isinstance(value, str)),
+    "renew_days": ("a number of days", lambda value: a_number(value)),
     "gcs_storage": ("rocksdb, redis or memory", lambda value: value in ("rocksdb", "redis", "memory")),
     "listen": ("{address: .., port: ..}", lambda value: isinstance(value, dict)),
     "interval": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),
@@ -95,6 +98,7 @@ NODE_RULES = {
     "pool": ("a name", lambda value: isinstance(value, str) and value),
     "gpus": ("a number", lambda value: a_number(value) and value >= 0),
     "npus": ("a number", lambda value: a_number(value) and value >= 0),
+    "tls": ("host:port", lambda value: isinstance(value, str) and HOST_PORT.fullmatch(value)),
 }
 
 
@@ -126,7 +130,7 @@ def load(path: str) -> dict[str, Any]:
     check(config["listen"], LISTEN_RULES, "listen.")
     check(config["models"], MODELS_RULES, "models.")
     for name, node in config["nodes"].items():
-        check(node, NODE_RULES, f"nodes.{name}.", optional=("gpus", "npus"))
+        check(node, NODE_RULES, f"nodes.{name}.", optional=("gpus", "npus", "tls"))
     for certificate in config["certificates"]:
         if not (isinstance(certificate, str) and (certificate[:1] == "/" or HOST_PORT.fullmatch(certificate))):
             raise ConfigError(f"certificates must be absolute paths of PEM files or host:port, not {certificate!r}")
@@ -146,8 +150,11 @@ def check_token(path: str | None) -> None:
 # The certificates
 
 
-def expiry(certificate: str) -> float:
-    """When a PEM file, or what listens at host:port, expires, as a timestamp. Of a chain the earliest counts."""
+def expiry(certificate: str, own: str | None = None) -> float:
+    """When a PEM file, or what listens at host:port, expires, as a timestamp. Of a chain the earliest counts.
+
+    own: the directory of this host's certificate, for who asks for one, as the nodes do.
+    """
     try:
         from cryptography import x509
     except ImportError:
@@ -161,6 +168,9 @@ def expiry(certificate: str) -> float:
     # An expired certificate, or one of an own authority, is to be read as well.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if own:
+        context.load_cert_chain(f"{own}/node.pem", f"{own}/node.key")
+        context.set_alpn_protocols(["h2"])
     with socket.create_connection((host.strip("[]"), int(port)), timeout=CERTIFICATE_SECONDS) as plain:
         with context.wrap_socket(plain, server_hostname=host.strip("[]")) as connection:
             found = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
@@ -170,18 +180,24 @@ def expiry(certificate: str) -> float:
 class Certificates:
     """The expiry of each certificate, looked up in a thread of its own: a host may not answer."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, config: dict[str, Any]) -> None:
         self.expiries: dict[str, float | None] = {}
-        if names:
-            threading.Thread(target=self._watch, args=(names,), daemon=True).start()
+        # Of the nodes that speak TLS: what they have read, which may be older than the file. One that is down is told
+        # of as a node.
+        self.nodes = {node["tls"] for node in config["nodes"].values() if "tls" in node} - set(config["certificates"])
+        self.own: str | None = config["tls_directory"]
+        self.days = dict.fromkeys(self.nodes, max(config["renew_days"] - 1, 1))
+        self.days.update(dict.fromkeys(config["certificates"], CERTIFICATE_DAYS))
+        if self.days:
+            threading.Thread(target=self._watch, daemon=True).start()
 
-    def _watch(self, names: list[str]) -> None:
+    def _watch(self) -> None:
         troubles: dict[str, str] = {}
         while True:
-            for name in names:
+            for name in self.days:
                 trouble = ""
                 try:
-                    self.expiries[name] = expiry(name)
+                    self.expiries[name] = expiry(name, self.own if name in self.nodes else None)
                 except Exception as error:  # Whatever it is: the others are to be watched all the same.
                     self.expiries[name] = None
                     trouble = one_line(getattr(error, "strerror", None) or str(error))
@@ -197,8 +213,12 @@ class Certificates:
             [([name], moment) for name, moment in found.items() if moment is not None],
         )
         families.gauge(
+            "ray_certificate_warning_seconds", "How long before that it is to be renewed.", ["certificate"],
+            [([name], self.days[name] * 86400) for name in found],
+        )
+        families.gauge(
             "ray_certificate_readable", "1 if the certificate could be read.", ["certificate"],
-            [([name], moment is not None) for name, moment in found.items()],
+            [([name], moment is not None) for name, moment in found.items() if name not in self.nodes],
         )
 
 
@@ -296,7 +316,7 @@ class Monitor:
         self.config = config
         self.reader = Reader(config)
         self.metrics = ClusterMetrics(config)
-        self.certificates = Certificates(config["certificates"])
+        self.certificates = Certificates(config)
         self.models = Models(**config["models"])
         self.declared = declared_metrics(config["nodes"]).text()
         self.fresh_seconds = 2 * config["interval"] + config["timeout"]

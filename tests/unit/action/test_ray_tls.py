@@ -209,10 +209,53 @@ def test_an_authority_that_is_lost_is_not_replaced_by_the_way(cluster):
     assert judge(cluster.files, NAMES, (cluster.authority / "ca.pem").read_text()).kind == ""
 
 
+def test_an_authority_that_cannot_be_read_is_not_taken_for_absent(cluster):
+    (cluster.authority / "ca.pem").mkdir(parents=True)
+    done = cluster.run("authority", fails=True)
+    assert re.search("/var/tls on (head|worker)-1 cannot be used: ", done.failure)
+    assert not (cluster.authority / "ca.key").exists()
+
+
 def test_a_host_without_an_authority_to_ask_is_told_what_to_run(cluster):
     done = cluster.run("tls", fails=True)
     assert "/var/tls on head-1 has no authority yet: run the playbook once with --tags head." in done.failure
     assert not cluster.authority.exists()
+
+
+def test_one_of_the_sites_is_neither_replaced_nor_completed(cluster):
+    """On the controller; what is ours is kept beside, and can be put back."""
+    here = cluster.directory / "safe"
+    here.mkdir()
+    site, key = _tls.make("corp")
+    (here / "ca.key").write_text(key)
+    done = cluster.run("tls_compare", fails=True, _ray_tls_dir=str(here))
+    assert "has a ca.key and no ca.pem: name its certificate so, or name an empty directory" in done.failure
+    (here / "ca.pem").write_text(site)
+    done = cluster.run("authority", fails=True, _ray_tls_dir=str(here), _ray_tls_authority_state="replaced")
+    assert "is an authority of your own, which ray_tls_new_authority does not replace" in done.failure
+    assert {path.name for path in here.iterdir()} == {"ca.key", "ca.pem"}
+    assert (here / "ca.pem").read_text() == site
+
+
+@pytest.mark.parametrize("on_controller", [True, False])
+def test_one_that_was_replaced_can_be_put_back(cluster, on_controller):
+    ours = _tls.make("demo")
+    cluster.keep(*ours)
+    where = {"_ray_tls_dir": str(cluster.authority)} if on_controller else {}
+    assert cluster.run("authority", _ray_tls_authority_state="replaced", **where).changed == {AUTHORITY}
+    assert [(cluster.authority / f"{name}.previous").read_text() for name in ("ca.pem", "ca.key")] == [*ours]
+    assert (cluster.authority / "ca.pem").read_text() != ours[0]
+    assert mode(cluster.authority / "ca.key.previous") == 0o600
+    assert cluster.run("authority", _ray_tls_authority_state="restored", **where).changed == {AUTHORITY}
+    assert [(cluster.authority / name).read_text() for name in ("ca.pem", "ca.key")] == [*ours]
+
+
+def test_a_fresh_host_waits_until_the_head_trusts_who_signs(given):
+    own = given.variables["ray_tls_ca_certificate"]
+    both = own + _tls.make("before")[0]
+    head = json.dumps({"ray_tls_plan": {"kind": "trust"}})
+    done = given.run("tls_compare", options=("-e", head), fails=True, ray_tls_ca_certificate=both)
+    assert "run this without worker-1 first (--limit 'all:!worker-1'), then with it" in done.failure
 
 
 @pytest.mark.parametrize(("known", "kind", "said"), [

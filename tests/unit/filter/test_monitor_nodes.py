@@ -34,3 +34,10 @@ def test_the_head_has_the_accelerators_that_it_declares_alone():
     declared = {"head_config": {"head_node": {"resources": {"GPU": 1}}}}
     assert monitor_nodes([head], "head") == {"head": {"pool": "head"}}
     assert monitor_nodes([{**head, **declared}], "head") == {"head": {"pool": "head", "gpus": 1}}
+
+
+def test_where_a_node_shows_its_certificate():
+    other = {"inventory_hostname": "v6", "ansible_host": "fd00::7"}
+    hosts = [{**WORKER, "ecs_private_ip": "10.0.0.7"}, {**WORKER, **other}]
+    found = monitor_nodes(hosts, "head", tls_port="6381")
+    assert {name: node["tls"] for name, node in found.items()} == {"w": "10.0.0.7:6381", "v6": "[fd00::7]:6381"}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A node that speaks something else than is declared, or with a certificate of before: real ones, and a real process."""
+"""A node that speaks something else than is declared, or with an older certificate: real ones, and a real process."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.live import L
 from ansible_collections.rayops.cluster.plugins.module_utils._node.processes import RayProcess
 from ansible_collections.rayops.cluster.plugins.module_utils._node.redis import RedisReply
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import as_user
+from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
 
 CLONE_NEWNS = 0x00020000
 PACKAGES = "lib/python3.11/site-packages"
@@ -536,3 +538,72 @@ def test_the_service_of_redis(monkeypatch, state, log, problem, steps):
     monkeypatch.setattr(findings_module, "Unit", lambda name: unit)
     found, done = settle(gather(findings_module.HostDiagnosis(Declared(redis_service="r", disk_limit=1.01)).checks()))
     assert [finding.problem for finding in found] == ([problem] if problem else []) and done == steps
+
+
+NOW = datetime.now(timezone.utc)
+AUTHORITY, OTHER = (_tls.read(*_tls.make("demo", now=NOW - timedelta(days=400))) for _each in range(2))
+
+
+def certify(host: Host, authority: _tls.Authority = AUTHORITY, begins: float = 0, days: float = 90) -> None:
+    """Give the node a real certificate. begins: in so many days."""
+    directory = host.directory / "tls"
+    directory.mkdir()
+    leaf = _tls.sign(authority, ["127.0.0.1"], days, now=NOW + timedelta(days=begins))
+    for name, text in (("node.pem", leaf.certificate), ("node.key", leaf.key), ("ca.pem", authority.certificate)):
+        (directory / name).write_text(text)
+        os.utime(directory / name, (time.time() - 7200,) * 2)
+    host.config["tls"] = {"directory": str(directory)}
+    host.declared.authority = AUTHORITY.certificate
+
+
+def test_a_certificate_that_is_good(host):
+    certify(host)
+    assert host.run().findings() == {}
+    (host.directory / "tls" / "ca.pem").write_text(AUTHORITY.certificate + OTHER.certificate)
+    assert not {problem for problem in host.findings() if problem.startswith("certificate")}
+
+
+@pytest.mark.parametrize(
+    ("begins", "ahead", "problem", "mends"),
+    [
+        (-100, 0, "certificate_expired", True),
+        (-100, 900, "certificate_expired", True),  # It takes a while until all hosts were asked.
+        (-100, 86400 * 30, "certificate_expired", False),
+        (5, 0, "certificate_not_yet", True),
+        (5, -86400 * 5, "certificate_not_yet", False),
+    ],
+)
+def test_a_certificate_out_of_its_time(host, begins, ahead, problem, mends):
+    """By the clock of the host: a wrong one is a person's to set, and all that was signed by it would be wrong."""
+    certify(host, begins=begins)
+    host.declared.clock_ahead = ahead
+    found = host.run().findings()[problem]
+    assert bool(found.mend) is mends and ("start" in host.steps()) is mends
+    assert mends or (found.person.startswith("set the host's clock") and f"{abs(ahead)} s " in found.detail)
+
+
+def test_a_certificate_of_another_authority_than_the_heads(host):
+    certify(host, OTHER)
+    found = host.run().findings()["certificate_foreign"]
+    assert "of another authority than the head's" in found.detail and "signed anew" in found.mend
+    (host.directory / "tls" / "ca.pem").write_text(AUTHORITY.certificate)
+    assert "of no authority that" in host.findings()["certificate_foreign"].detail and host.steps() == ["start"]
+
+
+def test_a_certificate_whose_key_is_gone(host):
+    certify(host)
+    (host.directory / "tls" / "node.key").unlink()
+    found = host.run().findings()["certificate_unusable"]
+    assert "node.key is not there" in found.detail and host.steps() == ["start"]
+
+
+def test_a_node_that_speaks_otherwise_than_declared(host):
+    host.run()
+    certify(host)
+    assert "tls_mismatch" in host.findings() and "not_as_declared" not in host.findings()
+    # The head is as declared, and has no room for another.
+    assert host.steps() == ["start"] and "without TLS" in host.findings()["tls_mismatch"].detail
+    # Nobody answers: the whole cluster may be so, and a restart of one would shut it out.
+    host.declared.cluster = Cluster()
+    found = host.findings()["tls_mismatch"]
+    assert host.steps() == [] and "rayops.cluster.upgrade" in found.person and "ray_tls: false" in found.person

@@ -96,7 +96,7 @@ def config(**changes: Any) -> dict[str, Any]:
     """A config whose GCS is not there."""
     plain = {
         "cluster_name": "demo", "address": "127.0.0.1:1", "dashboard_url": "http://127.0.0.1:1",
-        "auth_token_path": None, "tls_directory": None, "gcs_storage": "memory",
+        "auth_token_path": None, "tls_directory": None, "renew_days": 15, "gcs_storage": "memory",
         "listen": {"address": "127.0.0.1", "port": 0},
         "interval": 0.5, "timeout": 10, "nodes": NODES, "certificates": [],
         "models": {"file": "/nonexistent/models.yaml", "program": "/nonexistent/ray-model.py"}, "first_token_limit": 10,

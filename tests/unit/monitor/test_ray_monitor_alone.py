@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles
+from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
 from tests.unit.model_server import PROGRAM, declare, serving
 from tests.unit.monitor.exporter import config, until
 
@@ -40,6 +42,37 @@ def test_certificates(start, tmp_path):
     expires = ssl.cert_time_to_seconds(ssl._ssl._test_decode_cert(pem)["notAfter"])
     assert exporter.samples("ray_certificate_expiry_timestamp_seconds") == {(str(pem),): expires, (listener,): expires}
     assert f"the certificate {absent} cannot be read: No such file" in exporter.log.read_text()
+
+
+def test_certificates_of_nodes(start, tmp_path):
+    """What a node has read, by a handshake in which it asks for ours. One that is down is none of these."""
+    authority, files = _tls.read(*_tls.make("demo")), NodeFiles.of(str(tmp_path))
+    leaf = _tls.issue(authority, ["127.0.0.1"], 90)
+    for path, text in ((files.certificate, leaf.certificate), (files.key, leaf.key),
+                       (files.authority, authority.certificate)):
+        Path(path).write_text(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    context.load_verify_locations(files.authority)
+    context.verify_mode, asked = ssl.CERT_REQUIRED, []
+
+    def meet(server: socket.socket) -> None:
+        with context.wrap_socket(server.accept()[0], server_side=True) as connection:
+            asked.append(connection.getpeercert())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=meet, args=(server,), daemon=True).start()
+        node = f"127.0.0.1:{server.getsockname()[1]}"
+        nodes = {"up": {"pool": "head", "tls": node}, "down": {"pool": "worker", "tls": "127.0.0.1:1"}}
+        exporter = start(config(nodes=nodes, tls_directory=str(tmp_path), certificates=[files.certificate]))
+        until(lambda: len(exporter.samples("ray_certificate_warning_seconds")) == 3, 10)
+    ends = ssl.cert_time_to_seconds(asked[0]["notAfter"])
+    found = exporter.samples("ray_certificate_expiry_timestamp_seconds")
+    assert found == {(node,): ends, (files.certificate,): ends}
+    assert exporter.samples("ray_certificate_warning_seconds") == {
+        (node,): 14 * 86400, ("127.0.0.1:1",): 14 * 86400, (files.certificate,): 21 * 86400,
+    }
+    assert exporter.samples("ray_certificate_readable") == {(files.certificate,): 1}
 
 
 def test_models(start, tmp_path):
@@ -99,7 +132,8 @@ def greet(server: socket.socket, context: ssl.SSLContext) -> None:
         ({"address": "head"}, "address must be host:port, for example demo-head:6379, not 'head'."),
         ({"listen": {"address": "0.0.0.0"}}, "listen.port is missing; it must be a port, 0 to 65535."),
         ({"nodes": {"w": {"gpus": 4}}}, "nodes.w.pool is missing; it must be a name."),
-        ({"nodes": {"w": None}}, "nodes.w must be a mapping with the keys pool, gpus, npus."),
+        ({"nodes": {"w": None}}, "nodes.w must be a mapping with the keys pool, gpus, npus, tls."),
+        ({"nodes": {"w": {"pool": "p", "tls": "10.0.0.7"}}}, "nodes.w.tls must be host:port, not '10.0.0.7'."),
         ({"nodes": {"w": {"pool": "p", "gpus": True}}}, "nodes.w.gpus must be a number, not True."),
         ({"models": {"file": "models.yaml"}}, "models.file must be an absolute path, not 'models.yaml'."),
         ({"first_token_limit": 0}, "first_token_limit must be a number of seconds above 0, not 0."),

@@ -49,7 +49,8 @@ def site_authority(
     directory: Path, *extensions: str, key: str = "ec", root: str = "basicConstraints=critical,CA:TRUE", days: int = 30,
 ) -> tuple[str, str]:
     """An authority as a site makes its own, below a root: the certificates up to the root, and the key."""
-    kinds = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"], "ed25519": ["ed25519"]}
+    kinds = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], "rsa": ["rsa:2048"], "short": ["rsa:1024"],
+             "ed25519": ["ed25519"]}
     texts = []
     for name, more in (("root", (root,)), ("own", extensions)):
         signed = ["-CA", "root.pem", "-CAkey", "root.key"] if name == "own" else []
@@ -141,6 +142,7 @@ def test_a_sites_authority_below_its_root(tmp_path, key):
     (SIGNS, {"root": "basicConstraints=critical,CA:TRUE,pathlen:0"}, "use one whose pathlen, and that of those above"),
     ((*SIGNS, "nameConstraints=critical,permitted;DNS:.corp"), {}, "use one whose nameConstraints allow the hosts'"),
     ((*SIGNS, "nameConstraints=critical,excluded;IP:10.0.0.0/255.0.0.0"), {}, "use one whose nameConstraints allow"),
+    (SIGNS, {"key": "short"}, "use one with a longer key, EC (P-256) or RSA of 2048 bits"),
     ((*SIGNS, "extendedKeyUsage=codeSigning"), {}, "use one whose extendedKeyUsage has serverAuth and clientAuth"),
 ])
 def test_an_authority_whose_certificates_nobody_would_trust_signs_none(tmp_path, extensions, root, said):
