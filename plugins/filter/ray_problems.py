@@ -95,8 +95,8 @@ def _of_proxy(proxies: dict[str, bool], heads: list[str]) -> Iterator[str]:
     of_head = [wanted for host, wanted in proxies.items() if host in heads]
     others = [host for host, wanted in proxies.items() if wanted not in of_head]
     if of_head and others:
-        yield (f"ray_proxy of {', '.join(others)} is not that of the head: what is shut on the one would be open on the "
-               "other, so set it once, in group_vars/all.yml.")
+        yield (f"ray_proxy of {', '.join(others)} is not that of the head: what is shut on the one would be open on "
+               "the other, so set it once, in group_vars/all.yml.")
 
 
 def _of_redis(variables: dict[str, Any]) -> Iterator[str]:
