@@ -60,7 +60,7 @@ def proxy_plan(declared: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "problems": [*_of_users(declared["users"]), *_of_place(declared), *_of_token(str(declared["token"]))],
         "listen": f"{bracketed(str(declared['address']))}:{declared['port']}",
-        "names": list(dict.fromkeys(map(str, declared["names"]))),
+        "names": [name for name in dict.fromkeys(map(str, declared["names"])) if name not in _ANY],
         "home": "" if any(page["path"] == "/" for page in pages) else GLANCE,
         "pages": pages,
         "models": list(_models(declared["models"], declared["cluster"])),

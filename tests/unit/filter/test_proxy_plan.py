@@ -16,7 +16,8 @@ CLUSTER = {"head": "head", "hosts": HOSTS, "monitors": [], "port": 8000, "enviro
            "modules": "/m", "ray_version": "2.60.0"}
 DASHBOARD = {"dashboard_host": "10.0.0.1", "node_ip_address": "10.0.0.1", "ports": {"dashboard": 8265}}
 DECLARED = {
-    "port": 443, "address": "10.0.0.1", "names": ["ray.example.com", "10.0.0.1", "10.0.0.1"], "users": {}, "token": "",
+    "port": 443, "address": "10.0.0.1", "names": ["ray.example.com", "0.0.0.0", "10.0.0.1", "10.0.0.1"],
+    "users": {}, "token": "",
     "dashboard": DASHBOARD, "monitor": {}, "models": [], "cluster": CLUSTER, "ports": PORTS,
     "monitor_ports": {"monitor_port": 6386},
 }

@@ -501,3 +501,29 @@ def test_the_unit_is_closed_and_systemd_understands_every_line(proxy):
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", unit],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(not (REPOSITORY / "roles/ray/tasks/tls.yml").exists(), reason="needs the cluster's authority")
+def test_a_certificate_of_the_clusters_authority(folder, behind):
+    directory = folder / "tls"
+    directory.mkdir()
+    host = Proxy(directory, behind, {"ray_head": ["here"], "ray_monitor": ["other"], "ray_workers": ["first"]})
+    make = {"ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "authority"}}
+    play = [{**PLAY[0], "tasks": [make, *PLAY[0]["tasks"]]}]
+    host.configure(ray_tls=False)
+    assert "server.pem" in {path.name for path in host.files.iterdir()}
+    host.configure(play, ray_tls=True, ray_tls_dir=str(directory / "authority"))
+    assert {path.name for path in host.files.iterdir()} == {"flags", "nginx.conf", "tls", "token.conf", "users"}
+    key = host.files / "tls" / "node.key"
+    assert (key.stat().st_mode & 0o777, key.group()) == (0o640, "root")
+    assert re.search(r"here .* changed=0 ", host.configure(play))
+    host.start()
+    try:
+        # Who knows the authority needs no exception.
+        context = ssl.create_default_context(cafile=str(directory / "authority" / "ca.pem"))
+        connection = http.client.HTTPSConnection("127.0.0.1", host.port, context=context, timeout=15)
+        connection.request("GET", "/", headers={"Authorization": basic(LOGIN)})
+        assert connection.getresponse().status == 200
+        connection.close()
+    finally:
+        host.stop()
