@@ -96,8 +96,8 @@ class NodeDiagnosis(HostDiagnosis):
     def checks(self) -> list[Callable[[], list[Finding]]]:
         return [
             self.declaration, self.overriding, self.versions, self.tls, self.certificate, self.storage, self.node,
-            self.others, self.twins, self.token, self.address, self.head_name, self.beside, *super().checks(), self.shared_memory,
-            self.stale_files,
+            self.others, self.twins, self.token, self.address, self.head_name, self.beside, *super().checks(),
+            self.shared_memory, self.stale_files,
         ]
 
     def steps(self) -> dict[str, Mending]:

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, rayops.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The order in which a cluster changes what it speaks, and who refuses it before that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / path).read_text(encoding="utf-8"))
+    return found
+
+
+def called(task: dict[str, Any]) -> str:
+    """The module of a task, or the role's file that it brings in."""
+    for name, options in task.items():
+        if name.endswith(("include_role", "import_role")):
+            return f"{options['name'].rpartition('.')[2]}/{options.get('tasks_from', 'main')}"
+        if name.startswith(("rayops.", "ansible.builtin.")):
+            return name.rpartition(".")[2]
+    return ""
+
+
+def play(playbook: str, name: str) -> dict[str, Any]:
+    return next(each for each in read(f"playbooks/{playbook}.yml") if each["name"].startswith(name))
+
+
+@pytest.mark.parametrize("place", ["worker/tasks/check.yml", "monitor/tasks/preflight.yml", "redis/tasks/preflight.yml"])
+def test_a_run_without_the_head_looks_at_it_first(place):
+    first = read(f"roles/{place}")[0]
+    assert called(first) == "ray/same_tls" and first["when"] == "hostvars[_ray_head_host].ray_node_plan is not defined"
+
+
+def test_a_restart_looks_at_the_head_before_it_asks():
+    calls = [called(task) for task in play("restart", "Check the cluster's variables")["tasks"]]
+    assert calls == ["ray/preflight", "ray/same_tls", "import_tasks"]
+
+
+def test_a_run_of_all_refuses_before_it_counts_what_restarts():
+    calls = [task["name"] for task in read("roles/head/tasks/check.yml")]
+    assert calls.index("Refuse to change TLS on a running cluster") < calls.index("Find a running head that differs")
+
+
+def test_an_upgrade_touches_no_node_before_it_knows_that_it_can():
+    names = [each["name"] for each in read("playbooks/upgrade.yml")]
+    order = ["Look at Redis", "Make the certificate authority", "Make and try the new environment",
+             "Write the files of the nodes, which name the new environment", "Write the files of Redis",
+             "Change to the new environment, and back if it does not come up"]
+    assert [name for name in names if name in order] == order
+    # What is replaced is kept first, and what cannot sign is refused last, when it is known.
+    calls = [called(task) for task in play("upgrade", "Make the certificate authority")["tasks"]]
+    assert calls == ["ray_upgrade", "ray/authority", "ray_tls"]
+    # Redis has the password that the head has.
+    calls = [called(task) for task in play("upgrade", "Write the files of the nodes")["tasks"]]
+    assert calls == ["ray_upgrade", "ray/configure", "head/configure", "worker/configure"]
+
+
+def test_redis_changes_while_no_head_runs():
+    names = [task["name"] for task in read("playbooks/tasks/switch.yml")]
+    assert names.index("Stop the head") < names.index("Run Redis as its files say") < names.index("Start the head")
+
+
+def test_what_is_told_of_is_asked_by_what_runs():
+    """With what is declared nobody would answer."""
+    tasks = play("upgrade", "Make and try")["tasks"] + read("playbooks/tasks/roll_back.yml")
+    asked = [task for task in tasks if str(task.get("ansible.builtin.import_tasks", "")).endswith("interrupt.yml")]
+    assert len(asked) == 2 and all("_ray_speaks_tls" in task["vars"] for task in asked)
+    after = [task for task in read("playbooks/tasks/roll_back.yml") if "_ray_environment" in task.get("vars", {})]
+    assert len(after) == 2 and all("_ray_speaks_tls" in task["vars"] for task in after)
+    connection = yaml.safe_load((REPOSITORY / "roles/ray_defaults/vars/main/cluster.yml").read_text(encoding="utf-8"))
+    assert "_ray_speaks_tls" in connection["_ray_connection"]["tls_directory"]
+
+
+def test_all_that_is_kept_goes_back():
+    """The way back puts each file where the upgrade found it: with the same list."""
+    kept = [task for each in read("playbooks/upgrade.yml") for task in each.get("tasks", [])
+            if task.get("rayops.cluster.ray_upgrade", {}).get("state") == "kept"]
+    restored = [task for task in read("playbooks/tasks/switch_back.yml")
+                if task.get("rayops.cluster.ray_upgrade", {}).get("state") == "restored"]
+    assert len(kept) == 2 and len(restored) == 1
+    lists = {task["rayops.cluster.ray_upgrade"]["files"] for task in kept + restored}
+    assert lists == {"{{ _ray_kept_files }}"}
+    states = [task["vars"]["_redis_previous"] for path in ("switch_back", "finished")
+              for task in read(f"playbooks/tasks/{path}.yml") if called(task) == "redis/previous"]
+    assert states == ["restored", "finished"]
