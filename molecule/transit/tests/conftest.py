@@ -64,7 +64,7 @@ def wait_for() -> Callable[..., Any]:
 
 
 class Page:
-    """The proxy of a host, as a browser or curl reaches it that knows the cluster's authority; with a login or without."""
+    """The proxy of a host, as a browser or curl reaches it that knows the authority; with a login or without."""
 
     def __init__(self, cluster: Cluster, host: str, login: str = "") -> None:
         self.url = f"https://{address(cluster.bed, host)}"

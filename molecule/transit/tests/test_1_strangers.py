@@ -55,7 +55,8 @@ def doors(cluster: Cluster) -> dict[str, list[str]]:
         listed = (line.split()[3] for line in cluster.sh(name, "ss -Hltn").splitlines())
         own = (door.replace("0.0.0.0:", "127.0.0.1:").replace("*:", "127.0.0.1:") for door in listed)
         # 127.0.0.11 is Docker's own, for names.
-        found[name] = sorted({door for door in own if not door.endswith((f":{SSH}", f":{PROXY}")) and ".0.11:" not in door})
+        found[name] = sorted({door for door in own if not door.endswith((f":{SSH}", f":{PROXY}"))
+                              and not door.startswith("127.0.0.11:")})
     return found
 
 
