@@ -240,8 +240,13 @@ def test_a_port_is_opened_when_nobody_listens_there_any_more(host):
     (Listener(1, "systemd", ""), True), (Listener(7, "sshd", "ssh.service"), True),
     (Listener(7, "sshd", "sshd@1-2.service"), True), (Listener(7, "sshd", "ray-worker.service"), False),
     (Listener(7, "sshd", ""), False), (Listener(0, "", ""), False),
+    # What a login started, where none has a place of its own: the listener of verify's test of the network is one.
+    (Listener(8, "python3", "ssh.service"), False), (Listener(8, "sshd", "ssh.service"), False),
 ])
-def test_ssh_is_told_by_systemds_word(listener, is_ssh):
+def test_ssh_is_told_by_systemds_word(tmp_path, monkeypatch, listener, is_ssh):
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho MainPID=7\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert _is_ssh(listener) == is_ssh
 
 
