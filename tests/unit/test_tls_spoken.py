@@ -25,7 +25,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import misfit
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, gone
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._node.start import wait_for_gcs
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles
 from tests.certificates import Site
@@ -97,7 +96,7 @@ def ray_fixture(ray_environment: str) -> Iterator[TlsRay]:
     try:
         ray.start_head("--num-cpus=1", f"--node-ip-address={HEAD}", "--include-dashboard=true",
                        f"--dashboard-host={HEAD}")
-        assert wait_for_gcs(ray.address, time.monotonic() + 60)
+        ray.wait_for("head")
         ray.start_worker("worker-1", 40, "--num-cpus=1", f"--node-ip-address={WORKER}")
         ray.wait_for("head", "worker-1")
         yield ray
