@@ -13,6 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import REJECTED
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
     Authority,
@@ -26,12 +27,14 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
 
 # Of seconds. A new certificate has begun an hour ago.
 MOST_SKEW = 1800
+# What a host may say is wrong; the last ones can wait.
+KINDS = REJECTED | {"", "surplus", "trust", "issuer", "ending"}
 _FIX = ("put it back from a copy, or run rayops.cluster.upgrade with -e ray_tls_new_authority=true, which makes "
         "another for all nodes")
 
 
 class ActionModule(ActionBase):
-    """Of what a host says, the kind of what is wrong and its clock are used."""
+    """A host says what is wrong, in one of the known words, and what time it is."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -43,13 +46,11 @@ class ActionModule(ActionBase):
         try:
             authority = self.authority()
             found = self.look(authority)
-            if found.get("failed"):
-                return {**result, **found}
             if not self.known.get("certificate"):
-                self.refuse_unknown(str(found.get("kind") or ""))
-            if not found.get("kind"):
+                self.refuse_unknown(found["kind"])
+            if not found["kind"]:
                 return {**result, **found}
-            leaf = self.signed(authority, str(found["kind"]))
+            leaf = self.signed(authority, found["kind"])
         except AuthorityError as error:
             raise AnsibleActionFail(f"{self.known.get('source', 'ray_tls_dir')} {error}.") from None
         done = {**result, **found, "diff": self.difference(found)}
@@ -95,11 +96,11 @@ class ActionModule(ActionBase):
             "chain": authority.chain_certificate if authority else "",
         }
         began = time.time()
-        found: dict[str, Any] = self._execute_module(
+        found = vouched(self._execute_module(
             module_name="rayops.cluster.ray_tls", module_args=options, task_vars=self.variables
-        )
-        if found.get("kind"):
-            self.refuse_clock(float(found.get("clock") or began), began)
+        ))
+        if found["kind"]:
+            self.refuse_clock(found["clock"], began)
         return found
 
     def refuse_clock(self, clock: float, began: float) -> None:
@@ -118,7 +119,7 @@ class ActionModule(ActionBase):
 
         :raises AuthorityError: it cannot be signed.
         """
-        if kind == "trust":
+        if kind == "trust" or not self.names:
             return None
         if authority:
             if str(self.options.get("head_kind") or "") == "trust" and kind in REJECTED and len(authority.bundle) > 1:
@@ -137,9 +138,9 @@ class ActionModule(ActionBase):
     def difference(self, found: Mapping[str, Any]) -> dict[str, str]:
         """What changes, to be read by people; certificates themselves tell them nothing."""
         path = f"{self.options.get('directory', '/etc/ray/tls')}/node.pem"
-        words = str(found.get("words") or "")
+        words = f" ({found['words']})" if found["words"] else ""
         return {
-            "before": f"{found['kind']}{f' ({words})' if words else ''}\n",
+            "before": f"{found['kind']}{words}\n",
             "after": f"a certificate for {', '.join(self.names)}, {self.days} days\n" if found["kind"] != "trust" else
                      "other authorities are trusted\n",
             "before_header": path, "after_header": path,
@@ -165,6 +166,21 @@ class ActionModule(ActionBase):
 
     def refuse_still(self, found: Mapping[str, Any]) -> None:
         """What was put there is good for its host."""
-        if found.get("failed") or found.get("rejected"):
-            words = found.get("msg") or found.get("words") or found.get("kind")
+        if found["rejected"]:
+            words = found["words"] or found["kind"]
             raise AnsibleActionFail(f"{self.host} does not take the certificate that was made for it: {words}.")
+
+
+def vouched(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a host says, as far as it is what the module returns.
+
+    :raises AnsibleActionFail: it failed, or says something else.
+    """
+    kind, clock, ends = (answer.get(name) for name in ("kind", "clock", "ends"))
+    if answer.get("failed"):
+        raise AnsibleActionFail(str(harmless(str(answer.get("msg") or "The module ray_tls failed."))))
+    sound = isinstance(kind, str) and isinstance(clock, (int, float)) and isinstance(ends, (int, float, type(None)))
+    if not sound or kind not in KINDS:
+        raise AnsibleActionFail("The host does not answer as the module ray_tls does: see what it runs.")
+    return {"changed": bool(kind), "kind": kind, "rejected": kind in REJECTED, "clock": float(clock), "ends": ends,
+            "words": str(harmless(str(answer.get("words") or ""))[:500])}

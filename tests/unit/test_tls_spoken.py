@@ -22,9 +22,9 @@ import pytest
 import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayClusterError
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import misfit
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, gone
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._node.start import wait_for_gcs
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles
 from tests.certificates import Site
@@ -96,7 +96,7 @@ def ray_fixture(ray_environment: str) -> Iterator[TlsRay]:
     try:
         ray.start_head("--num-cpus=1", f"--node-ip-address={HEAD}", "--include-dashboard=true",
                        f"--dashboard-host={HEAD}")
-        assert wait_for_gcs(ray.address, time.monotonic() + 60)
+        ray.wait_for("head")
         ray.start_worker("worker-1", 40, "--num-cpus=1", f"--node-ip-address={WORKER}")
         ray.wait_for("head", "worker-1")
         yield ray
@@ -201,42 +201,35 @@ def test_the_exporter_reads_the_cluster_and_says_what_keeps_it_off(ray, tmp_path
             exporter.close()
 
 
-def greeting(address: str, directory: Path | None, monkeypatch: pytest.MonkeyPatch) -> str:
+def greeting(address: str, directory: Path | None) -> str:
     """What is said of an address by a host with this certificate; empty where they fit."""
-    for name in ("RAY_USE_TLS", *api.TLS_FILES):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in api.tls_variables(directory and str(directory)).items():
-        monkeypatch.setenv(name, value)
-    try:
-        api.greet(address)
-    except api.HelperError as error:
-        assert error.answer["error"] == "tls" and "\n" not in str(error)
-        return str(error)
-    return ""
+    found = misfit(address, {"tls": {"directory": str(directory)}} if directory else {})
+    assert "\n" not in found
+    return found
 
 
-def test_what_keeps_a_host_off_is_said_in_a_sentence(ray, tmp_path, monkeypatch):
-    assert greeting(ray.address, ray.own, monkeypatch) == ""
+def test_what_keeps_a_host_off_is_said_in_a_sentence(ray, tmp_path):
+    assert greeting(ray.address, ray.own) == ""
     gcs, mend = f"The GCS at {ray.address}", "run rayops.cluster.recover, which names the host to mend."
-    assert greeting(ray.address, None, monkeypatch) == (
+    assert greeting(ray.address, None) == (
         f"{gcs} refuses whoever speaks no TLS: set ray_tls: true (for a module alone, its tls_directory), or run "
         "rayops.cluster.upgrade, which takes TLS off all nodes together."
     )
     for directory in (ray.foreign, ray.expired):
-        assert greeting(ray.address, directory, monkeypatch) == (
+        assert greeting(ray.address, directory) == (
             f"{gcs} refuses the certificate {directory}/node.pem of this host, which is not valid now or of an "
             f"authority that the GCS does not trust: {mend}"
         )
-    found = greeting(ray.address, ray.stranger, monkeypatch)
+    found = greeting(ray.address, ray.stranger)
     assert found.startswith(f"The certificate of the GCS at {ray.address} is of none of the authorities in "
                             f"{ray.stranger}/ca.pem on this host (") and found.endswith(mend)
-    assert "is not for that address (" in greeting(f"127.0.0.9:{ray.port}", ray.own, monkeypatch)
+    assert "is not for that address (" in greeting(f"127.0.0.9:{ray.port}", ray.own)
     # Not everything is TLS: the agent of the runtime environments speaks HTTP.
-    assert " speaks no TLS (" in greeting(f"{HEAD}:{ray.port + 15}", ray.own, monkeypatch)
+    assert " speaks no TLS (" in greeting(f"{HEAD}:{ray.port + 15}", ray.own)
     broken = shutil.copytree(ray.own, tmp_path / "broken")
     shutil.copy(ray.foreign / "node.key", broken)
     for directory in (broken, tmp_path / "none"):
-        found = greeting(ray.address, directory, monkeypatch)
+        found = greeting(ray.address, directory)
         assert found.startswith(f"This host's certificate in {directory} cannot be used (") and "run site.yml" in found
     # And to whoever uses a module.
     with pytest.raises(RayClusterError, match="refuses whoever speaks no TLS") as caught:
@@ -273,15 +266,15 @@ def test_an_expired_one_and_a_server_that_hangs(tmp_path, monkeypatch):
     site = Site()
     own, ending = site.node(tmp_path / "own"), site.node(tmp_path / "ending", seconds=1)
     with server(None) as address:
-        assert greeting(address, None, monkeypatch) == ""
+        assert greeting(address, None) == ""
     with server(own) as address:
-        assert greeting(address, own, monkeypatch) == ""
+        assert greeting(address, own) == ""
     time.sleep(1.1)
     with server(ending) as address:
-        found = greeting(address, own, monkeypatch)
+        found = greeting(address, own)
     assert found.startswith(f"The certificate of the GCS at {address} has expired by this host's clock (")
     # Nothing is known of one that does not answer: Ray's own client may try.
     monkeypatch.setattr(api, "GREETING_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for directory in (None, own):
-            assert greeting(f"127.0.0.1:{silent.getsockname()[1]}", directory, monkeypatch) == ""
+            assert greeting(f"127.0.0.1:{silent.getsockname()[1]}", directory) == ""

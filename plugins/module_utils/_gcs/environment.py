@@ -72,6 +72,21 @@ def tls_variables(config: dict[str, Any]) -> dict[str, str]:
     return api.tls_variables((config.get("tls") or {}).get("directory"))
 
 
+def misfit(address: str, config: dict[str, Any]) -> str:
+    """What keeps a node from talking to the GCS, of what TLS can; empty for nothing, and where nobody listens.
+
+    :arg address: of the GCS, host:port.
+    :arg config: the content of the node's file.
+    """
+    try:
+        api.greet(address, tls_variables(config))
+    except api.HelperError as error:
+        return str(error)
+    except OSError:
+        pass
+    return ""
+
+
 class RayClusterError(Exception):
     """A call failed; str() is one sentence for the user.
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import misfit
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
     REDIS_PASSWORD_VARIABLE,
     RayStart,
@@ -37,6 +38,7 @@ _SWITCH, _AUTHORITY = "RAY_USE_TLS", "RAY_TLS_CA_CERT"
 DEFAULT_AGENT_PORT = 52365
 # `ray start` needs seconds, on a busy host many, before its raylet shows: a younger unit is starting, not sick.
 STARTING = 120.0
+_GREETING = 10.0
 _TIMERS = ("ray-health.timer", "ray-prune.timer")
 # What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
 _HELPERS = (
@@ -183,6 +185,15 @@ class LiveNode:
         except GuestError:
             return "not alive (its agent does not answer)"
         return "alive" if status == 200 else f"not alive (HTTP {status} from the node's agent)"
+
+    def misfit(self) -> str:
+        """What of TLS keeps the node from its GCS: one sentence; empty for nothing that is known."""
+        user: Any = self.user or own_name()
+        try:
+            # Anybody may listen there by now, and the key is for Ray's group.
+            return str(as_user(user, lambda: misfit(self.gcs_address, self.config), _GREETING))
+        except GuestError:
+            return ""
 
     def describe(self) -> dict[str, Any]:
         """The node as the module returns it."""

@@ -97,14 +97,14 @@ def wait_for_raylet(live: LiveNode, node_type: str, old_raylet: int, deadline: f
             looked = time.monotonic()
         # A worker ends again and again until its head is there: that is no fault of its own.
         if ended and (node_type == "head" or stopped or wait_for_gcs(live.gcs_address, looked + 0.1)):
-            raise NodeError(_ended(live))
+            raise NodeError(live.misfit() or _ended(live))
         if late:
             break
         time.sleep(0.25)
-    raise NodeError(
+    raise NodeError(live.misfit() or (
         f"The node at {live.address} was not ALIVE within {timeout} s at the GCS {live.gcs_address}; check that the "
         "head runs and that its port is open."
-    )
+    ))
 
 
 def refuse_problems(live: LiveNode, node_type: str) -> None:

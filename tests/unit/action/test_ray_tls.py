@@ -22,7 +22,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.rayops.cluster.plugins.action.ray_tls import ActionModule
+from ansible_collections.rayops.cluster.plugins.action.ray_tls import ActionModule, vouched
 from ansible_collections.rayops.cluster.plugins.module_utils._tls.certificate import NodeFiles, judge
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError
@@ -272,6 +272,21 @@ def test_a_head_that_does_not_answer_has_not_lost_its_authority(known, kind, sai
         return
     with pytest.raises((AnsibleActionFail, AuthorityError), match=said):
         action.refuse_unknown(kind)
+
+
+@pytest.mark.parametrize("answer", [
+    {"kind": "none of them", "clock": 1.0}, {"kind": ["missing"], "clock": 1.0}, {"clock": 1.0},
+    {"kind": "", "clock": "noon"}, {"kind": "", "clock": 1.0, "ends": "never"}, {"failed": True, "msg": "x"},
+])
+def test_a_host_that_says_something_else_is_not_believed(answer):
+    with pytest.raises(AnsibleActionFail):
+        vouched(answer)
+
+
+def test_of_what_a_host_says_nothing_else_is_used():
+    found = vouched({"kind": "ending", "clock": 1, "words": "a\x1b[2Jb", "rejected": True, "ansible_facts": {"x": 1}})
+    assert set(found) == {"changed", "kind", "rejected", "clock", "ends", "words"}
+    assert (found["rejected"], "\x1b" in found["words"]) == (False, False)
 
 
 def test_an_authority_of_our_own_is_signed_anew_before_it_ends(cluster):

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -167,3 +169,23 @@ def test_a_unit_that_is_stopped_between_two_tries_is_waited_for(systemd, tmp_pat
     with pytest.raises(NodeError, match="was stopped while it was waited for"):
         wait(live, "head", 600)
     assert next(turns, None) is None
+
+
+def test_a_worker_whose_head_speaks_otherwise_says_so(systemd, tmp_path, certificate):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        config = {**head(tmp_path), "network": {"node_ip_address": "127.0.0.1", "head_address": address}}
+        del config["gcs"]
+        tls = {**config, "tls": {"directory": str(certificate)}}
+        threading.Thread(target=answer_in_plain, args=(server,), daemon=True).start()
+        for unit in ({"ActiveState": "activating"}, {"ActiveState": "activating", "NRestarts": "9"}):
+            with pytest.raises(NodeError, match="speaks no TLS .*, and ray_tls is on: run rayops.cluster.upgrade"):
+                wait(node(systemd.unit(**unit), tls, "worker"), "worker", 1)
+
+
+def answer_in_plain(server: socket.socket) -> None:
+    """To whatever comes, as HTTP/2 does that nobody has encrypted."""
+    with contextlib.suppress(OSError):
+        while True:
+            with server.accept()[0] as connection:
+                connection.sendall(b"\0\0\0\4\0\0\0\0\0")

@@ -469,6 +469,7 @@ def test_storage_that_is_corrupt_is_not_started_again(tmp_path, agent):
         (RedisReply("ok"), None, []),
         (RedisReply("unreachable", "Connection refused"), "does not answer: Connection refused.", ["redis"]),
         (RedisReply("refused", "WRONGPASS x"), "refuses the declared password.", ["redis"]),
+        (RedisReply("certificate", "expired"), "has a certificate that is not to be trusted: expired.", ["redis"]),
         (RedisReply("loading", "LOADING x"), "is still reading its state: LOADING x.", []),
         (RedisReply("replica", "READONLY it is a replica"), "takes no writes: READONLY it is a replica.", []),
     ],

@@ -141,6 +141,7 @@ def test_the_node_as_it_is_returned(host, agent):
         "pid": host.process.pid,
         "session": node.raylet.options["--session_dir"].rpartition("/")[2],
         "ray_version": None,
+        "tls": False,
     }
     assert described["session"].startswith("session_")
 
@@ -154,6 +155,7 @@ def test_a_node_that_does_not_run_as_it_is_returned(host):
         "session": None,
         "ray_version": None,
         "uptime": None,
+        "tls": None,
     }
 
 

@@ -258,7 +258,7 @@ def test_from_one_authority_to_another_without_a_stop(tmp_path):
     both = _tls.read(certificate + old.certificate, key)
     assert (both.chain, len(both.bundle)) == (new.chain, 2)
     files = node(tmp_path, old)
-    assert judge(files, NAMES, new.certificate, new.chain_certificate).kind == "foreign"
+    assert judge(files, NAMES, new.certificate, new.chain_certificate).kind == "authority"
     assert judge(files, NAMES, both.certificate, both.chain_certificate).kind == "trust"
     Path(files.authority).write_text(both.certificate)
     assert judge(files, NAMES, both.certificate, both.chain_certificate).kind == "issuer"

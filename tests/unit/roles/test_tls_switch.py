@@ -34,7 +34,9 @@ def play(playbook: str, name: str) -> dict[str, Any]:
     return next(each for each in read(f"playbooks/{playbook}.yml") if each["name"].startswith(name))
 
 
-@pytest.mark.parametrize("place", ["worker/tasks/check.yml", "monitor/tasks/preflight.yml", "redis/tasks/preflight.yml"])
+@pytest.mark.parametrize(
+    "place", ["worker/tasks/check.yml", "monitor/tasks/preflight.yml", "redis/tasks/preflight.yml"]
+)
 def test_a_run_without_the_head_looks_at_it_first(place):
     first = read(f"roles/{place}")[0]
     assert called(first) == "ray/same_tls" and first["when"] == "hostvars[_ray_head_host].ray_node_plan is not defined"

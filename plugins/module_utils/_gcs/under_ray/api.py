@@ -71,7 +71,7 @@ def connect(request: dict[str, Any], deadline: float | None = None) -> Any:
     address = request["address"]
     while True:
         try:
-            greet(address)
+            greet(address, own_tls())
             return GcsClient(address=address)
         except Exception as error:
             raise_if_final(error)
@@ -84,25 +84,30 @@ def connect(request: dict[str, Any], deadline: float | None = None) -> Any:
         time.sleep(POLL_SECONDS)
 
 
-def greet(address: str) -> None:
-    """Knock at the GCS, and see that it speaks TLS where this process does, and nowhere else, and that both trust each
+def own_tls() -> dict[str, str]:
+    """With what this process speaks TLS, as tls_variables has it; nothing where it speaks none."""
+    return {name: os.environ[name] for name in TLS_FILES} if os.environ.get("RAY_USE_TLS") == "1" else {}
+
+
+def greet(address: str, tls: dict[str, str]) -> None:
+    """Knock at the GCS, and see that it speaks TLS where this host does, and nowhere else, and that both trust each
     other: GcsClient needs 40 s to notice that nobody listens, and to whoever does not fit a gRPC server says no word.
 
-    raises OSError: nobody listens. raises HelperError: they do not fit.
+    tls: see tls_variables. raises OSError: nobody listens. raises HelperError: they do not fit.
     """
     host, _colon, port = address.rpartition(":")
     host = host.strip("[]")
     with socket.create_connection((host, int(port)), timeout=RPC_SECONDS) as plain:
         plain.settimeout(GREETING_SECONDS)
-        context = own_context() if os.environ.get("RAY_USE_TLS") == "1" else None
+        context = context_of(tls) if tls else None
         try:
             with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
                 connection.sendall(GREETING)
                 answered = connection.recv(1) != b""
-        except TimeoutError:
+        except socket.timeout:
             return  # One that hangs: nothing is known of it.
         except ssl.SSLCertVerificationError as error:
-            raise distrusted(address, error) from error
+            raise distrusted(address, tls["RAY_TLS_CA_CERT"], error) from error
         except ssl.SSLEOFError:
             answered = False
         except ssl.SSLError as error:
@@ -114,7 +119,7 @@ def greet(address: str) -> None:
             answered = False
     if not answered and context:
         raise HelperError("tls", (
-            f"The GCS at {address} refuses the certificate {os.environ['RAY_TLS_SERVER_CERT']} of this host, which is "
+            f"The GCS at {address} refuses the certificate {tls['RAY_TLS_SERVER_CERT']} of this host, which is "
             f"not valid now or of an authority that the GCS does not trust: {WHOSE}."
         ))
     if not answered:
@@ -124,11 +129,13 @@ def greet(address: str) -> None:
         ))
 
 
-def own_context() -> ssl.SSLContext:
-    """How this process speaks TLS, as gRPC does: no stricter, and with a chain that ends below its root as well."""
-    certificate, key, authority = (os.environ[name] for name in TLS_FILES)
+def context_of(tls: dict[str, str]) -> ssl.SSLContext:
+    """How gRPC speaks TLS: no stricter, and with a chain that ends below its root as well."""
+    certificate, key, authority = (tls[name] for name in TLS_FILES)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Nodes may have Python 3.9.
+    partial = getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
+    context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | partial
     context.set_alpn_protocols(["h2"])
     try:
         # With a passphrase it is of no use to Ray either; without this one, the terminal would be asked.
@@ -143,15 +150,11 @@ def own_context() -> ssl.SSLContext:
     return context
 
 
-def distrusted(address: str, error: ssl.SSLCertVerificationError) -> HelperError:
-    """That this host does not trust what the GCS shows."""
-    authority = os.environ["RAY_TLS_CA_CERT"]
+def distrusted(address: str, authority: str, error: ssl.SSLCertVerificationError) -> HelperError:
+    """That this host does not trust what the GCS shows. authority: the file with those that it trusts."""
     words = DISTRUST.get(error.verify_code, f"is of none of the authorities in {authority} on this host")
-    return HelperError("tls", f"The certificate of the GCS at {address} {words} ({reason_of(error)}): {WHOSE}.")
-
-
-def reason_of(error: ssl.SSLCertVerificationError) -> str:
-    return str(error.verify_message).rstrip(".")
+    told = str(error.verify_message).rstrip(".")
+    return HelperError("tls", f"The certificate of the GCS at {address} {words} ({told}): {WHOSE}.")
 
 
 def raise_if_final(error: Exception) -> None:
