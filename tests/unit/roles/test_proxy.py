@@ -414,6 +414,9 @@ def test_prometheus_leads_to_itself_below_the_proxys_address(proxy, tmp_path):
         status, headers, _body = proxy.ask("/prometheus/", login=LOGIN)
         # Debian's leads to its classic pages.
         assert status == 302 and re.fullmatch("/prometheus/(classic/)?graph", headers["Location"])
+        # The links of alerts lead there. Debian's goes on from it.
+        status, headers, _body = proxy.ask("/prometheus/graph?g0.expr=up", login=LOGIN)
+        assert status == 200 or headers["Location"].startswith("/prometheus/graph/")
         assert json.loads(proxy.ask("/prometheus/api/v1/query?query=1", login=LOGIN)[2])["status"] == "success"
         page = proxy.ask("/prometheus/consoles/ray.html", login=LOGIN)[2].decode()
         assert 'href="/prometheus/alerts"' in page
