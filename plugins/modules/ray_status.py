@@ -110,6 +110,7 @@ nodes:
     ip: {description: The address of the node., type: str}
     hostname: {description: The name of the host., type: str}
     port: {description: The port of the node manager., type: int}
+    metrics_port: {description: The port of the node's metrics., type: int}
     is_head: {description: Whether this is the head., type: bool}
     state: {description: "V(ALIVE), V(DRAINING) or V(DEAD).", type: str}
     state_message: {description: Why the node is V(DEAD)., type: str}

@@ -301,12 +301,20 @@ class Models:
 
 @dataclass(frozen=True)
 class Reading:
-    """A reading that succeeded: the text of its metrics, and when it ended."""
+    """A reading that succeeded: the text of its metrics, where Ray's own are, and when it ended."""
 
     text: bytes
+    targets: bytes
     seconds: float
     timestamp: float
     ended: float  # by time.monotonic()
+
+
+def targets(reading: dict[str, Any]) -> bytes:
+    """Where Ray shows its metrics, as Prometheus wants it. The dashboard says the same, to who shows it the token."""
+    nodes = [f"[{node['ip']}]:{node['metrics_port']}" if ":" in node["ip"] else f"{node['ip']}:{node['metrics_port']}"
+             for node in reading["status"]["nodes"] if node["state"] != "DEAD" and node["metrics_port"]]
+    return json.dumps([{"targets": nodes + (reading["metrics_addresses"] or []), "labels": {}}]).encode()
 
 
 class Monitor:
@@ -351,7 +359,7 @@ class Monitor:
             self.outcomes["failed"] += 1
             return
         text = self.metrics.families(reading).text()
-        self.last = Reading(text, reading["seconds"], time.time(), time.monotonic())
+        self.last = Reading(text, targets(reading), reading["seconds"], time.time(), time.monotonic())
         if not self.good:
             log(f"the cluster answers: {reading['status']['summary']}")
         for name, trouble in reading["troubles"].items():
@@ -405,7 +413,7 @@ class Server(ThreadingTCPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /metrics, GET /vllm-targets and GET /-/healthy."""
+    """GET /metrics, GET /ray-targets, GET /vllm-targets and GET /-/healthy."""
 
     server: Server
     timeout = CLIENT_SECONDS
@@ -414,6 +422,10 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/metrics":
             self.reply(200, CONTENT_TYPE, self.server.monitor.text())
+        elif path == "/ray-targets":
+            last = self.server.monitor.last
+            # Prometheus goes on with what it knew.
+            self.reply(200 if last else 503, "application/json", last.targets if last else b"[]")
         elif path == "/vllm-targets":
             self.reply(200, "application/json", self.server.monitor.models.targets())
         elif path == "/-/healthy":

@@ -176,13 +176,15 @@ class Connection:
     def read(self) -> dict[str, Any]:
         """A reading: read_status(), and what is read beside it.
 
-        tasks: by state; storage_seconds: of the probe; token_auth: bool; groups: see read_waiting_groups. Each is None
-        where it could not be read, and troubles has the reason under the same key: the rest of the reading is good.
+        tasks: by state; storage_seconds: of the probe; token_auth: bool; metrics_addresses: of the head's own
+        processes; groups: see read_waiting_groups. Each is None where it could not be read, and troubles has the reason
+        under the same key: the rest of the reading is good.
         """
         began = time.monotonic()
         reading: dict[str, Any] = {"status": _ray_api.read_status(self.client), "groups": [], "troubles": {}}
         parts: dict[str, Any] = {
             "tasks": self._tasks, "storage_seconds": self._storage, "token_auth": self._token_auth,
+            "metrics_addresses": lambda: _ray_api.read_metrics_addresses(self.client),
         }
         if any(demand["kind"] == "placement_group" for demand in reading["status"]["demands"]):
             parts["groups"] = self._groups

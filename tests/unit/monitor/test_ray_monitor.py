@@ -67,6 +67,11 @@ def test_the_figures_are_those_of_ray_status(local_ray, start, in_ray):
     assert 'ray_node_gpus_declared{node="worker-1",pool="gpu_worker"} 1.0' in text
     assert f'session_name="{status["session_name"]}"' in text and 'cluster="demo",gcs_storage="memory"' in text
     well_formed(text, in_ray)
+    # What the dashboard says to who shows it the token.
+    (listed,) = json.loads(exporter.text("/ray-targets"))
+    ports = [node["metrics_port"] for node in status["nodes"] if node["state"] == "ALIVE"]
+    assert all(ports) and set(listed["targets"]) >= {f"{ip}:{port}" for port in ports}
+    assert len(listed["targets"]) > len(ports), "the dashboard's own metrics"
 
 
 def difference(now: dict[Any, float], before: dict[Any, float]) -> dict[Any, float]:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,9 @@ def test_models(start, tmp_path):
     # Nothing is declared: nobody is asked, and no series claims that a model is silent.
     assert "ray_model_answering" not in exporter.text() and exporter.text("/vllm-targets") == "[]"
     assert exporter.value("ray_model_first_token_limit_seconds") == 2.5
+    # Before the first reading Prometheus goes on with the targets that it knew.
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        exporter.text("/ray-targets")
     exporter.close()
     with serving() as server:
         good, broken, beside, sleeper = declare(tmp_path, server, "good", "broken", "empty", "hangs")

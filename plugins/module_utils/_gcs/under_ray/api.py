@@ -235,6 +235,13 @@ def read_status(client: Any) -> dict[str, Any]:
     return {**status, "summary": summarize(status)}
 
 
+def read_metrics_addresses(client: Any) -> list[str]:
+    """Where the head's own processes show metrics, beside the nodes: the autoscaler and the dashboard."""
+    keys = (b"AutoscalerMetricsAddress", b"DashboardMetricsAddress")
+    found = [client.internal_kv_get(key, None, RPC_SECONDS) for key in keys]
+    return [address.decode() for address in found if address]
+
+
 def read_nodes(client: Any) -> list[dict[str, Any]]:
     """Every node that the GCS remembers: head first, then by name, the newest first."""
     nodes = list(client.get_all_node_info(timeout=RPC_SECONDS).values())
@@ -277,6 +284,7 @@ def describe_node(
         "ip": node.node_manager_address,
         "hostname": node.node_manager_hostname,
         "port": node.node_manager_port,
+        "metrics_port": node.metrics_export_port,
         "is_head": node.is_head_node,
         "state": state,
         "state_message": node.death_info.reason_message if not alive else "",
