@@ -142,7 +142,7 @@ class Host:
         """Files that hold nothing but a secret: those that the collection writes, and those that its files name."""
         config_dir = self.params["config_dir"]
         found = [f"{config_dir}/auth_token", f"{config_dir}/redis.env", f"{config_dir}/alert-relay.json"]
-        found.append(f"{config_dir}/tls/node.key")
+        found += [f"{config_dir}/tls/node.key", "/etc/ray-proxy/password"]
         found += [f"{PROMETHEUS_DIR}/{name}" for name in ("token", "redis.env", "redis.json", "alert-relay.json")]
         for path in self.configurations():
             found += re.findall(r"(?:token_path|password_file|credentials_file):\s*[\"']?([^\s\"']+)", read(path))
