@@ -38,7 +38,7 @@ print("came", "back")
 @pytest.fixture(scope="module")
 def secrets(cluster: Cluster, login: str) -> dict[str, str]:
     """By names that a failure may show."""
-    redis = cluster.sh(cluster.head, "sed -n 's/^[^=]*=//p' /etc/ray/redis.env").strip("\"'")
+    redis = cluster.sh(cluster.head, "sed -n 's/^RAY_REDIS_PASSWORD=//p' /etc/ray/redis.env")
     return {"token": cluster.sh(cluster.head, "cat /etc/ray/auth_token"), "password of Redis": redis,
             "password of the pages": login.partition(":")[2], "login": login, "object": OBJECT, "variable": VARIABLE}
 

@@ -39,7 +39,7 @@ def test_what_ends_in_ten_days_is_renewed_with_an_actors_state(cluster: Cluster,
     assert all(lasts(cluster, name, 80) for name in cluster.names)
     # The head last, and its new connection to Redis shows no password.
     assert int(cluster.sh("worker-2", STARTED)) < int(cluster.sh(cluster.head, STARTED))
-    redis = cluster.sh(cluster.head, "sed -n 's/^[^=]*=//p' /etc/ray/redis.env").strip("\"'")
+    redis = cluster.sh(cluster.head, "sed -n 's/^RAY_REDIS_PASSWORD=//p' /etc/ray/redis.env")
     assert capture.lost == 0 and capture.find({"password": redis}) == []
     assert [str(stream) for stream in capture.said(6380) if not stream.is_tls] == []
     cluster.wait_whole()
