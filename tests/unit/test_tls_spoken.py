@@ -165,7 +165,7 @@ def test_all_that_is_ours_is_served(ray):
     assert cluster.held(worker)["actors"] == []
     assert cluster.workload().jobs == ()
     assert isinstance(cluster.skip_job_ids(1), int)
-    assert cluster.serve_status()["running"] is False
+    assert cluster.wait_serving({"none": {}}, 0) == []
     found = cluster.smoke_test(task_seconds=0.1, transfer_bytes=100000, transfer_seconds=1, timeout=60)
     assert found["resources"]["CPU"]["nodes"] == {"head": 1, "worker-1": 1} and len(found["transfers"]) == 2
     words = [gone.__file__, "--address", ray.address, "--ip", WORKER, "--port", "1"]
