@@ -9,11 +9,13 @@ name: ray_next_steps
 short_description: What a user needs to know of a Ray cluster that runs
 version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
-description: The dashboard's address, the place of its token and the next command.
-positional: inventory
+description: The dashboard's address, the place of its token, or of the login at its proxy, and the next command.
+positional: inventory, proxy
 options:
   _input: {description: What is declared for the head., type: dict, required: true}
   inventory: {description: The inventory's sources., type: list, elements: str, default: []}
+  proxy: {description: "Of the proxy before it the C(url), the C(password) (its file on the head, empty where users are
+      given), and whether what is behind it is C(shut) to others. Empty for none.", type: dict, default: {}}
 """
 
 EXAMPLES = r"""
@@ -38,7 +40,9 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 _ANY = ("0.0.0.0", "::", "")
 
 
-def ray_next_steps(head: Mapping[str, Any], inventory: Sequence[str] = ()) -> list[str]:
+def ray_next_steps(
+    head: Mapping[str, Any], inventory: Sequence[str] = (), proxy: Mapping[str, Any] | None = None
+) -> list[str]:
     """The lines; see the documentation above."""
     network, auth = head["network"], head.get("auth") or {}
     host, port = str(network.get("dashboard_host") or ""), network["ports"]["dashboard"]
@@ -46,11 +50,23 @@ def ray_next_steps(head: Mapping[str, Any], inventory: Sequence[str] = ()) -> li
     tunnel = f" (on the head alone: ssh -L {port}:{address}:{port} to it first)" if host in _LOCAL else ""
     token = auth.get("token_path")
     sources = " ".join(f"-i {shlex.quote(short(str(source)))}" for source in inventory)
+    following = f"Next: ansible-playbook rayops.cluster.status {sources}".rstrip()
+    if proxy:
+        login = f"admin, with the password in {proxy['password']} on the head" if proxy["password"] else \
+            "a name and the password of ray_proxy_users"
+        return [
+            f"Dashboard: {proxy['url']}", f"Its login: {login}",
+            *([] if proxy["shut"] else [
+                f"Beside the proxy stay open, without TLS: the dashboard's own port {port} (asks for the token), Ray's "
+                "ports and the models' (ask for token and keys), metrics (ask for nothing): set ray_firewall, or let "
+                "the security group shut them"]),
+            following,
+        ]
     return [
         f"Dashboard: http://{address}:{port}{tunnel}",
         f"Its token: in {token} on every node, for root and the group of Ray's user" if token else
         "Its token: none is asked for, so whoever reaches it can run code on every node",
-        f"Next: ansible-playbook rayops.cluster.status {sources}".rstrip(),
+        following,
     ]
 
 

@@ -86,10 +86,20 @@ def _of_hosts(variables: dict[str, Any]) -> Iterator[str]:
     if others:
         yield (f"ray_serve_models of {', '.join(others)} is not that of the head: they are the models of the cluster, "
                "so set it once, in group_vars/all.yml.")
+    yield from _of_proxy(variables["proxies"], heads)
     yield from _of_redis(variables)
     if isinstance(declared, dict) and declared.get("cluster_name", name) != name:
         yield (f"head_config.cluster_name is {declared['cluster_name']}, but ray_cluster_name is {name}: set "
                "ray_cluster_name to the name that every host shall use.")
+
+
+def _of_proxy(proxies: dict[str, bool], heads: list[str]) -> Iterator[str]:
+    """Head and monitors, and whether each is told to have one."""
+    of_head = [wanted for host, wanted in proxies.items() if host in heads]
+    others = [host for host, wanted in proxies.items() if wanted not in of_head]
+    if of_head and others:
+        yield (f"ray_proxy of {', '.join(others)} is not that of the head: what is shut on the one would be open on "
+               "the other, so set it once, in group_vars/all.yml.")
 
 
 def _of_redis(variables: dict[str, Any]) -> Iterator[str]:

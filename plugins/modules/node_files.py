@@ -79,6 +79,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths: {description: What was changed., type: list, elements: str, returned: success}
+kept: {description: "Directories that were to go without O(files[].force), and have something in them.", type: list,
+  elements: str, returned: success}
 """
 
 import re
@@ -182,7 +184,8 @@ def main() -> None:
                 place = error.filename if str(error.filename).startswith(entry["path"]) else entry["path"]
                 module.fail_json(msg=f"{place}: {error.strerror}.")
     module.exit_json(
-        changed=bool(node_files.changed_paths), paths=node_files.changed_paths, diff=node_files.diffs
+        changed=bool(node_files.changed_paths), paths=node_files.changed_paths, kept=node_files.kept,
+        diff=node_files.diffs,
     )
 
 

@@ -136,7 +136,10 @@ class DirectoryEntries(NodeEntries):
                 return False
             if entry["only"]:
                 goes, whole = self._only(entry["only"], directory)
-            elif not mine or (not entry["force"] and set(os.listdir(directory)) - self._gone(path)):
+            elif not mine:
+                return False
+            elif not entry["force"] and set(os.listdir(directory)) - self._gone(path):
+                self.kept.append(path)
                 return False
             else:
                 removal = Removal(_keep(entry), check)

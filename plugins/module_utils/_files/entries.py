@@ -30,6 +30,7 @@ class NodeEntries:
         self.own = OwnDirectories(module.params["record"])
         self.diffs: list[dict[str, str]] = []
         self.removed: set[str] = set()
+        self.kept: list[str] = []
 
     def ids(self, entry: Entry) -> tuple[int, int]:
         """The numbers of the owner and the group.

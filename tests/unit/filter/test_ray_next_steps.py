@@ -40,3 +40,16 @@ def test_the_address(network, expected):
 
 def test_a_cluster_without_a_token():
     assert steps(auth={"token_path": None})[1].startswith("Its token: none is asked for, so whoever reaches it")
+
+
+def test_a_cluster_behind_a_proxy():
+    proxy = {"url": "https://ray.example.com", "password": "/etc/ray-proxy/password", "shut": False}
+    found = FilterModule().filters()["ray_next_steps"]({"network": NETWORK}, [], proxy)
+    assert found[:2] == ["Dashboard: https://ray.example.com",
+                         "Its login: admin, with the password in /etc/ray-proxy/password on the head"]
+    assert found[2].startswith("Beside the proxy stay open, without TLS: the dashboard's own port 8265")
+    assert found[3:] == ["Next: ansible-playbook rayops.cluster.status"]
+    given = {**proxy, "password": "", "shut": True}
+    found = FilterModule().filters()["ray_next_steps"]({"network": NETWORK}, [], given)
+    assert found[1:] == ["Its login: a name and the password of ray_proxy_users",
+                         "Next: ansible-playbook rayops.cluster.status"]

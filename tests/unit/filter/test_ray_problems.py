@@ -14,7 +14,7 @@ WORKS = {
     "sandboxes": [{}, {"LockPersonality": False}], "ray_version": "2.60.0", "ray_gcs_storage": "rocksdb",
     "ray_wheelhouse": "", "ray_constraints": "", "constraints_file": "/work", "ray_cluster_name": "demo",
     "head_config": {}, "ray_redis_password": "", "ray_redis_url": "", "ray_redis_ca_file": "",
-    "models": {"head": [], "worker-1": []},
+    "models": {"head": [], "worker-1": []}, "proxies": {"head": True, "monitor": True},
     "redis_ca_source": "/work", "ray_journal_max_use": "1G", "ray_temp_dir": "/var/lib/ray",
     "ray_firewall_clients": [], "ray_firewall_monitors": [],
 }
@@ -54,6 +54,8 @@ def test_what_works(tmp_path):
     ({"models": {"head": [], "worker-1": [{"name": "r1"}], "worker-2": [{"name": "r1"}]}},
      "ray_serve_models of worker-1, worker-2 is not that of the head: they are the models of the cluster, so set it"),
     ({"models": {"head": [{"name": "v3"}], "worker-1": [{"name": "r1"}]}}, "ray_serve_models of worker-1 is not that"),
+    ({"proxies": {"head": False, "m-1": True, "m-2": False}},
+     "ray_proxy of m-1 is not that of the head: what is shut on"),
     ({"ray_version": "2.56.9"}, "ray_version is 2.56.9: use 2.57.0 or later, the first that drains a node"),
     ({"ray_version": "nightly"}, "ray_version is nightly: use 2.57.0 or later"),
     ({"sandboxes": [{"LockPersonalty": True}]}, "ray_sandbox has no directive LockPersonalty: did you mean"),

@@ -251,6 +251,7 @@ def test_absent_but_for_what_is_kept_or_shared(node_files, tmp_path):
     assert snapshot(tmp_path) == before
     done = node_files(*files)
     assert predicted["paths"] == done["paths"] == [entry["path"] for entry in files[:4]]
+    assert predicted["kept"] == done["kept"] == [f"{tmp_path}/theirs"]
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"root", "root/env", "root/env/lib", "root/env/lib/x", "theirs", "theirs/other"}
     assert not node_files(*files)["changed"]
