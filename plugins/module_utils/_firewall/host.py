@@ -92,5 +92,8 @@ def ssh_ports(first: int, last: int) -> set[int]:
 
 def _is_ssh(listener: Listener) -> bool:
     # With a socket of systemd's it is systemd itself that listens.
-    return bool(_SSH.fullmatch(listener.service)) or listener.pid == 1
+    if listener.pid == 1:
+        return True
+    # Where nothing gives logins a place of their own, what they start is a part of sshd's unit, too.
+    return bool(_SSH.fullmatch(listener.service)) and Unit(listener.service).main_pid == listener.pid
 

@@ -50,29 +50,30 @@ class Rules:
 # What comes to the last rule is TCP that asks for a connection to a port of the cluster's; or a packet that cannot be
 # read so far, with a header that is cut off, which no host takes either.
 _CHAIN = f"""\
-	chain input {{
-		type filter hook input priority filter; policy accept;
-		iif "lo" accept comment "{MARK}"
-		# A packet's first fragment has its ports: without it the others come to nothing.
-		ip frag-off & 0x1fff != 0 accept
-		frag frag-off != 0 accept
-		meta l4proto != tcp accept
-		tcp flags & (syn | ack) != syn accept
-		tcp dport != @closed accept
-		ip saddr @cluster4 accept
-		ip6 saddr @cluster6 accept
-		ip saddr @clients4 tcp dport @for_clients accept
-		ip6 saddr @clients6 tcp dport @for_clients accept
-		ip saddr @monitors4 tcp dport @for_monitors accept
-		ip6 saddr @monitors6 tcp dport @for_monitors accept
-		drop
-	}}
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname "lo" accept comment "{MARK}"
+        # A packet's first fragment has its ports: without it the others come to nothing.
+        ip frag-off & 0x1fff != 0 accept
+        frag frag-off != 0 accept
+        meta l4proto != tcp accept
+        tcp flags & (syn | ack) != syn accept
+        tcp dport != @closed accept
+        ip saddr @cluster4 accept
+        ip6 saddr @cluster6 accept
+        ip saddr @clients4 tcp dport @for_clients accept
+        ip6 saddr @clients6 tcp dport @for_clients accept
+        ip saddr @monitors4 tcp dport @for_monitors accept
+        ip6 saddr @monitors6 tcp dport @for_monitors accept
+        drop
+    }}
 """
 
 
 def _set(name: str, kind: str, elements: Sequence[str]) -> str:
-    listed = f"\t\telements = {{\n\t\t\t{(',' + chr(10) + chr(9) * 3).join(elements)}\n\t\t}}\n" if elements else ""
-    return f"\tset {name} {{\n\t\ttype {kind}\n\t\tflags interval\n{listed}\t}}\n"
+    lines = ",\n            ".join(elements)
+    listed = f"        elements = {{\n            {lines}\n        }}\n" if lines else ""
+    return f"    set {name} {{\n        type {kind}\n        flags interval\n{listed}    }}\n"
 
 
 def replacing(listing: str) -> str:

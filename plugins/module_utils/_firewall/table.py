@@ -117,6 +117,11 @@ class Record:
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
+def unit_text(nft: str) -> str:
+    """The unit that loads the table at boot. nft: the program."""
+    return _UNIT.format(rules=RULES, table=TABLE, nft=nft)
+
+
 def digest(listing: str) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -242,7 +247,7 @@ class Table:
         return ""
 
     def _unit_text(self) -> str:
-        return _UNIT.format(rules=RULES, table=TABLE, nft=self.nft.path or "/usr/sbin/nft")
+        return unit_text(self.nft.path or "/usr/sbin/nft")
 
     def _systemd_run(self, seconds: float) -> None:
         """Let the host itself go back, whatever becomes of this process, of its connection, and of the controller."""

@@ -51,7 +51,12 @@ def listening_on(address: str, proc: str = "/proc") -> set[int]:
 
 def local_ports(proc: str = "/proc") -> tuple[int, int]:
     """The first and the last port that this host gives to who asks for none; Linux's own where it cannot be read."""
-    words = read_file(f"{proc}/{_RANGE}").split()
+    try:
+        with open(f"{proc}/{_RANGE}", encoding="ascii") as stream:
+            # For a longer one, as of other files of /proc, the kernel has no memory.
+            words = stream.read(100).split()
+    except OSError:
+        words = []
     return (int(words[0]), int(words[1])) if len(words) == 2 else LOCAL_PORTS
 
 

@@ -53,6 +53,26 @@ MODELS = [{"name": "plain", "repository": "o/r", "engine": "vllm", "replicas": 2
           {"name": "served", "repository": "o/r", "route_prefix": "/s"}]
 
 
+# As site does where there shall be none: the files of the head first, and then what they told of.
+OFF = [{
+    "hosts": "all", "gather_facts": False, "roles": ["rayops.cluster.ray_defaults"],
+    "tasks": [{"rayops.cluster.node_files": {"files": ["{{ _proxy_mark }}"]}, "register": "ray_files"}],
+}, {
+    "hosts": "{{ _proxy_hosts }}", "gather_facts": False, "roles": ["rayops.cluster.ray_defaults"],
+    "tasks": [{"ansible.builtin.import_role": {"name": "rayops.cluster.proxy", "tasks_from": "absent"}}],
+}]
+# A stand-in that knows one unit, whose file has gone, and cannot read units anew while there is a file "broken".
+SYSTEMCTL = """#!/bin/sh
+cd "$(dirname "$0")" || exit
+case $1 in
+  show) case "$*" in *ray-proxy*) cat unit ;; *) echo LoadState=not-found; echo ActiveState=inactive ;; esac ;;
+  stop) sed -i s/=active/=inactive/ unit ;;
+  disable) sed -i s/=enabled/=disabled/ unit ;;
+  daemon-reload) test ! -e broken && sed -i s/NeedDaemonReload=yes/NeedDaemonReload=no/ unit ;;
+esac
+"""
+
+
 class Server(BaseHTTPRequestHandler):
     """What stands behind the proxy: says what it was asked, in JSON, and keeps it."""
 
@@ -140,7 +160,7 @@ class Proxy:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, play: list[dict[str, object]] = PLAY, **variables: object) -> str:
+    def configure(self, play: list[dict[str, object]] = PLAY, status: int = 0, **variables: object) -> str:
         """Run the role, and return what Ansible says of it."""
         self.variables.update(variables)
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -153,9 +173,10 @@ class Proxy:
         done = subprocess.run(
             [Path(sys.executable).with_name("ansible-playbook"), self.directory / "play.yml", "-i",
              self.directory / "hosts.yml", "--limit", "here", "-e", f"@{self.directory / 'variables.json'}", "--diff"],
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, cwd=REPOSITORY, capture_output=True, text=True, check=False,
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{self.directory}/bin:{os.environ['PATH']}"},
+            cwd=REPOSITORY, capture_output=True, text=True, check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     @property
@@ -414,6 +435,9 @@ def test_prometheus_leads_to_itself_below_the_proxys_address(proxy, tmp_path):
         status, headers, _body = proxy.ask("/prometheus/", login=LOGIN)
         # Debian's leads to its classic pages.
         assert status == 302 and re.fullmatch("/prometheus/(classic/)?graph", headers["Location"])
+        # The links of alerts lead there. Debian's goes on from it.
+        status, headers, _body = proxy.ask("/prometheus/graph?g0.expr=up", login=LOGIN)
+        assert status == 200 or headers["Location"].startswith("/prometheus/graph/")
         assert json.loads(proxy.ask("/prometheus/api/v1/query?query=1", login=LOGIN)[2])["status"] == "success"
         page = proxy.ask("/prometheus/consoles/ray.html", login=LOGIN)[2].decode()
         assert 'href="/prometheus/alerts"' in page
@@ -527,3 +551,27 @@ def test_a_certificate_of_the_clusters_authority(folder, behind):
         connection.close()
     finally:
         host.stop()
+
+
+def test_a_removal_that_was_interrupted_is_finished_by_the_next_run(folder, behind):
+    directory, programs_of = folder / "gone", folder / "gone" / "bin"
+    programs_of.mkdir(parents=True)
+    host = Proxy(directory, behind, {"ray_head": ["here"], "ray_workers": ["first"]})
+    host.configure()
+    (host.files / "flags").unlink()
+    (programs_of / "systemctl").write_text(SYSTEMCTL)
+    (programs_of / "systemctl").chmod(0o755)
+    (programs_of / "unit").write_text("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=0\n"
+                                      "NeedDaemonReload=yes\n")
+    (programs_of / "broken").touch()
+    host.configure(OFF, status=2, ray_proxy=False)
+    # It is stopped, and what it had is gone, but for what tells a later run.
+    assert "ActiveState=inactive\nUnitFileState=disabled" in (programs_of / "unit").read_text()
+    assert [path.name for path in host.files.iterdir()] == ["nginx.conf"]
+    assert not (directory / "ray-proxy.service").exists()
+    (programs_of / "broken").unlink()
+    assert "Remove what made it ours" in host.configure(OFF)
+    assert not host.files.exists() and "NeedDaemonReload=no" in (programs_of / "unit").read_text()
+    # Nobody is asked for what is not there.
+    again = host.configure(OFF)
+    assert "no hosts matched" in again and re.search(r"here .* changed=0 ", again)

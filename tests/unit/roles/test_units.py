@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import unit_text
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 ROLES = REPOSITORY / "roles"
 PLAY = """
@@ -197,6 +199,15 @@ def test_how_exposed_they_are(hosts, analyze):
             assert done.returncode == 0 and "Overall exposure level" in done.stdout, done.stdout + done.stderr
     assert analyze({"x.service": "[Service]\nExecStart=/bin/true\n"}, "security", "--offline=true", "--no-pager",
                    f"--threshold={MOST_OF_A_NODE}").returncode != 0
+
+
+def test_the_firewalls_own_unit(analyze):
+    """It is written by a module, which keeps it only with its table."""
+    units = {"ray-firewall.service": unit_text("/usr/sbin/nft")}
+    done = analyze(units, "security", "--offline=true", "--no-pager", f"--threshold={MOST}")
+    assert done.returncode == 0 and "Overall exposure level" in done.stdout, done.stdout + done.stderr
+    done = analyze(units, "verify", "--man=no")
+    assert [line for line in done.stderr.splitlines() if "/ray-" in line and "is not executable" not in line] == []
 
 
 def test_systemd_understands_every_line(hosts, analyze):
