@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -32,23 +33,23 @@ SENTINEL_RIGHTS = "-@all +auth +ping +info +role +sentinel|masters"
 SECONDS = 20
 
 
-def program(name: str) -> tuple[str, dict[str, str]]:
-    """The path of redis-server or redis-cli, and the variables that it needs."""
+def program(name: str, cache: Path = CACHE, packages: Sequence[str] = PACKAGES) -> tuple[str, dict[str, str]]:
+    """The path of a program, redis-server or one of other packages, and the variables that it needs."""
     found = shutil.which(name)
     if found:
         return found, {}
-    CACHE.parent.mkdir(exist_ok=True)
-    with open(CACHE.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+    cache.parent.mkdir(exist_ok=True)
+    with open(cache.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not CACHE.is_dir():
-            with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix="redis-") as scratch:
+        if not cache.is_dir():
+            with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f"{cache.name}-") as scratch:
                 Path(scratch).chmod(0o777)
-                run("apt-get", "download", "--quiet", *PACKAGES, directory=scratch)
+                run("apt-get", "download", "--quiet", *packages, directory=scratch)
                 for package in Path(scratch).glob("*.deb"):
                     run("dpkg-deb", "-x", str(package), f"{scratch}/root", directory=scratch)
-                (Path(scratch) / "root").rename(CACHE)
-    libraries = ":".join(str(path.parent) for path in CACHE.rglob("lib*.so.*"))
-    return str(CACHE / "usr" / "bin" / name), {"LD_LIBRARY_PATH": libraries}
+                (Path(scratch) / "root").rename(cache)
+    libraries = ":".join(str(path.parent) for path in cache.rglob("lib*.so.*"))
+    return str(next(cache.glob(f"usr/*bin/{name}"))), {"LD_LIBRARY_PATH": libraries}
 
 
 def certificates(directory: Path, name: str = "redis.example") -> dict[str, Path]:

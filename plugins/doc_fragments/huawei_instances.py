@@ -72,6 +72,16 @@ options:
         does not.
     type: bool
     default: false
+  host_keys:
+    description:
+      - Ask for the console of each Ray node as well, and give the host keys that cloud-init printed there in
+        C(ecs_host_keys), for the playbook C(rayops.cluster.known_hosts). It takes a request for each of them, and the
+        right C(ecs:cloudServers:getConsoleOutput).
+      - Wanted once, for new instances, so better set in the environment than here.
+    type: bool
+    default: false
+    env:
+      - name: RAY_HOST_KEYS
   on_region_error:
     description:
       - What to do when a region cannot be listed. V(warn) and V(ignore) go on with the others.

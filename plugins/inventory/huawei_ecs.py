@@ -199,6 +199,9 @@ ecs_charging_mode: {type: str, returned: always, sample: prepaid,
 ecs_spot: {type: bool, returned: always, sample: false, description: Whether the cloud may take the instance back.}
 ecs_expires: {type: str, returned: 'when paid for in advance, with O(expiry)', sample: '2026-12-31T15:59:59Z',
   description: When the instance ends.}
+ecs_host_keys: {type: list, elements: str, returned: 'where the console shows them, with O(host_keys)',
+  sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPYV2HCJNW1vO1gSjPqrEfU4xtnHPyYSPHDp1mgECGFp],
+  description: 'Public host keys of SSH, as cloud-init printed them on the console.'}
 ecs_auto_terminate_time: {type: str, returned: always, sample: '2026-12-01T08:00:00Z',
   description: 'When the instance will be deleted, if that was scheduled.'}
 ecs_image_id: {type: str, returned: always, sample: 5c8b6f5e-0000-4000-8000-000000000001, description: ID of the image.}

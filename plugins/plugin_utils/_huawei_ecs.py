@@ -13,6 +13,7 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.rayops.cluster.plugins.module_utils._host_keys.keys import KeysDiffer, printed
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_variables as rows_of
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_client import Client
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import HuaweiError
@@ -38,6 +39,10 @@ FLAVORS = "/v1/{project_id}/cloudservers/flavors"
 SERVERS_WITH_MARKET = "/v1.1/{project_id}/cloudservers/detail"
 MARKET_PAGE = 100
 FLAVOR_PAGE = 1000
+# What an instance wrote on its serial console. -1 stands for all lines; without it the last 50 come.
+CONSOLE = "/v1/{project_id}/cloudservers/%s/console-output"
+ALL_LINES = -1
+NOT_PRINTED = "the console does not show them (any more): cloud-init prints them once, when an instance starts first"
 SECURITY_GROUPS = "/v2.1/{project_id}/servers/%s/os-security-groups"
 
 
@@ -131,6 +136,9 @@ class _Lister:
                 result.rules = self._rules(result.servers)
             except Exception as exc:
                 result.rules_error = self.client.explain(exc)
+        if self.query.host_keys:
+            self.client.service = "ECS (host keys)"
+            self._host_keys(result)
 
     def _expires(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -145,10 +153,7 @@ class _Lister:
     def _rules(self, servers: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
         """The security groups of the Ray nodes, asked once for all that have the same ones."""
         found: dict[str, list[Any]] = {}
-        for server in servers:
-            tags = rows_of.as_list(server.get("tags"))
-            if not any(isinstance(tag, str) and tag.startswith(f"{TAG_NODE_TYPE}=") for tag in tags):
-                continue
+        for server in filter(_is_node, servers):
             ids, names = rows_of.security_groups(server)
             key = group_key(ids, names)
             if key not in found:
@@ -156,8 +161,28 @@ class _Lister:
                 found[key] = rows_of.as_list(reply.get("security_groups"))
         return found
 
+    def _host_keys(self, result: RegionResult) -> None:
+        """The host keys of the Ray nodes. That one instance has none costs no other one anything."""
+        for server in filter(_is_node, result.servers):
+            try:
+                reply = self.client.ask(CONSOLE % quote(server["id"], safe=""), {"length": ALL_LINES})
+                keys = printed(rows_of.text(reply.get("output")))
+            except KeysDiffer as exc:
+                result.no_host_keys[server["id"]] = f"the console shows two ({exc}), of which one may be forged"
+            except Exception as exc:
+                result.no_host_keys[server["id"]] = self.client.explain(exc)
+            else:
+                result.host_keys[server["id"]] = list(map(str, keys))
+                if not keys:
+                    result.no_host_keys[server["id"]] = NOT_PRINTED
+
     def _pages(self, path: str, key: str, page_size: int, parameters: dict[str, Any]) -> Pages:
         return all_pages(functools.partial(self.client.ask, path), key, page_size, parameters)
+
+
+def _is_node(server: dict[str, Any]) -> bool:
+    tags = rows_of.as_list(server.get("tags"))
+    return any(isinstance(tag, str) and tag.startswith(f"{TAG_NODE_TYPE}=") for tag in tags)
 
 
 def _is_server(row: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ RIGHTS = {
     "ECS": "ecs:cloudServers:listServersDetails, or set enterprise_project_ids if they cover only some such projects",
     "ECS (flavors)": "ecs:cloudServerFlavors:get, or set flavor_details to false",
     "ECS (expiry)": "the right to list instances by API version 1.1, or set expiry to false",
+    "ECS (host keys)": "ecs:cloudServers:getConsoleOutput, or set host_keys to false",
     "ECS (security groups)": "the right to list the security groups of an instance, or leave that check away",
 }
 REGION_CLOSED = "APIGW.0802"

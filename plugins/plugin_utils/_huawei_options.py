@@ -102,6 +102,7 @@ class Options:
             expiry=self._plugin.get_option("expiry"),
             flavor_details=self._plugin.get_option("flavor_details"),
             security_groups="security_groups" in checks,
+            host_keys=self._plugin.get_option("host_keys"),
         )
 
     def filters(self) -> Filters:

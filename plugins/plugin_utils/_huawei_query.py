@@ -73,7 +73,7 @@ class Query:
 
     server_filters: parameters of the list call; the caller checks every row again. timeout: seconds for one answer;
     retries: attempts after the first one; deadline: seconds for all of it.
-    expiry, flavor_details, security_groups: whether to ask the further calls that know these.
+    expiry, flavor_details, security_groups, host_keys: whether to ask the further calls that know these.
     """
 
     accounts: tuple[Account, ...]
@@ -85,6 +85,7 @@ class Query:
     expiry: bool = False
     flavor_details: bool = False
     security_groups: bool = False
+    host_keys: bool = False
 
     def digest(self, *more: Any) -> str:
         """A short hash of all that decides the answer, for the cache key: another account never gets these hosts."""
@@ -92,7 +93,7 @@ class Query:
             "schema": SCHEMA,
             "accounts": [account.identity() for account in self.accounts],
             "filters": dict(self.server_filters),
-            "calls": [self.expiry, self.flavor_details, self.security_groups],
+            "calls": [self.expiry, self.flavor_details, self.security_groups, self.host_keys],
             "more": more,
         }
         return sha256(json.dumps(parts, sort_keys=True, default=asdict))[:16]
@@ -113,8 +114,9 @@ class RegionResult:
     """What a project has, as the API gives it, or the sentence that says why there is nothing.
 
     unusable: rows without an id. flavors: by their ids; expires: times by instance id; rules: the security groups
-    with their rules, by the key of group_key, and rules_error: why there are none. missing: ids that were asked for and
-    are none, with what the API says of them. closed: of all regions, one that this account has not opened.
+    with their rules, by the key of group_key, and rules_error: why there are none. host_keys: what cloud-init printed
+    on the consoles, by instance id, and no_host_keys: why others have none. missing: ids that were asked for and are
+    none, with what the API says of them. closed: of all regions, one that this account has not opened.
     """
 
     job: Job
@@ -125,6 +127,8 @@ class RegionResult:
     expires: dict[str, str] = field(default_factory=dict)
     rules: dict[str, list[Any]] = field(default_factory=dict)
     rules_error: str = ""
+    host_keys: dict[str, list[str]] = field(default_factory=dict)
+    no_host_keys: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     error: str = ""
     closed: bool = False
@@ -151,6 +155,9 @@ def remarks(results: Iterable[RegionResult]) -> list[str]:
             found.append(f"Region {result.job.name} lists {result.unusable} instances without an id.")
         for server, fault in result.missing.items():
             found.append(f"Region {result.job.name} has no instance {server}: {quoted(fault)}")
+        for reason in dict.fromkeys(result.no_host_keys.values()):
+            servers = [server for server, each in result.no_host_keys.items() if each == reason]
+            found.append(f"Region {result.job.name} gives no host keys of {', '.join(servers)}: {reason}.")
     return found
 
 

@@ -17,6 +17,9 @@ from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import MISSING_SDK, HuaweiError
 
+# A page of 1,000 instances has 3 MB.
+LONGEST_REPLY = 64 << 20
+
 
 def endpoint_variable(name: str) -> str:
     """The environment variable in which the SDK looks for the ECS endpoint of a region."""
@@ -74,7 +77,13 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
 
         def __init__(self, response: Any) -> None:
             super().__init__(response)
-            self.body = response.content
+            self.body = bytearray()
+            for chunk in response.iter_content(1 << 16):
+                self.body += chunk
+                # What an instance writes on its console is as long as it likes.
+                if len(self.body) > LONGEST_REPLY:
+                    response.close()
+                    raise HuaweiError(f"the reply is longer than {LONGEST_REPLY >> 20} MiB")
 
     class RayopsEcsClient(ecs_client):  # type: ignore[misc]  # the SDK has no types
         def init_http_client(self) -> None:
@@ -91,7 +100,7 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
             The SDK fills {project_id} in.
             """
             self.model_package = SimpleNamespace(Reply=Reply)
-            body: bytes = self.do_http_request(
+            body: bytearray = self.do_http_request(
                 method="POST" if posted else "GET",
                 resource_path=path,
                 query_params=parameters,
@@ -99,7 +108,7 @@ def _client_class(ecs_client: Any, stream_response: Any, http_adapter: Any) -> A
                 body=posted,
                 response_type="Reply",
             ).body
-            return body
+            return bytes(body)
 
     # Without a handler, the SDK's logger prints its errors to stderr.
     logging.getLogger(f"HuaweiCloud-SDK-{RayopsEcsClient.__name__}").addHandler(logging.NullHandler())

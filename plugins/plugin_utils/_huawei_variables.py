@@ -59,12 +59,14 @@ def host_variables(
     account: str = "",
     flavor: Optional[Mapping[str, Any]] = None,
     expires: str = "",
+    host_keys: Optional[list[str]] = None,
 ) -> Variables:
     """The ecs_* variables of one instance. An unknown value is an empty string, 0, false, a list or a dict, never None.
 
     server: a row of the list API, with an id. flavor: what the flavor API says of the row's flavor, if it was asked.
-    expires: when an instance that was paid for in advance ends. ecs_private_ip, ecs_public_ip, ecs_ipv6 and
-    ecs_expires are there only when the instance has such a thing.
+    expires: when an instance that was paid for in advance ends. host_keys: what its console shows, if it was asked.
+    ecs_private_ip, ecs_public_ip, ecs_ipv6, ecs_expires and ecs_host_keys are there only when the instance has such a
+    thing.
     """
     metadata = mapping(server.get("metadata"))
     scheduler = mapping(server.get("os:scheduler_hints"))
@@ -104,6 +106,8 @@ def host_variables(
     )
     if expires:
         variables["ecs_expires"] = expires
+    if host_keys:
+        variables["ecs_host_keys"] = host_keys
     return variables
 
 
@@ -114,7 +118,8 @@ def all_variables(result: RegionResult) -> list[Variables]:
     for row in result.servers:
         flavor = mapping(flavors.get(text(mapping(row.get("flavor")).get("id"))))
         expires = result.expires.get(row["id"], "")
-        found.append(host_variables(row, job.region, result.project_id, job.account.name, flavor, expires))
+        keys = result.host_keys.get(row["id"])
+        found.append(host_variables(row, job.region, result.project_id, job.account.name, flavor, expires, keys))
     return found
 
 

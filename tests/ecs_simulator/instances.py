@@ -57,6 +57,9 @@ class FileSource:
             self._stamp = stamp
         return self._rows.get(region, [])
 
+    def console(self, server_id: str) -> str:
+        return ""
+
 
 class ContainerSource:
     """The Docker containers that run now and carry a label, such as "rayops.bed=demo"."""
@@ -70,6 +73,12 @@ class ContainerSource:
     def rows(self, region: str) -> list[dict[str, Any]]:
         found = self.docker.containers.list(filters={"label": self.label}, ignore_removed=True)
         return _by_region([_container(each.attrs) for each in found if each.status == "running"]).get(region, [])
+
+    def console(self, server_id: str) -> str:
+        """The keys, as cloud-init prints them when an instance starts first."""
+        container = self.docker.containers.get(uuid.UUID(server_id).hex)
+        keys = container.exec_run(["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"]).output.decode()
+        return f"-----BEGIN SSH HOST KEY KEYS-----\n{keys}-----END SSH HOST KEY KEYS-----\n"
 
 
 def server_row(short: dict[str, Any]) -> dict[str, Any]:

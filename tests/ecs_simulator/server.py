@@ -48,9 +48,11 @@ MESSAGES = {
 
 
 class Source(Protocol):
-    """Gives the rows of a region, in a stable order."""
+    """Gives the rows of a region, in a stable order, and what an instance has written on its serial console."""
 
     def rows(self, region: str) -> list[dict[str, Any]]: ...
+
+    def console(self, server_id: str) -> str: ...
 
 
 @dataclass
@@ -356,6 +358,8 @@ class Handler(BaseHTTPRequestHandler):
             self._page(flavor_rows(), "flavors", LARGEST_LIMIT)
         elif version == "v2.1" and call.endswith("/os-security-groups"):
             self._security_groups(self.tenant.source.rows(region), path[4])
+        elif version == "v1" and call.endswith("/console-output"):
+            self._console(self.tenant.source.rows(region), path[4])
         else:
             self._error(404, *MESSAGES[404])
 
@@ -385,6 +389,15 @@ class Handler(BaseHTTPRequestHandler):
         own = next((row["security_groups"] for row in rows if row["id"] == server_id), [])
         rules = self.server.security_groups
         self._json(200, {"security_groups": [{**group, "rules": rules.get(group["name"], [])} for group in own]})
+
+    def _console(self, rows: list[dict[str, Any]], server_id: str) -> None:
+        """The last lines of what an instance has written (ShowServerConsoleOutput), 50 unless it is said."""
+        length = int(self.query.get("length") or 50)
+        if not any(row["id"] == server_id for row in rows):
+            self._error(404, "Ecs.0114", f"Instance[{server_id}] could not be found.")
+            return
+        lines = self.tenant.source.console(server_id).split("\n")
+        self._json(200, {"output": "\n".join(lines if length < 0 else lines[max(len(lines) - length, 0):])})
 
     def _matches(self, row: dict[str, Any]) -> bool:
         """The filters of the list. Several tags, statuses in lists and the like are not in its documentation."""

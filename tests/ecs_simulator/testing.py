@@ -18,13 +18,17 @@ SECRET_KEY = "sk-unit-test-0000000000000000000002"
 
 
 class MemorySource:
-    """Instances from short forms; a test may change ``shorts`` while the simulator runs."""
+    """Instances from short forms; a test may change ``shorts`` and ``consoles`` (by id) while the simulator runs."""
 
     def __init__(self, shorts: list[dict[str, Any]]) -> None:
         self.shorts = shorts
+        self.consoles: dict[str, str] = {}
 
     def rows(self, region: str) -> list[dict[str, Any]]:
         return [server_row(short) for short in self.shorts if short.get("region", DEFAULT_REGION) == region]
+
+    def console(self, server_id: str) -> str:
+        return self.consoles.get(server_id, "")
 
 
 @contextmanager

@@ -61,6 +61,7 @@ COMMANDS = {
     "export HUAWEICLOUD_SDK_REGION=cn-north-4 RAY_CLUSTER_NAME=deepseek": Typed(""),
     "ansible-inventory -i huawei_ecs.yml --graph": Typed("@ray_head:.*--head"),
     "ssh-add key.pem": Typed("Identity added"),
+    "RAY_HOST_KEYS=true ansible-playbook rayops.cluster.known_hosts -i huawei_ecs.yml": Typed(r"ok=1 .*failed=0"),
     "ansible-playbook site.yml -i huawei_ecs.yml -u root --check --diff": Typed(SITE),
     "ansible-playbook site.yml -i huawei_ecs.yml -u root": Typed(SITE),
     "ansible-playbook site.yml -i huawei_ecs.yml": Typed(SITE),

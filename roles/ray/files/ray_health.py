@@ -2,8 +2,8 @@
 """Restart a Ray unit whose node is gone.
 
 systemd calls a unit active as long as its `ray start` runs. That goes on when the raylet has ended by itself, after a
-drain or with one of its agents, so it is watched. One that runs may still be dead to the cluster, so the node's agent
-is asked: it asks the GCS whether this node is alive.
+drain or with one of its agents, or when the GCS has ended during the head's start, so both are watched. One that runs
+may still be dead to the cluster, so the node's agent is asked: it asks the GCS whether this node is alive.
 
 Runs as root, and looks at what a job may have made: processes, their names, and who answers on the agent's port. So all
 that it ever does is to have systemd kill or restart this one unit, by its name: a job can harm its own node alone.
@@ -18,8 +18,11 @@ import subprocess
 import sys
 import time
 
+HEAD = "ray-head.service"
 TRIES, PAUSE = 3, 5
-WATCH, LOOK = 30, 0.5  # seconds for which the raylet is watched, and between two looks
+WATCH, LOOK = 30, 0.5  # seconds for which the processes are watched, and between two looks
+# What `ray start` starts, and the seconds that it has to end by itself, and to say why, when that has ended.
+WATCHED = {"raylet": 0, "gcs_server": 5}
 ANSWER = 5  # seconds that the agent has
 SYSTEMCTL = 20  # seconds that systemd has
 
@@ -70,32 +73,46 @@ def process(pid: int | str) -> tuple[str, int] | None:
     return None if state in "ZX" else (name, int(parent))
 
 
-def raylet_of(main: int, deadline: float) -> str | None:
-    """The process id of the raylet that a `ray start` has started; None for none yet."""
+def children_of(main: int, deadline: float) -> dict[str, str]:
+    """The process ids, by name, of what a `ray start` has started so far."""
+    pids: dict[str, str] = {}
     with os.scandir("/proc") as found:
         for entry in found:
-            if entry.name.isdigit() and process(entry.name) == ("raylet", main):
-                return entry.name
+            name, parent = (entry.name.isdigit() and process(entry.name)) or ("", 0)
+            if parent == main:
+                pids[name] = entry.name
             if time.monotonic() > deadline:
-                return None
-    return None
+                break
+    return pids
+
+
+def ended(unit: str, main: int, pids: dict[str, str]) -> str | None:
+    """Which of what is watched has ended. A head starts its GCS before anything else, so that may end unseen."""
+    if unit == HEAD and pids and "gcs_server" not in pids:
+        return "gcs_server"
+    return next((name for name in WATCHED if name in pids and process(pids[name]) != (name, main)), None)
 
 
 def watch(unit: str) -> None:
-    """End a `ray start` whose raylet ends and which would go on without: systemd starts both again."""
+    """End a `ray start` that goes on without its raylet or its GCS: systemd starts all of them again."""
     main = int(show(unit, "MainPID"))
-    raylet = None
+    pids: dict[str, str] = {}
     deadline = time.monotonic() + WATCH
     while time.monotonic() < deadline and main and process(main):
-        raylet = raylet or raylet_of(main, deadline)
-        if raylet and process(raylet) != ("raylet", main):
-            # A unit that is being stopped is no longer active.
-            if show(unit, "ActiveState") == "active" and show(unit, "MainPID") == str(main):
-                sys.stdout.write(f"{unit} is active, but its raylet has ended: starting it again\n")
+        # A GCS that has ended is not forgotten while a raylet is still looked for.
+        if "raylet" not in pids:
+            pids = {**children_of(main, deadline), **pids}
+        name = ended(unit, main, pids)
+        if name:
+            time.sleep(WATCHED[name])
+            # It may have been about to begin, and a unit that is being stopped is no longer active.
+            alone = name not in children_of(main, time.monotonic() + ANSWER)
+            if alone and show(unit, "ActiveState") == "active" and show(unit, "MainPID") == str(main):
+                sys.stdout.write(f"{unit} is active, but its {name} has ended: starting it again\n")
                 # Not by its number, which may be another process's by now. systemd 252: --kill-whom, and both.
                 systemctl("kill", "--kill-who=main", "--signal=SIGKILL", unit)
             return
-        time.sleep(LOOK if raylet else 2 * LOOK)
+        time.sleep(LOOK if "raylet" in pids else 2 * LOOK)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import yaml
 pytest.importorskip("huaweicloudsdkecs")
 
 from ansible_collections.rayops.cluster.plugins.inventory import huawei_ecs
+from ansible_collections.rayops.cluster.plugins.module_utils._host_keys.keys import BEGIN, END
 from tests.ecs_simulator.server import Simulator
 from tests.unit.inventory.bed import Bed, hosts_of
 
@@ -127,7 +128,9 @@ def kinds_fixture(simulator: Simulator) -> Iterator[None]:
 def test_every_documented_variable_has_its_documented_value(bed: Bed, simulator: Simulator) -> None:
     short = {**SAMPLE, "raw": {**SAMPLE["raw"], "metadata": METADATA}}
     simulator.source.shorts[:] = [short]
-    found = bed.inventory(expiry=True)["_meta"]["hostvars"]["gpu-1"]
+    (key,) = DOCUMENTED["ecs_host_keys"]["sample"]
+    simulator.source.consoles[SAMPLE["id"]] = f"{BEGIN}\n{key} root@gpu-1\n{END}\n"
+    found = bed.inventory(expiry=True, host_keys=True)["_meta"]["hostvars"]["gpu-1"]
     samples = {name: each["sample"] for name, each in DOCUMENTED.items() if "sample" in each}
     assert {name: found.get(name) for name in samples} == samples
     (interface,) = found["ecs_network_interfaces"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -24,6 +25,7 @@ import pytest
 
 pytest.importorskip("huaweicloudsdkecs")
 
+from ansible_collections.rayops.cluster.plugins.module_utils._host_keys.keys import BEGIN, END
 from ansible_collections.rayops.cluster.plugins.plugin_utils import _huawei_ecs as huawei_ecs
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_credentials import Credentials, HuaweiError
 from ansible_collections.rayops.cluster.plugins.plugin_utils._huawei_errors import retry_after
@@ -414,6 +416,28 @@ def test_rules_that_cannot_be_read_do_not_cost_the_instances(simulator: Simulato
     simulator.add_failure({"status": 403, "path": "os-security-groups"})
     (result,) = ask(simulator, {"security_groups": True})
     assert names(result) == ["n"] and "the right to list the security groups" in result.rules_error
+
+
+def test_one_console_does_not_cost_another_one(simulator: Simulator) -> None:
+    head = (11).to_bytes(4, "big") + b"ssh-ed25519" + (32).to_bytes(4, "big")
+    key, other = (f"ssh-ed25519 {base64.b64encode(head + each * 32).decode()}" for each in (b"a", b"b"))
+    nodes = ["good", "none", "two", "refused", "long"]
+    simulator.source.shorts = [{"name": n, "id": n, "tags": {"ray-node-type": "worker"}} for n in nodes]
+    simulator.source.shorts.append({"name": "p"})
+    show = f"{BEGIN}\n{key}\n{END}\n"
+    simulator.source.consoles.update(
+        good=show + "\n" * 100, two=show + show.replace(key, other), long="\x1b" * (12 << 20) + show)
+    simulator.add_failure({"status": 403, "path": "/refused/"})
+    assert ask(simulator)[0].host_keys == {}
+    (result,) = ask(simulator, {"host_keys": True})
+    assert names(result) == [*nodes, "p"] and result.host_keys == {"good": [key], "none": []}
+    why = result.no_host_keys
+    assert list(why) == ["none", "two", "refused", "long"]
+    assert why["two"] == "the console shows two (ssh-ed25519), of which one may be forged"
+    assert "ecs:cloudServers:getConsoleOutput, or set host_keys to false" in why["refused"]
+    assert why["long"] == "the reply is longer than 64 MiB"
+    # Only the nodes of a cluster are asked.
+    assert sum("console-output" in path for path in simulator.requests) == len(nodes)
 
 
 def test_all_regions_are_those_of_iams_projects(simulator: Simulator) -> None:

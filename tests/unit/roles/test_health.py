@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "ray" / "files" / "ray_health.py"
-# Like `ray start` it goes on when its raylet has ended without an error.
+# Like `ray start` it goes on when its raylet has ended without an error, or its GCS before there is a raylet.
 RAY_START = "import subprocess, sys, time; print(subprocess.Popen([sys.argv[1], '60']).pid, flush=True); time.sleep(60)"
 # "systemctl kill" kills what is the unit's main process at that time.
 SYSTEMCTL = """#!/bin/sh
@@ -33,15 +33,15 @@ echo "$*" >> {0}/calls
 
 
 class Node:
-    """A unit of systemd whose `ray start` has a raylet, and the program that looks after it."""
+    """A unit of systemd whose `ray start` has started a process, and the program that looks after it."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        shutil.copy("/bin/sleep", directory / "raylet")
+    def __init__(self, directory: Path, name: str, kind: str = "worker") -> None:
+        self.directory, self.unit = directory, f"ray-{kind}.service"
+        shutil.copy("/bin/sleep", directory / name)
         self.start = subprocess.Popen(
-            [sys.executable, "-c", RAY_START, str(directory / "raylet")], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", RAY_START, str(directory / name)], stdout=subprocess.PIPE, text=True
         )
-        self.raylet = int(self.start.stdout.readline())
+        self.child = int(self.start.stdout.readline())
         self.properties(ActiveState="active", MainPID=self.start.pid,
                         ActiveEnterTimestampMonotonic=int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6))
         (directory / "main").write_text(str(self.start.pid))
@@ -57,7 +57,7 @@ class Node:
             (self.directory / name).write_text(f"{value}\n")
 
     def watched(self) -> subprocess.Popen[str]:
-        """Run it, and wait until it watches the raylet."""
+        """Run it, and wait until it watches the process."""
         program = self.run()
         shown = self.directory / "shown"
         while program.poll() is None and not (shown.exists() and "MainPID" in shown.read_text()):
@@ -68,16 +68,16 @@ class Node:
     def run(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PATH": f"{self.directory}:{os.environ['PATH']}"}
         return subprocess.Popen(
-            [sys.executable, "-I", self.directory / "health.py", "--unit", "ray-worker.service", "--port", "1",
+            [sys.executable, "-I", self.directory / "health.py", "--unit", self.unit, "--port", "1",
              "--grace", "180"], env=environment, stdout=subprocess.PIPE, text=True
         )
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+    node = Node(tmp_path, *getattr(request, "param", ["raylet"]))
     yield node
-    for pid in (node.raylet, node.start.pid):
+    for pid in (node.child, node.start.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -85,14 +85,25 @@ def node(tmp_path: Path) -> Iterator[Node]:
     node.start.communicate()
 
 
-def test_start_without_its_raylet_is_ended(node):
+@pytest.mark.parametrize(("node", "name"), [
+    (["raylet"], "raylet"), (["gcs_server", "head"], "gcs_server"),
+], ids=["raylet", "GCS"], indirect=["node"])
+def test_start_without_its_raylet_or_its_gcs_is_ended(node, name):
     program = node.watched()
-    os.kill(node.raylet, signal.SIGTERM)
+    os.kill(node.child, signal.SIGTERM)
     output, _errors = program.communicate(timeout=20)
     assert program.returncode == 0
-    assert output == "ray-worker.service is active, but its raylet has ended: starting it again\n"
+    assert output == f"{node.unit} is active, but its {name} has ended: starting it again\n"
     assert node.start.wait(timeout=10) == -signal.SIGKILL
-    assert (node.directory / "calls").read_text() == "kill --kill-who=main --signal=SIGKILL ray-worker.service\n"
+    assert (node.directory / "calls").read_text() == f"kill --kill-who=main --signal=SIGKILL {node.unit}\n"
+
+
+@pytest.mark.parametrize(("node", "killed"), [(["python", "head"], True), (["python"], False)],
+                         ids=["head", "worker"], indirect=["node"])
+def test_a_head_whose_gcs_ended_before_anyone_looked_is_ended(node, killed):
+    output, _errors = node.run().communicate(timeout=20)
+    assert ("its gcs_server has ended" in output) is killed
+    assert (node.start.poll() is not None) is killed
 
 
 def test_who_has_the_number_of_the_process_by_now_is_left_alone(node):
@@ -100,7 +111,7 @@ def test_who_has_the_number_of_the_process_by_now_is_left_alone(node):
         # systemd has started the unit anew, and knows its main process by another number.
         (node.directory / "main").write_text(str(other.pid))
         program = node.watched()
-        os.kill(node.raylet, signal.SIGTERM)
+        os.kill(node.child, signal.SIGTERM)
         program.communicate(timeout=20)
         assert other.wait(timeout=10) == -signal.SIGKILL and node.start.poll() is None
 
@@ -108,7 +119,7 @@ def test_who_has_the_number_of_the_process_by_now_is_left_alone(node):
 def test_node_that_is_being_stopped_is_left_alone(node):
     program = node.watched()
     node.properties(ActiveState="deactivating")
-    os.kill(node.raylet, signal.SIGTERM)
+    os.kill(node.child, signal.SIGTERM)
     assert program.communicate(timeout=20) == ("", None)
     assert node.start.poll() is None
 
