@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -44,7 +45,9 @@ def secrets(cluster: Cluster, login: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def captures(cluster: Cluster, page: Callable, wait_for: Callable) -> Iterator[dict[str, Capture]]:
+def captures(
+    cluster: Cluster, hosts: dict[str, str], page: Callable, wait_for: Callable
+) -> Iterator[dict[str, Capture]]:
     """What went over the network of each host while all that happened."""
     with ExitStack() as stack:
         found = {node.name: stack.enter_context(capturing(cluster.process(node.name))) for node in cluster.bed.nodes}
@@ -55,7 +58,7 @@ def captures(cluster: Cluster, page: Callable, wait_for: Callable) -> Iterator[d
         cluster.play("rayops.cluster.restart", "--limit", "worker-1").must_succeed()
         cluster.wait_whole()
         run_job(page(cluster.head), wait_for)
-        wait_for("a scrape of the new node", lambda: scraped(page("monitor")), 60)
+        wait_for("a scrape of the new node", lambda: scraped(page("monitor"), hosts["worker-1"]), 120)
     yield found
 
 
@@ -72,9 +75,9 @@ def run_job(head: Any, wait_for: Callable) -> None:
     assert wait_for("the end of the job", ended, 90)["status"] == "SUCCEEDED", head.ask(f"/api/jobs/{job}/logs")[2]
 
 
-def scraped(monitor: Any) -> bool:
-    query = "/prometheus/api/v1/query?query=time()-timestamp(up%7Binstance%3D~%22worker-1.*%22%7D)"
-    return bool(json.loads(monitor.ask(query)[2])["data"]["result"])
+def scraped(monitor: Any, host: str) -> bool:
+    query = urllib.parse.quote(f'up{{instance="{host}:{SCRAPED}"}} == 1')
+    return bool(json.loads(monitor.ask(f"/prometheus/api/v1/query?query={query}")[2])["data"]["result"])
 
 
 def test_the_captures_are_whole_and_find_what_goes_plain(captures: dict[str, Capture]) -> None:
