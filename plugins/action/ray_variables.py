@@ -31,7 +31,7 @@ _LOOKUP = re.compile(r"\b(lookup|query|q)\s*\(")
 
 
 def read_options() -> dict[str, dict[str, Any]]:
-    """Every variable that users can set, by its name; role ray_defaults has those of the playbooks."""
+    """Every variable that users can set, by its name; role ray has those of the playbooks, too."""
     options: dict[str, dict[str, Any]] = {}
     for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
         specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]

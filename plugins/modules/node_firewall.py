@@ -105,7 +105,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules imp
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import private
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import Record, Table, merged, rules_file
 from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import interfaces
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on, local_ports
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import (
+    LOCAL_PORTS,
+    listening_on,
+    local_ports,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError
 
 
@@ -165,7 +169,15 @@ class NodeFirewall:
                 f"{', '.join(spans(self.left))} stays shut on {self.params['name']}: it was the cluster's, and "
                 "somebody listens there still. The first run after they have stopped opens it."
             )
-        return {**self.brought(record), "surplus": surplus}
+        brought = self.brought(record)
+        first, last = local_ports()
+        if self.params["workload"] and brought["changed"] and first < LOCAL_PORTS[0]:
+            self.module.warn(
+                f"net.ipv4.ip_local_port_range of {self.params['name']} is {first}-{last}, and the workload may listen "
+                f"anywhere in it: all of it is shut to strangers, with what other services have there. Set it to "
+                f"{LOCAL_PORTS[0]}-{LOCAL_PORTS[1]} to leave these open."
+            )
+        return {**brought, "surplus": surplus}
 
     def shut_out(self) -> dict:
         """Let hosts in no longer; all else stays as it is known here. Without a table there is nothing to do."""

@@ -72,9 +72,12 @@ def is_ours(listing: str) -> bool:
 
 def ruler(host: str) -> Problem | None:
     """Another firewall that rules this host, and what to do about it; None for none."""
-    if Unit("firewalld.service").active:
+    firewalld = Unit("firewalld.service")
+    if firewalld.active or firewalld.enabled:
+        # One that somebody has stopped for now is back with the next boot.
+        when = "rules" if firewalld.active else "starts with"
         return Problem(
-            "firewalld", f"firewalld rules {host}, and would shut the cluster's ports whatever ray_firewall opens",
+            "firewalld", f"firewalld {when} {host}, and would shut the cluster's ports whatever ray_firewall opens",
             "turn it off (systemctl disable --now firewalld), or set ray_firewall to false for this host and open the "
             "cluster's ports in firewalld")
     if shutil.which("ufw", path=PATH) and re.search(r"^\s*ENABLED=\"?yes", read_file(_UFW), re.MULTILINE):

@@ -163,6 +163,8 @@ class Table:
         if self.timer.active:
             # Of a run that was interrupted: what was before that is what can be gone back to.
             self.withdraw()
+        # systemd takes no second unit of a name, and one whose withdrawal failed is there until it is forgotten.
+        Unit(f"{WITHDRAWAL}.service").reset_failed()
         listing = self.nft.listing()
         _write(BEFORE, replacing(listing))
         _write(TRIAL, record.rules)

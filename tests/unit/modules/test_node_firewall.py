@@ -44,12 +44,17 @@ for name; do case $name in -*) continue;; esac
     stop) rm -f $state/$name.active ;;
     enable) touch $state/$name.enabled ;;
     disable) rm -f $state/$name.enabled ;;
+    reset-failed) rm -f $state/$name.failed ;;
     esac
 done
 exit 0
 """
 SYSTEMD_RUN = """#!/bin/sh
 state=$(dirname "$0")/state
+if [ -e $state/ray-firewall-withdraw.service.failed ]; then
+    echo Unit ray-firewall-withdraw.service was already loaded or has a fragment file. >&2
+    exit 1
+fi
 echo "$@" > $state/withdrawal
 touch $state/ray-firewall-withdraw.timer.active
 """
@@ -176,6 +181,11 @@ def test_what_nobody_keeps_is_withdrawn_to_what_was_there(host):
     assert host.table() == before and not host.module()["changed"]
 
 
+def test_a_withdrawal_that_failed_once_is_in_nobodys_way(host):
+    (host.state / "ray-firewall-withdraw.service.failed").touch()
+    assert host.keep()["changed"]
+
+
 def test_a_table_that_is_somebody_elses_stays(host):
     host.run("nft", "--file", "-", text="table inet rayops {\n chain theirs {\n }\n}\n")
     for state in ("looked", "present"):
@@ -192,6 +202,9 @@ def test_a_host_that_another_firewall_rules_is_refused(host):
     found = host.module("looked", name="worker-1")
     assert found["failed"] and found["msg"].startswith("firewalld rules worker-1, and would shut")
     (host.state / "firewalld.service.active").unlink()
+    (host.state / "firewalld.service.enabled").touch()
+    assert host.module("looked", name="worker-1")["msg"].startswith("firewalld starts with worker-1, and would shut")
+    (host.state / "firewalld.service.enabled").unlink()
     host.run("sh", "-c", "mkdir -p /etc/ufw && echo ENABLED=yes > /etc/ufw/ufw.conf && mount -t tmpfs none "
              "/usr/local/sbin && install -m 755 /bin/true /usr/local/sbin/ufw")
     assert host.module("looked", name="worker-1")["msg"].startswith("ufw rules worker-1, and would shut")
@@ -220,6 +233,14 @@ def test_the_workloads_ports_follow_the_hosts_range(host):
     assert "32768-60999" in host.table()
     assert not host.keep(workload=True)["surplus"]
     assert "50000-50999" in host.table() and "60999" not in host.table()
+
+
+def test_a_range_in_which_others_have_their_ports_is_told(host):
+    assert "warnings" not in host.keep(workload=True)
+    host.run("sh", "-c", "echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range")
+    found = host.keep(workload=True)
+    assert json.dumps(found["warnings"]).count("net.ipv4.ip_local_port_range of head is 1024-65535, and the workload")
+    assert "warnings" not in host.keep(workload=True)
 
 
 def test_a_port_is_opened_when_nobody_listens_there_any_more(host):

@@ -349,6 +349,25 @@ def test_a_page_of_another_site_cannot_act_with_a_login(proxy):
     assert proxy.ask("/api/jobs/", "POST", b"{}", LOGIN, Origin=f"https://{here}")[0] == 200
 
 
+@pytest.mark.parametrize(("site", "what", "path", "status"), [
+    ("cross-site", "image", "/worker/cpu_profile?pid=1", 403), ("cross-site", "iframe", "/", 403),
+    ("same-site", "empty", "/api/jobs/", 403), ("cross-site", "document", "/memory_profile?pid=1", 403),
+    ("cross-site", "document", "//memory_profile?pid=1", 403),
+    # A link in an alert, a bookmark, and the pages themselves.
+    ("cross-site", "document", "/", 200), ("cross-site", "document", "/alertmanager/?receiver=x", 200),
+    ("none", "document", "/api/version", 200), ("same-origin", "empty", "/worker/cpu_profile?pid=1", 200),
+])
+def test_a_page_of_another_site_starts_nothing_by_what_has_no_origin(proxy, site, what, path, status):
+    assert proxy.ask(path, login=LOGIN, Sec_Fetch_Site=site, Sec_Fetch_Dest=what)[0] == status
+
+
+@pytest.mark.parametrize(("path", "name"), [("/models/served/v1/x", "first"), ("/api/x", "dashboard")])
+def test_no_connection_becomes_anything_but_a_websocket(proxy, path, name):
+    assert proxy.ask(path, login=LOGIN, Upgrade="h2c", Connection="Upgrade")[0] == 200
+    headers = proxy.behind[name].asked[-1]["headers"]
+    assert (headers["Upgrade"], headers["Connection"]) == (None, None)
+
+
 def test_a_websocket_passes(proxy):
     connection = proxy.connect()
     connection.connect()
@@ -405,6 +424,10 @@ def test_secrets_are_closed_to_who_answers_and_stand_in_no_log_and_no_diff(proxy
     assert set(children.stdout.split()) == {"www-data"}
     proxy.ask(f"/api/jobs/?key={KEY}", login=LOGIN)
     proxy.ask("/models/served/v1/models", Authorization=f"Bearer {KEY}")
+    # nginx would tell of what is refused with all of the request.
+    assert proxy.ask(f"/api/?key={KEY}", login="alice:wrong", Referer=f"https://x/?{KEY}")[0] == 401
+    # It is written when the answer has gone.
+    proxy.until(lambda: '127.0.0.1 alice "GET /api/" 401' in proxy.log.read_text())
     log = proxy.log.read_text()
     assert '127.0.0.1 alice "GET /api/jobs/" 200' in log
     written = log + (proxy.directory / "error.log").read_text() + proxy.said
