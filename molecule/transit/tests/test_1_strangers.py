@@ -49,14 +49,14 @@ def ports(text: str) -> set[int]:
 
 @pytest.fixture(scope="module")
 def doors(cluster: Cluster) -> dict[str, list[str]]:
-    """Where something listens on each node, as ADDRESS:PORT; without what is not Ray's."""
+    """Where Ray's user listens on each node, as ADDRESS:PORT."""
     found = {}
     for name in cluster.names:
-        listed = (line.split()[3] for line in cluster.sh(name, "ss -Hltn").splitlines())
-        own = (door.replace("0.0.0.0:", "127.0.0.1:").replace("*:", "127.0.0.1:") for door in listed)
-        # 127.0.0.11 is Docker's own, for names.
-        found[name] = sorted({door for door in own if not door.endswith((f":{SSH}", f":{PROXY}"))
-                              and not door.startswith("127.0.0.11:")})
+        # With whose they are: verify has left a listener of nobody's, which ends by itself.
+        own = f"uid:{cluster.sh(name, 'id -u ray')}"
+        listed = (line.split() for line in cluster.sh(name, "ss -Hltne").splitlines())
+        places = (words[3].replace("0.0.0.0:", "127.0.0.1:") for words in listed if own in words)
+        found[name] = sorted({place.replace("*:", "127.0.0.1:") for place in places})
     return found
 
 
