@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -17,8 +19,8 @@ from tests.bed.cluster import Cluster
 from tests.capture import Capture, capturing
 
 SCRAPED = 6385
-# HTTP without a secret: metrics, and the agents that say who they are.
-PLAIN = {SCRAPED, 6386, 44217, 44227, 9121, 52365}
+# HTTP without a secret: metrics, and the dashboard, which the exporter asks whether it wants a token.
+PLAIN = {SCRAPED, 6386, 44217, 44227, 9121, 8265}
 OBJECT, VARIABLE, CONTROL = "an-object-of-the-workload", "a-variable-of-a-job", "what-goes-plain-is-found"
 # Work on a worker with an object that goes there and one that comes back.
 JOB = """
@@ -44,7 +46,9 @@ def secrets(cluster: Cluster, login: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def captures(cluster: Cluster, page: Callable, wait_for: Callable) -> Iterator[dict[str, Capture]]:
+def captures(
+    cluster: Cluster, hosts: dict[str, str], page: Callable, wait_for: Callable
+) -> Iterator[dict[str, Capture]]:
     """What went over the network of each host while all that happened."""
     with ExitStack() as stack:
         found = {node.name: stack.enter_context(capturing(cluster.process(node.name))) for node in cluster.bed.nodes}
@@ -55,7 +59,8 @@ def captures(cluster: Cluster, page: Callable, wait_for: Callable) -> Iterator[d
         cluster.play("rayops.cluster.restart", "--limit", "worker-1").must_succeed()
         cluster.wait_whole()
         run_job(page(cluster.head), wait_for)
-        wait_for("a scrape of the new node", lambda: scraped(page("monitor")), 60)
+        began = time.time()
+        wait_for("a scrape of the new node", lambda: scraped(page("monitor"), hosts["worker-1"]) > began, 90)
     yield found
 
 
@@ -72,9 +77,11 @@ def run_job(head: Any, wait_for: Callable) -> None:
     assert wait_for("the end of the job", ended, 90)["status"] == "SUCCEEDED", head.ask(f"/api/jobs/{job}/logs")[2]
 
 
-def scraped(monitor: Any) -> bool:
-    query = "/prometheus/api/v1/query?query=time()-timestamp(up%7Binstance%3D~%22worker-1.*%22%7D)"
-    return bool(json.loads(monitor.ask(query)[2])["data"]["result"])
+def scraped(monitor: Any, host: str) -> float:
+    """When Prometheus has read a node's metrics last, in seconds since the epoch."""
+    query = urllib.parse.urlencode({"query": f'timestamp(up{{instance="{host}:{SCRAPED}"}} == 1)'})
+    found = json.loads(monitor.ask(f"/prometheus/api/v1/query?{query}")[2])["data"]["result"]
+    return max((float(series["value"][1]) for series in found), default=0.0)
 
 
 def test_the_captures_are_whole_and_find_what_goes_plain(captures: dict[str, Capture]) -> None:
