@@ -178,8 +178,10 @@ class Cluster:
             yield execution
 
     def ray_environment(self, name: str) -> dict[str, str]:
-        """What a client of the cluster needs on a host: the token, and the host's certificate where it has one."""
-        asked = self.bed.variables.get("ray_tls") and self.sh(name, f"ls {TLS['RAY_TLS_CA_CERT']}", check=False)
+        """What a client of the cluster needs on a host: the token, and the host's certificate where it speaks TLS."""
+        # Without it, too, a certificate stays where it was.
+        speaks = "grep RAY_USE_TLS /etc/ray/environment"
+        asked = self.bed.variables.get("ray_tls") and self.sh(name, speaks, check=False)
         return {**TOKEN, **(TLS if asked else {})}
 
     def as_ray(self, name: str, *command: str) -> Execution:
