@@ -538,6 +538,9 @@ def test_the_monitor_goes_by_it_and_without_it_is_as_before(folder, behind):
     # Without Prometheus here the site's own asks the exporter.
     host.configure(play, monitor_prometheus="false")
     assert host.flags[2] == "10.0.0.9"
+    # One that listens on all addresses is asked at the node's.
+    host.configure(play, ray_proxy_bind_address="0.0.0.0")
+    assert host.flags[3] == ["10.0.0.9:443"]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
