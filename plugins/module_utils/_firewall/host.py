@@ -99,4 +99,3 @@ def _is_ssh(listener: Listener) -> bool:
         return True
     # Where nothing gives logins a place of their own, what they start is a part of sshd's unit, too.
     return bool(_SSH.fullmatch(listener.service)) and Unit(listener.service).main_pid == listener.pid
-
