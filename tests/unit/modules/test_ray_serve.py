@@ -212,6 +212,7 @@ def test_an_application_that_fails_says_why_and_is_mended(serve, application, pl
     assert serve(application("fails", needs=needs))["changed"] is False
 
 
+@long
 def test_a_dashboard_that_has_lost_serve_loses_no_application(serve, info, ask, application, between):
     """It says the same of a cluster without Serve, and what is written then replaces all that it does not know."""
     assert "failed" not in serve(application("theirs"))
@@ -237,6 +238,7 @@ def replicas(result):
     return {replica["replica_id"] for replica in found if replica["state"] == "RUNNING"}
 
 
+@long
 def test_an_update_that_failed_is_tried_again_while_the_old_replica_serves(serve, ask, application, place):
     """Also where Serve stopped in the middle: one replica is as it was, the other one's successor does not start."""
     needs = str(place / "later")

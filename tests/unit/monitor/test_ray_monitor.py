@@ -20,6 +20,7 @@ import pytest
 
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
 from tests import prometheus
+from tests.long import long
 from tests.unit.monitor.exporter import NODES, Exporter, of, until
 
 # One task of each fate. The GPU task and the one with memory run, so that a task for both CPUs has to wait.
@@ -177,6 +178,7 @@ def drained(local_ray: Any, exporter: Exporter) -> None:
             driver.kill()
 
 
+@long
 def test_the_head_dies_and_comes_back(start, new_ray):
     dashboard = ["--include-dashboard=true", f"--dashboard-port={new_ray.port + 4}"]
     head = new_ray.start_head("--num-cpus=0", *dashboard)
