@@ -65,7 +65,7 @@ def _answers(address: str, ports: Iterable[int], seconds: float) -> Iterator[tup
                     yield port, code == 0
             if not begun:
                 return
-            first = next(iter(begun.values()))[0]
+            first = next(iter(begun.values()), (0.0,))[0]
             for key, _events in selector.select(max(first - time.monotonic(), 0)):
                 _end, connection = begun.pop(key.data)
                 made = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0

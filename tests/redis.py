@@ -23,7 +23,7 @@ from types import TracebackType
 from tests.prometheus import run
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "redis"
-PACKAGES = ["redis-server", "redis-tools", "redis-sentinel", "liblzf1", "libjemalloc2"]
+PACKAGES = ("redis-server", "redis-tools", "redis-sentinel", "liblzf1", "libjemalloc2")
 # What Ray does at a server (roles/redis/templates/redis.conf.j2), and at a Sentinel.
 RIGHTS = (
     "~RAY{prefix}* ~DUMMY -@all +ping +info +role +scan +del +unlink +hget +hmget +hset +hsetnx +hdel +hexists +hscan "

@@ -56,6 +56,7 @@ def crypt(password: str, setting: str) -> str:
     :returns: the hash; empty where the library does not know the method.
     :raises OSError: this host has no such library.
     """
+    missing = OSError("there is no libcrypt")
     for name in _LIBRARIES:
         try:
             function = ctypes.CDLL(name).crypt

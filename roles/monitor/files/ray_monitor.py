@@ -76,7 +76,7 @@ RULES = {
     ),
     "auth_token_path": ("a path, or null without a token", lambda value: value is None or isinstance(value, str)),
     "tls_directory": ("a path, or null without TLS", lambda value: value is None or isinstance(value, str)),
-    "renew_days": ("a number of days", lambda value: a_number(value)),
+    "renew_days": ("a number of days", a_number),
     "gcs_storage": ("rocksdb, redis or memory", lambda value: value in ("rocksdb", "redis", "memory")),
     "listen": ("{address: .., port: ..}", lambda value: isinstance(value, dict)),
     "interval": ("a number of seconds above 0", lambda value: a_number(value) and value > 0),

@@ -192,7 +192,10 @@ def test_the_file_is_replaced_in_one_step_and_keeps_its_mode(tmp_path, monkeypat
     new = tmp_path / "ssh" / "known_hosts"
     known_hosts.write(str(new), "a\n")
     assert (new.stat().st_mode & 0o777, new.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    monkeypatch.setattr(os, "fsync", lambda _handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError):
         known_hosts.write(str(new), "b\n")
     assert new.read_text(encoding="utf-8") == "a\n" and list(new.parent.iterdir()) == [new]

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,7 +24,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils import _tls
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import Authority, AuthorityError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-NAMES = ["10.0.0.7", "worker-1", "localhost", "127.0.0.1", "::1"]
+NAMES = ("10.0.0.7", "worker-1", "localhost", "127.0.0.1", "::1")
 NOW = datetime.now(timezone.utc)
 
 
@@ -31,7 +32,7 @@ def an_authority(name: str = "demo", **made: Any) -> Authority:
     return _tls.read(*_tls.make(name, **made))
 
 
-def node(directory: Path, authority: Authority, names: list[str] = NAMES, **issued: Any) -> NodeFiles:
+def node(directory: Path, authority: Authority, names: Sequence[str] = NAMES, **issued: Any) -> NodeFiles:
     """The three files of a node."""
     leaf = _tls.sign(authority, names, issued.pop("days", 90), **issued)
     files = NodeFiles.of(str(directory))
@@ -155,7 +156,7 @@ def test_an_authority_whose_certificates_nobody_would_trust_signs_none(tmp_path,
 
 def test_the_chain_goes_up_to_the_root(tmp_path):
     certificate, key = site_authority(tmp_path, *SIGNS)
-    alone = certificate.split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+    alone = certificate.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
     with pytest.raises(AuthorityError, match="let its certificates go up to the root"):
         _tls.issue(_tls.read(alone, key), NAMES, 10)
 

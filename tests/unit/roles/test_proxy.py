@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,7 +37,7 @@ TEMPLATES = REPOSITORY / "roles" / "monitor" / "templates"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are closed to who answers")
 
 TOKEN, PASSWORD, OTHER, KEY = "7" * 40, "alices-own-password", "another-password-of-hers", "sk-" + "k" * 20
-PLAY = [{
+PLAY = ({
     "hosts": "all", "gather_facts": False, "roles": ["rayops.cluster.ray_defaults"],
     "tasks": [
         {"ansible.builtin.import_role": {"name": "rayops.cluster.head", "tasks_from": "declared"}},
@@ -47,7 +47,7 @@ PLAY = [{
             "{{ [_monitor_prometheus_url, _monitor_alertmanager_url, monitor_bind_address, _proxy_certificates,"
             " _proxy_hosts] | to_json }}")}},
     ],
-}]
+},)
 # A vLLM on two workers, which are addresses of this machine.
 MODELS = [{"name": "plain", "repository": "o/r", "engine": "vllm", "replicas": 2},
           {"name": "served", "repository": "o/r", "route_prefix": "/s"}]
@@ -129,8 +129,10 @@ def server(address: str, port: int = 0) -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer((address, port), Server) as found:
         found.asked, found.seen, found.daemon_threads = [], threading.Event(), True
         threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield found
-        found.shutdown()
+        try:
+            yield found
+        finally:
+            found.shutdown()
 
 
 def free_port() -> int:
@@ -160,7 +162,7 @@ class Proxy:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, play: list[dict[str, object]] = PLAY, status: int = 0, **variables: object) -> str:
+    def configure(self, play: Sequence[dict[str, object]] = PLAY, status: int = 0, **variables: object) -> str:
         """Run the role, and return what Ansible says of it."""
         self.variables.update(variables)
         host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -168,7 +170,7 @@ class Proxy:
         groups = {name: {"hosts": {each: {**host, "ansible_host": addresses.get(each, "127.0.0.1")} for each in hosts}}
                   for name, hosts in self.groups.items()}
         (self.directory / "hosts.yml").write_text(json.dumps({"all": {"children": groups}}))
-        (self.directory / "play.yml").write_text(json.dumps(play))
+        (self.directory / "play.yml").write_text(json.dumps(list(play)))
         (self.directory / "variables.json").write_text(json.dumps(self.variables))
         done = subprocess.run(
             [Path(sys.executable).with_name("ansible-playbook"), self.directory / "play.yml", "-i",
