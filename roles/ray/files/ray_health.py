@@ -23,6 +23,7 @@ TRIES, PAUSE = 3, 5
 WATCH, LOOK = 30, 0.5  # seconds for which the processes are watched, and between two looks
 # What `ray start` starts, and the seconds that it has to end by itself, and to say why, when that has ended.
 WATCHED = {"raylet": 0, "gcs_server": 5}
+UNSEEN = 60  # seconds after which a head that has processes, and no GCS among them, had one that nobody saw end
 ANSWER = 5  # seconds that the agent has
 SYSTEMCTL = 20  # seconds that systemd has
 
@@ -87,8 +88,8 @@ def children_of(main: int, deadline: float) -> dict[str, str]:
 
 
 def ended(unit: str, main: int, pids: dict[str, str]) -> str | None:
-    """Which of what is watched has ended. A head starts its GCS before anything else, so that may end unseen."""
-    if unit == HEAD and pids and "gcs_server" not in pids:
+    """Which of what is watched has ended. A head starts its GCS before all that stays, so that may end unseen."""
+    if unit == HEAD and pids and "gcs_server" not in pids and active_for(unit) > UNSEEN:
         return "gcs_server"
     return next((name for name in WATCHED if name in pids and process(pids[name]) != (name, main)), None)
 

@@ -98,9 +98,12 @@ def test_start_without_its_raylet_or_its_gcs_is_ended(node, name):
     assert (node.directory / "calls").read_text() == f"kill --kill-who=main --signal=SIGKILL {node.unit}\n"
 
 
-@pytest.mark.parametrize(("node", "killed"), [(["python", "head"], True), (["python"], False)],
-                         ids=["head", "worker"], indirect=["node"])
-def test_a_head_whose_gcs_ended_before_anyone_looked_is_ended(node, killed):
+@pytest.mark.parametrize(("node", "seconds", "killed"), [
+    (["python", "head"], 70, True), (["python", "head"], 0, False), (["python"], 70, False),
+], ids=["head", "head that starts", "worker"], indirect=["node"])
+def test_a_head_whose_gcs_ended_before_anyone_looked_is_ended(node, seconds, killed):
+    began = time.clock_gettime(time.CLOCK_MONOTONIC) - seconds
+    node.properties(ActiveEnterTimestampMonotonic=max(int(began * 1e6), 1))
     output, _errors = node.run().communicate(timeout=20)
     assert ("its gcs_server has ended" in output) is killed
     assert (node.start.poll() is not None) is killed
