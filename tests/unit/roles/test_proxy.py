@@ -502,7 +502,7 @@ def test_without_users_a_password_is_made_once_on_the_head(folder, behind):
     assert re.search(r"here .* changed=0 ", made.configure())
     assert (made.files / "password").read_text().strip() == password
     config = (made.files / "nginx.conf").read_text()
-    assert re.findall(r"location (\S+) \{", config) == ["/"] and "upstream" not in config
+    assert re.findall(r"location (\S+) \{", config) == ["/"] and "upstream ray_model_" not in config
 
 
 def test_a_monitor_alone_has_no_token_and_shows_the_cluster_at_a_glance(folder, behind):
