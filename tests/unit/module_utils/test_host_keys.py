@@ -192,6 +192,7 @@ def test_the_file_is_replaced_in_one_step_and_keeps_its_mode(tmp_path, monkeypat
     new = tmp_path / "ssh" / "known_hosts"
     known_hosts.write(str(new), "a\n")
     assert (new.stat().st_mode & 0o777, new.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
