@@ -65,7 +65,7 @@ def test_a_host_that_cannot_have_nftables_says_so(cluster: Cluster) -> None:
     with changed(cluster, "worker-1", f"{keep}; {NO_NFT}", back):
         run = cluster.play(FIREWALL)
         assert run.status != 0, run.output[-3000:]
-        assert "nft" in words(run) and "set ray_firewall to false for this host" in words(run), run.output[-3000:]
+        assert "nftables failed on this host" in words(run), run.output[-3000:]
     cluster.sh("worker-1", "apt-get install -y --reinstall nftables > /dev/null 2>&1 < /dev/null")
     assert cluster.play(FIREWALL).must_succeed().changed == 0
 
