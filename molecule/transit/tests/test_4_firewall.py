@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from tests.bed.bed import ROOT
 from tests.bed.cluster import Cluster
+from tests.long import long
 
 FIREWALL = "rayops.cluster.firewall"
 SCAN = (ROOT / "tests" / "nft.py").read_text(encoding="utf-8")
@@ -70,6 +71,7 @@ def test_a_host_that_cannot_have_nftables_says_so(cluster: Cluster) -> None:
     assert cluster.play(FIREWALL).must_succeed().changed == 0
 
 
+@long
 def test_a_removed_worker_is_shut_out_and_let_in_again(cluster: Cluster) -> None:
     run = cluster.play("rayops.cluster.remove_worker", "--extra-vars", "remove_worker_hosts=worker-2").must_succeed()
     assert run.ends("Shut the removed workers out") == ["changed"], run.output

@@ -39,6 +39,7 @@ def test_a_support_bundle_has_no_key(cluster: Cluster, tmp_path: Path) -> None:
             assert not [True for secret in secrets if secret in data], member.name
 
 
+@long
 def test_reset_brings_all_of_it_back(cluster: Cluster) -> None:
     cluster.play("rayops.cluster.reset", "--extra-vars", "reset_confirm=demo").must_succeed()
     cluster.wait_whole()
