@@ -17,6 +17,7 @@ import pytest
 from tests.bed.bed import BedError
 from tests.bench import tls
 from tests.bench.figure import Figure
+from tests.long import long
 from tests.workload.client import Client
 
 KEY = "k" * 20
@@ -49,6 +50,7 @@ def model(tokens):
         server.shutdown()
 
 
+@long
 def test_the_driver_tells_tasks_calls_and_whether_it_spoke_tls(local_ray):
     command = [f"{local_ray.environment}/bin/python", "-c", tls.PROGRAM, "2", "20", "10"]
     done = subprocess.run(command, env={**local_ray.variables(), "RAY_ADDRESS": local_ray.address}, cwd="/",

@@ -22,14 +22,15 @@ ray_head: {hosts: {head: {}}}
 ray_workers: {hosts: {worker-1: {}}}
 all: {vars: {ansible_connection: local, ray_cluster_name: demo, ray_version: 2.60.0}}
 """
-LISTS = ["_ray_files", "_head_files", "_head_backup_files", "_worker_files", "_serve_all_files", "_monitor_all_files"]
+LISTS = ["_ray_files", "_head_files", "_head_backup_files", "_worker_files", "_serve_all_files", "_monitor_all_files",
+         "_proxy_all_files"]
 
 
 def told(tmp_path: Path, *tasks: dict, **variables) -> subprocess.CompletedProcess:
     """The output of a play on localhost that knows the variables of all roles."""
     known = [
         {"ansible.builtin.import_role": {"name": f"rayops.cluster.{role}", "tasks_from": "configure"}, "when": False}
-        for role in ("head", "worker", "serve", "monitor")
+        for role in ("head", "worker", "serve", "monitor", "proxy")
     ]
     (tmp_path / "inventory.yml").write_text(INVENTORY)
     play = [{"hosts": "head", "gather_facts": False, "vars": variables, "tasks": [*known, *tasks]}]
@@ -61,7 +62,7 @@ def test_every_directory_that_goes_whole_is_marked(tmp_path):
     assert set(marked) == {
         "/x/config", "/x/temp", "/x/root", "/x/backups", "/x/export", "/x/state", "/usr/local/libexec/ray-monitor",
         "/usr/local/libexec/ray-backup", "/usr/local/lib/rayops-serving", "/x/config/models",
-        "/etc/prometheus/ray", "/var/lib/prometheus/ray", "/var/lib/prometheus/ray-alerts",
+        "/etc/prometheus/ray", "/var/lib/prometheus/ray", "/var/lib/prometheus/ray-alerts", "/etc/ray-proxy",
     }
     assert marked["/x/root"]["keep"] == "/x/root/mine"
     names = re.compile(marked["/x/backups"]["only"])
