@@ -72,6 +72,14 @@ def test_a_switch_from_the_command_line_is_no_text():
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_an_example_is_no_template(role):
+    """Ansible works out all of a spec when it checks a role's arguments, and knows no variable of an example."""
+    for entry in read_yaml(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].values():
+        examples = {name: option.get("example") for name, option in entry.get("options", {}).items()}
+        assert [name for name, example in examples.items() if "{{" in str(example)] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_roles_entry_points_exist(role):
     # The variables of the playbooks stand beside those of role ray, and are no entry point.
     for entry in read_yaml(f"roles/{role}/meta/argument_specs.yml")["argument_specs"].keys() - {"playbooks"}:
