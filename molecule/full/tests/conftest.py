@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
+
+from tests.waiting import first_true
 
 PYTHON = "/opt/ray/current/bin/python"
 # A unit that runs a program on the cluster until it is stopped.
@@ -54,18 +55,7 @@ class Monitor:
 
 @pytest.fixture(scope="session")
 def wait_for():
-    """The first true value of a condition; a failure that names what never came."""
-
-    def wait(what, condition, seconds):
-        deadline = time.monotonic() + seconds
-        while True:
-            found = condition()
-            if found:
-                return found
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last: {found!r}"
-            time.sleep(1)
-
-    return wait
+    return first_true
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from tests.bed.certificates import Signer
 from tests.bed.cluster import Cluster
 from tests.bed.containers import address
 from tests.bed.outside import Outside, outside
+from tests.waiting import first_true
 
 
 @pytest.fixture(scope="session")
@@ -49,18 +49,7 @@ def signer(cluster: Cluster) -> Signer:
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., Any]:
-    """The first true value of a condition; a failure that names what never came."""
-
-    def wait(what: str, condition: Callable[[], Any], seconds: float) -> Any:
-        deadline = time.monotonic() + seconds
-        while True:
-            found = condition()
-            if found:
-                return found
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}; last: {found!r}"
-            time.sleep(1)
-
-    return wait
+    return first_true
 
 
 class Page:
