@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, rayops.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A bed for each file of tests: a head, two workers and a host for Redis. BED_NAME names it."""
+"""One bed, and another only for a file of tests that wants others. BED_NAME names it.
+
+The files run in the order of their names, and each leaves the cluster as it is declared.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,35 @@ from tests.bed.bed import Bed
 from tests.bed.cluster import Cluster
 
 END_SECONDS = 60
+# A head, two workers and a host for Redis, with what Serve's applications need.
+SERVE = "ray[serve]==2.60.0"
+BED = {"redis": "separate", "wheels": (SERVE,), "variables": {"ray_extra_packages": [SERVE]}}
+
+
+@pytest.fixture(scope="session")
+def bed_of() -> Iterator[Callable[[dict], Bed]]:
+    """The bed that has these options: the one that stands, or a new one of bare hosts in its place."""
+    name = os.environ.get("BED_NAME", "integration")
+    standing: list[Bed] = []
+
+    def wanted(options: dict) -> Bed:
+        bed = Bed(name, **options)
+        if standing != [bed]:
+            standing.clear()
+            down(Bed.load(name))
+            up(bed)
+            standing.append(bed)
+        return bed
+
+    yield wanted
+    if not os.environ.get("BED_KEEP"):
+        down(Bed.load(name))
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Bare hosts, removed at the end. A file that wants others than these says so in BED."""
-    bed = Bed(os.environ.get("BED_NAME", "integration"), **getattr(request.module, "BED", {"redis": "separate"}))
-    down(Bed.load(bed.name))
-    try:
-        up(bed)
-        yield Cluster(bed)
-    finally:
-        if not os.environ.get("BED_KEEP"):
-            down(bed)
+def cluster(request: pytest.FixtureRequest, bed_of: Callable[[dict], Bed]) -> Cluster:
+    """The hosts of a file, which says in BED what it wants, if not what most do."""
+    return Cluster(bed_of(getattr(request.module, "BED", BED)))
 
 
 @pytest.fixture(scope="module")

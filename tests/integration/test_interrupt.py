@@ -42,13 +42,14 @@ def assert_finished(cluster, *arguments):
 
 def test_first_deployment_interrupted(cluster, interrupt):
     for task, seconds in INTERRUPTED:
-        interrupt(task, seconds)
-    last = assert_finished(cluster)
+        interrupt(task, seconds, *SETTING)
+    last = assert_finished(cluster, *SETTING)
     assert "3 ALIVE" in last.output
 
 
-def test_rolling_restart_interrupted(deployed, interrupt):
+def test_rolling_restart_interrupted(cluster, interrupt):
+    """Back to what is declared: those that come after find it so."""
     for task, seconds in LATER_DAY:
-        interrupt(task, seconds, *SETTING)
-    assert_finished(deployed, *SETTING)
-    assert {name: deployed.sh(name, DRAIN_SECONDS) for name in deployed.names} == dict.fromkeys(deployed.names, "21")
+        interrupt(task, seconds)
+    assert_finished(cluster)
+    assert {name: cluster.sh(name, DRAIN_SECONDS) for name in cluster.names} == dict.fromkeys(cluster.names, "30")

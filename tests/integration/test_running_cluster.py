@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.bed.cluster import Run
+from tests.long import long
 
 TOKEN = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/ray/auth_token"
 RAY_START = "/opt/ray/current/bin/ray start --num-cpus=1 --object-store-memory=80000000 --disable-usage-stats"
@@ -57,8 +58,8 @@ class Story:
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--tags", "ray"], ["--tags", "redis"], ["--tags", "head"], ["--tags", "workers"], ["--tags", "verify"],
-    ["--limit", "worker-1"], ["--check", "--diff"],
+    *(pytest.param(["--tags", tag], marks=long) for tag in ("ray", "redis", "head", "verify")),
+    ["--tags", "workers"], ["--limit", "worker-1"], ["--check", "--diff"],
 ], ids=" ".join)
 def test_part_of_it_changes_nothing(deployed, arguments):
     before = deployed.pids()

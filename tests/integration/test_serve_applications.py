@@ -14,8 +14,6 @@ import pytest
 
 from tests.long import long
 
-PACKAGE = "ray[serve]==2.60.0"
-BED = {"workers": 2, "wheels": (PACKAGE,), "variables": {"ray_extra_packages": [PACKAGE]}}
 ROOT = Path(__file__).parents[2]
 PROBE = (ROOT / "roles" / "serve" / "files" / "ray_model.py").read_text(encoding="utf-8")
 PROGRAM = (Path(__file__).parents[1] / "workload" / "serve_application.py").read_text(encoding="utf-8")
@@ -43,6 +41,10 @@ def program(cluster, *words: str) -> str:
 def changed(number: int) -> tuple[str, str]:
     """A setting of the workers alone."""
     return "--extra-vars", json.dumps({"worker_config": {"environment": {"RAYOPS_TEST": str(number)}}})
+
+
+def unknown_package(cluster) -> dict[str, list]:
+    return {"ray_extra_packages": [*cluster.bed.variables["ray_extra_packages"], "no-such-package==1"]}
 
 
 def spoken(run) -> str:
@@ -104,7 +106,7 @@ def test_two_replicas_lose_no_request_while_all_workers_restart(models, asked):
 
 
 def test_an_upgrade_stops_all_replicas(models):
-    packages = json.dumps({"ray_extra_packages": [PACKAGE, "no-such-package==1"]})
+    packages = json.dumps(unknown_package(models))
     for arguments, said in (
         # Before the time that it takes to make an environment.
         (ASK, "This would interrupt Serve application pair (all 2 replicas of Model on"),
@@ -119,7 +121,7 @@ def test_an_upgrade_of_one_pool_stops_all_replicas_too(models):
     """The head's own packages stay as they are, and it stops with all the others."""
     own = models.bed.state / "host_vars" / "worker-2.yml"
     own.parent.mkdir(exist_ok=True)
-    own.write_text(json.dumps({"ray_extra_packages": [PACKAGE, "no-such-package==1"]}), encoding="utf-8")
+    own.write_text(json.dumps(unknown_package(models)), encoding="utf-8")
     try:
         run = models.play("rayops.cluster.upgrade", *ASK)
     finally:
