@@ -64,11 +64,3 @@ def test_all_of_it_goes(cluster: Cluster) -> None:
     assert {node.name: cluster.sh(node.name, TRACES) for node in cluster.bed.nodes} == {
         node.name: "" for node in cluster.bed.nodes}
     cluster.wait_whole()
-
-
-@long
-def test_and_comes_again(cluster: Cluster) -> None:
-    cluster.play("rayops.cluster.upgrade").must_succeed()
-    cluster.site().must_succeed()
-    assert cluster.again().changed == 0
-    cluster.wait_whole()
