@@ -16,6 +16,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
+
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -162,18 +164,18 @@ class ActionModule(ActionBase):
         said = kind(there, options["names"], now, timedelta(options["renew_days"]))
         return (self_signed(options["names"], options["days"], now) if said else ""), said
 
-    @staticmethod
-    def given(name: str, value: str) -> str:
+    def given(self, name: str, value: str) -> str:
         """A text in PEM, as it stands or in a file of this machine.
 
         :raises ValueError: there is no such file.
         """
         if _PEM in value:
             return value
+        shown = f" {value}" if name == "certificate" else ""
         try:
-            with open(os.path.join(os.environ.get("PWD", ""), os.path.expanduser(value)), encoding="utf-8") as stream:
-                return stream.read()
+            return text_of(self._loader, os.path.join(os.environ.get("PWD", ""), os.path.expanduser(value)))
+        except UnreadableError as error:
+            raise ValueError(f"ray_proxy_{name}{shown} {error}.") from None
         except (OSError, ValueError):
-            shown = f" {value}" if name == "certificate" else ""
-            raise ValueError(f"ray_proxy_{name}{shown} is no file on this machine that can be read, and no PEM: name a "
-                             "file, or put the text itself into a vault.") from None
+            raise ValueError(f"ray_proxy_{name}{shown} is no file on this machine, and no PEM: name a file, or put the "
+                             "text itself into a vault.") from None

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
 from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError, certificates_in, ends_of, make
+
+if TYPE_CHECKING:
+    from ansible.parsing.dataloader import DataLoader
 
 NODE_FILES = "rayops.cluster.node_files"
 PREVIOUS = ".previous"
@@ -37,7 +41,7 @@ class ActionModule(ActionBase):
                 result["problem"] = f"ray_tls_ca_certificate {THEIRS}."
             return result
         directory = str(args.get("controller_directory") or "")
-        place: Controller | Host = Controller(directory) if directory else Host(
+        place: Controller | Host = Controller(directory, self._loader) if directory else Host(
             self, str(args.get("directory", "/var/lib/rayops/tls"))
         )
         result["source"] = place.words
@@ -93,8 +97,8 @@ def files_of(certificate: str, key: str, before: tuple[str, str] | None) -> list
 class Controller:
     """A directory of the controller's."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory, self.words = directory, f"ray_tls_dir {directory}"
+    def __init__(self, directory: str, loader: DataLoader) -> None:
+        self.directory, self.words, self.loader = directory, f"ray_tls_dir {directory}", loader
 
     def read(self, secret: bool) -> tuple[str, str, bool]:
         """Certificate and key, and whether the key is there. What is here is read in any case."""
@@ -108,20 +112,30 @@ class Controller:
 
     def _text(self, name: str) -> str:
         try:
-            with open(os.path.join(self.directory, name), encoding="utf-8", errors="replace") as stream:
-                return stream.read(1 << 20)
+            return text_of(self.loader, os.path.join(self.directory, name))
         except FileNotFoundError:
             return ""
+        except UnreadableError as error:
+            raise AuthorityError(f"has a {name} that {error}") from None
 
     def write(self, certificate: str, key: str, before: tuple[str, str] | None) -> None:
         """Keep both, the key first: it can have another certificate."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
         for name, text, mode in files_of(certificate, key, before):
-            path = os.path.join(self.directory, name)
+            path, data = os.path.join(self.directory, name), self._as_it_lies(name, text)
             descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-            with open(descriptor, "w", encoding="ascii") as stream:
-                stream.write(text)
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
             os.replace(f"{path}.new", path)
+
+    def _as_it_lies(self, name: str, text: str) -> bytes:
+        """A text as a file of its kind has it already: a key that somebody has vaulted stays so."""
+        own = name.removesuffix(PREVIOUS)
+        for known in (own, own + PREVIOUS):
+            if self._text(known) == text:
+                with open(os.path.join(self.directory, known), "rb") as stream:
+                    return stream.read()
+        return text.encode("ascii")
 
 
 class Host:

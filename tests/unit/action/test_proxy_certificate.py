@@ -11,12 +11,20 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultSecret
 
 from ansible_collections.rayops.cluster.plugins.action.proxy_certificate import ActionModule, checked, kind, self_signed
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 NAMES = ["ray.example.com", "10.0.0.1", "fd00::1"]
 WEEKS = timedelta(15)
+
+
+def action_with(loader: DataLoader) -> ActionModule:
+    action = ActionModule.__new__(ActionModule)
+    action._loader = loader
+    return action
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -73,7 +81,7 @@ def test_a_text_or_a_file_of_the_controller(tmp_path, monkeypatch):
     certificate, key = parts(self_signed(NAMES, 90, datetime.now(timezone.utc)))
     (tmp_path / "proxy.pem").write_text(certificate)
     monkeypatch.setenv("PWD", str(tmp_path))
-    action = ActionModule.__new__(ActionModule)
+    action = action_with(DataLoader())
     options = {"certificate": "proxy.pem", "key": key, "names": NAMES, "days": 90, "renew_days": 15}
     text, said = action.wanted(options, "", datetime.now(timezone.utc))
     assert said == "given" and text == certificate + key
@@ -82,6 +90,22 @@ def test_a_text_or_a_file_of_the_controller(tmp_path, monkeypatch):
         ({"key": ""}, "belong together: set both, or none."),
         ({"certificate": "none.pem"}, "ray_proxy_certificate none.pem is no file on this machine"),
         ({"key": "hunter2"}, "^ray_proxy_key is no file on this machine"),
+        ({"certificate": "."}, "ray_proxy_certificate . cannot be read [(]Is a directory[)]"),
     ):
         with pytest.raises(ValueError, match=message):
             action.wanted({**options, **changed}, "", datetime.now(timezone.utc))
+
+
+def test_a_key_in_a_file_that_is_vaulted(tmp_path):
+    certificate, key = parts(self_signed(NAMES, 90, datetime.now(timezone.utc)))
+    (tmp_path / "password").write_text("vaulted-by-us")
+    (tmp_path / "proxy.key").write_text(key)
+    subprocess.run(["ansible-vault", "encrypt", "--vault-password-file", "password", "proxy.key"], cwd=tmp_path,
+                   check=True, capture_output=True)
+    assert (tmp_path / "proxy.key").read_text().startswith("$ANSIBLE_VAULT;")
+    loader = DataLoader()
+    options = {"certificate": certificate, "key": str(tmp_path / "proxy.key"), "names": NAMES}
+    with pytest.raises(ValueError, match="^ray_proxy_key is encrypted with ansible-vault, and not with a password of "):
+        action_with(loader).wanted(options, "", datetime.now(timezone.utc))
+    loader.set_vault_secrets([("default", VaultSecret(b"vaulted-by-us"))])
+    assert action_with(loader).wanted(options, "", datetime.now(timezone.utc)) == (certificate + key, "given")

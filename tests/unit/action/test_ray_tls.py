@@ -237,6 +237,25 @@ def test_one_of_the_sites_is_neither_replaced_nor_completed(cluster):
     assert (here / "ca.pem").read_text() == site
 
 
+def test_a_vaulted_key_on_the_controller_is_read_and_stays_vaulted(cluster):
+    here, ours = cluster.directory / "safe", _tls.make("demo")
+    here.mkdir()
+    (here / "ca.pem").write_text(ours[0])
+    (here / "ca.key").write_text(ours[1])
+    (cluster.directory / "password").write_text("vaulted-by-us")
+    vault = ("--vault-password-file", "password")
+    subprocess.run(["ansible-vault", "encrypt", *vault, "safe/ca.key"], cwd=cluster.directory, check=True,
+                   capture_output=True)
+    vaulted = (here / "ca.key").read_text()
+    done = cluster.run("authority", fails=True, _ray_tls_dir=str(here))
+    assert "has a ca.key that is encrypted with ansible-vault, and not with a password of this run" in done.failure
+    assert cluster.run("authority", "tls", options=vault, _ray_tls_dir=str(here)).changed == {CERTIFICATE}
+    cluster.run("authority", options=vault, _ray_tls_dir=str(here), _ray_tls_authority_state="replaced")
+    assert (here / "ca.key.previous").read_text() == vaulted
+    cluster.run("authority", options=vault, _ray_tls_dir=str(here), _ray_tls_authority_state="restored")
+    assert ((here / "ca.pem").read_text(), (here / "ca.key").read_text()) == (ours[0], vaulted)
+
+
 @pytest.mark.parametrize("on_controller", [True, False])
 def test_one_that_was_replaced_can_be_put_back(cluster, on_controller):
     ours = _tls.make("demo")
