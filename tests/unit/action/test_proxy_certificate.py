@@ -40,7 +40,7 @@ def test_one_that_is_made():
     for said in ("ecdsa-with-SHA256", "ASN1 OID: prime256v1", "DNS:ray.example.com, IP Address:10.0.0.1", "CA:FALSE",
                  "TLS Web Server Authentication", "Not After : Feb 25 12:00:00 2027 GMT"):
         assert said in shown
-    assert checked(certificate, key, NOW) and kind(text, NAMES, NOW, WEEKS) == ""
+    assert checked(certificate, key, NAMES[0], NOW) and kind(text, NAMES, NOW, WEEKS) == ""
     # Python 3.13 is stricter than OpenSSL alone.
     flags = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context = ssl.create_default_context(cadata=certificate)
@@ -73,8 +73,35 @@ def test_what_is_given_is_refused_before_it_is_written():
         (certificate, key, NOW - timedelta(2), "ray_proxy_certificate is valid from 2026-11-27 on"),
     ):
         with pytest.raises(ValueError, match=said) as found:
-            checked(first, second, now)
+            checked(first, second, NAMES[0], now)
         assert "PRIVATE" not in str(found.value)
+
+
+@pytest.mark.parametrize(("has", "name", "fits"), [
+    (["ray.example.com"], "ray.example.com", True), (["ray.example.com"], "RAY.example.com", True),
+    (["*.example.com"], "ray.example.com", True), (["*.example.com"], "a.ray.example.com", False),
+    (["*.example.com"], "example.com", False), (["other.com", "10.0.0.1"], "10.0.0.1", True),
+    (["fd00::1"], "fd00:0::1", True), (["*.0.0.1"], "10.0.0.1", False), (["ray.example.com"], "10.0.0.1", False),
+])
+def test_what_is_given_is_for_the_name_that_browsers_use(has, name, fits):
+    certificate, key = parts(self_signed(has, 90, NOW))
+    if fits:
+        assert checked(certificate, key, name, NOW)
+        return
+    with pytest.raises(ValueError, match="^ray_proxy_certificate is for ") as found:
+        checked(certificate, key, name, NOW)
+    assert str(found.value) == (
+        f"ray_proxy_certificate is for {', '.join(has)}, and browsers reach this proxy as {name}: give one for that, "
+        "or set ray_proxy_name of this host to a name that it has.")
+
+
+def test_a_name_that_stands_in_the_subject_alone_counts_for_no_browser(tmp_path):
+    """As from openssl req without -addext."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-days", "2", "-subj", "/CN=ray.example.com", "-keyout", "key", "-out", "cert"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(ValueError, match="is for no name .subjectAltName., and browsers reach this proxy as ray[.]"):
+        checked((tmp_path / "cert").read_text(), (tmp_path / "key").read_text(), NAMES[0], datetime.now(timezone.utc))
 
 
 def test_a_text_or_a_file_of_the_controller(tmp_path, monkeypatch):
