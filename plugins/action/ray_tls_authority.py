@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
-from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError, certificates_in, ends_of, make
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
+    AuthorityError,
+    certificates_in,
+    ends_of,
+    knows,
+    make,
+)
 
 if TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
@@ -65,15 +71,24 @@ class ActionModule(ActionBase):
                 raise AuthorityError(THEIRS)
             made = make(self.name)
         elif self.state == "restored":
-            made = place.previous()
+            made = self.kept_by(place, certificate)
         elif self.state == "present" and self.is_due(certificate, key):
             made = make(self.name, key)
         if not made or made == (certificate, key):
             return {"certificate": certificate, "key": key, "has_key": has_key}
         if not self._task.check_mode:
-            # Whoever replaces it may have to go back.
-            place.write(*made, before=(certificate, key) if self.state == "replaced" and certificate else None)
+            # Whoever replaces it may have to go back. One that an interrupted upgrade has made, no node runs with.
+            is_kept = self.state == "replaced" and certificate and not self.kept_by(place, certificate)
+            place.write(*made, before=(certificate, key) if is_kept else None)
         return {"changed": True, "certificate": made[0], "key": made[1], "has_key": True}
+
+    def kept_by(self, place: Controller | Host, certificate: str) -> tuple[str, str] | None:
+        """What was replaced, if that is what the host ran with before its upgrade, and what is there is not."""
+        directory, previous = str(self._task.args.get("previous_directory") or ""), place.previous()
+        trusted = Host(self, directory).read(secret=False)[0] if directory and previous else ""
+        if not previous or not trusted or not knows(trusted, previous[0]):
+            return None
+        return None if certificate and knows(trusted, certificate) else previous
 
     def is_ours(self, certificate: str) -> bool:
         """Whether this collection has made it, for this cluster."""
