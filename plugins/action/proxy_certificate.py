@@ -16,6 +16,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
+
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -65,9 +67,28 @@ def self_signed(names: Sequence[str], days: int, now: datetime) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())).decode()
 
 
-def checked(certificate: str, key: str, now: datetime) -> str:
+def is_for(certificate: x509.Certificate, name: str) -> bool:
+    """Whether a browser takes a certificate for that of a name or an address: by its alternative names alone."""
+    wanted, = general_names([name])
+    if isinstance(wanted, x509.IPAddress):
+        return wanted in alternatives(certificate)
+    # A wildcard stands for one label, the first.
+    wild = f"*.{wanted.value.partition('.')[2]}"
+    return any(isinstance(each, x509.DNSName) and each.value.lower() in (wanted.value, wild)
+               for each in alternatives(certificate))
+
+
+def alternatives(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except (ValueError, x509.ExtensionNotFound):
+        return []
+
+
+def checked(certificate: str, key: str, name: str, now: datetime) -> str:
     """A certificate and a key that are given, as one text.
 
+    :arg name: by which browsers reach the server.
     :raises ValueError: they cannot work; the message says what to do, and nothing of the key.
     """
     try:
@@ -85,6 +106,10 @@ def checked(certificate: str, key: str, now: datetime) -> str:
     if private.public_key().public_bytes(*form) != first.public_key().public_bytes(*form):
         raise ValueError("ray_proxy_key is not the key of ray_proxy_certificate: give both of one pair, the server's "
                          "own certificate first.")
+    if not is_for(first, name):
+        named = ", ".join(str(each.value) for each in alternatives(first)[:5]) or "no name (subjectAltName)"
+        raise ValueError(f"ray_proxy_certificate is for {named}, and browsers reach this proxy as {name}: give one for "
+                         "that, or set ray_proxy_name of this host to a name that it has.")
     if ended(first) <= now:
         raise ValueError(f"ray_proxy_certificate has expired on {ended(first):%F}: give a new one.")
     if begun(first) > now + _SLACK:
@@ -97,14 +122,13 @@ def kind(text: str, names: Sequence[str], now: datetime, renew: timedelta) -> st
     """What is wrong with one that was made; empty for nothing. text: what the host has, which may be anything."""
     try:
         found = x509.load_pem_x509_certificates(text.encode())[0]
-        named = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, IndexError, x509.ExtensionNotFound):
+    except (ValueError, IndexError):
         return "missing"
     if ended(found) <= now:
         return "expired"
     if begun(found) > now:
         return "not_yet"
-    if set(named) != set(general_names(names)):
+    if set(alternatives(found)) != set(general_names(names)):
         return "names"
     return "ending" if ended(found) <= now + renew else ""
 
@@ -157,23 +181,23 @@ class ActionModule(ActionBase):
             raise ValueError("ray_proxy_certificate and ray_proxy_key belong together: set both, or none.")
         if options["certificate"]:
             pair = [self.given(name, options[name]) for name in ("certificate", "key")]
-            text = checked(*pair, now)
+            text = checked(*pair, options["names"][0], now)
             return text, "" if text == there else "given"
         said = kind(there, options["names"], now, timedelta(options["renew_days"]))
         return (self_signed(options["names"], options["days"], now) if said else ""), said
 
-    @staticmethod
-    def given(name: str, value: str) -> str:
+    def given(self, name: str, value: str) -> str:
         """A text in PEM, as it stands or in a file of this machine.
 
         :raises ValueError: there is no such file.
         """
         if _PEM in value:
             return value
+        shown = f" {value}" if name == "certificate" else ""
         try:
-            with open(os.path.join(os.environ.get("PWD", ""), os.path.expanduser(value)), encoding="utf-8") as stream:
-                return stream.read()
+            return text_of(self._loader, os.path.join(os.environ.get("PWD", ""), os.path.expanduser(value)))
+        except UnreadableError as error:
+            raise ValueError(f"ray_proxy_{name}{shown} {error}.") from None
         except (OSError, ValueError):
-            shown = f" {value}" if name == "certificate" else ""
-            raise ValueError(f"ray_proxy_{name}{shown} is no file on this machine that can be read, and no PEM: name a "
-                             "file, or put the text itself into a vault.") from None
+            raise ValueError(f"ray_proxy_{name}{shown} is no file on this machine, and no PEM: name a file, or put the "
+                             "text itself into a vault.") from None

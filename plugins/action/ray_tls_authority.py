@@ -9,11 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import AuthorityError, certificates_in, ends_of, make
+from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import (
+    AuthorityError,
+    certificates_in,
+    ends_of,
+    knows,
+    make,
+)
+
+if TYPE_CHECKING:
+    from ansible.parsing.dataloader import DataLoader
 
 NODE_FILES = "rayops.cluster.node_files"
 PREVIOUS = ".previous"
@@ -37,7 +47,7 @@ class ActionModule(ActionBase):
                 result["problem"] = f"ray_tls_ca_certificate {THEIRS}."
             return result
         directory = str(args.get("controller_directory") or "")
-        place: Controller | Host = Controller(directory) if directory else Host(
+        place: Controller | Host = Controller(directory, self._loader) if directory else Host(
             self, str(args.get("directory", "/var/lib/rayops/tls"))
         )
         result["source"] = place.words
@@ -61,15 +71,24 @@ class ActionModule(ActionBase):
                 raise AuthorityError(THEIRS)
             made = make(self.name)
         elif self.state == "restored":
-            made = place.previous()
+            made = self.kept_by(place, certificate)
         elif self.state == "present" and self.is_due(certificate, key):
             made = make(self.name, key)
         if not made or made == (certificate, key):
             return {"certificate": certificate, "key": key, "has_key": has_key}
         if not self._task.check_mode:
-            # Whoever replaces it may have to go back.
-            place.write(*made, before=(certificate, key) if self.state == "replaced" and certificate else None)
+            # Whoever replaces it may have to go back. One that an interrupted upgrade has made, no node runs with.
+            is_kept = self.state == "replaced" and certificate and not self.kept_by(place, certificate)
+            place.write(*made, before=(certificate, key) if is_kept else None)
         return {"changed": True, "certificate": made[0], "key": made[1], "has_key": True}
+
+    def kept_by(self, place: Controller | Host, certificate: str) -> tuple[str, str] | None:
+        """What was replaced, if that is what the host ran with before its upgrade, and what is there is not."""
+        directory, previous = str(self._task.args.get("previous_directory") or ""), place.previous()
+        trusted = Host(self, directory).read(secret=False)[0] if directory and previous else ""
+        if not previous or not trusted or not knows(trusted, previous[0]):
+            return None
+        return None if certificate and knows(trusted, certificate) else previous
 
     def is_ours(self, certificate: str) -> bool:
         """Whether this collection has made it, for this cluster."""
@@ -93,8 +112,8 @@ def files_of(certificate: str, key: str, before: tuple[str, str] | None) -> list
 class Controller:
     """A directory of the controller's."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory, self.words = directory, f"ray_tls_dir {directory}"
+    def __init__(self, directory: str, loader: DataLoader) -> None:
+        self.directory, self.words, self.loader = directory, f"ray_tls_dir {directory}", loader
 
     def read(self, secret: bool) -> tuple[str, str, bool]:
         """Certificate and key, and whether the key is there. What is here is read in any case."""
@@ -108,20 +127,30 @@ class Controller:
 
     def _text(self, name: str) -> str:
         try:
-            with open(os.path.join(self.directory, name), encoding="utf-8", errors="replace") as stream:
-                return stream.read(1 << 20)
+            return text_of(self.loader, os.path.join(self.directory, name))
         except FileNotFoundError:
             return ""
+        except UnreadableError as error:
+            raise AuthorityError(f"has a {name} that {error}") from None
 
     def write(self, certificate: str, key: str, before: tuple[str, str] | None) -> None:
         """Keep both, the key first: it can have another certificate."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
         for name, text, mode in files_of(certificate, key, before):
-            path = os.path.join(self.directory, name)
+            path, data = os.path.join(self.directory, name), self._as_it_lies(name, text)
             descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-            with open(descriptor, "w", encoding="ascii") as stream:
-                stream.write(text)
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
             os.replace(f"{path}.new", path)
+
+    def _as_it_lies(self, name: str, text: str) -> bytes:
+        """A text as a file of its kind has it already: a key that somebody has vaulted stays so."""
+        own = name.removesuffix(PREVIOUS)
+        for known in (own, own + PREVIOUS):
+            if self._text(known) == text:
+                with open(os.path.join(self.directory, known), "rb") as stream:
+                    return stream.read()
+        return text.encode("ascii")
 
 
 class Host:

@@ -15,11 +15,12 @@ description:
     other. nginx takes that file for both.
   - Without O(certificate) one is made on the controller, signed by itself, with an EC key and SHA-256. It is made anew
     O(renew_days) before its end, and for other O(names).
-  - What is given is refused where it is expired, not of its key, or encrypted. Nothing of it is shown.
+  - What is given is refused where it is expired, not of its key, or not for the first of O(names). Nothing of its key
+    is shown. A file may be encrypted with ansible-vault, a key may not have a passphrase.
 options:
   path: {description: Where the file lies. Its directory must exist., type: path, required: true}
-  names: {description: "The names and addresses by which the server is called.", type: list, elements: str,
-      required: true}
+  names: {description: "The names and addresses by which the server is called, that of browsers first.", type: list,
+      elements: str, required: true}
   certificate: {description: "In PEM, with what it is signed by, or a file on the controller.", type: str, default: ""}
   key: {description: "Its key in PEM, or a file on the controller.", type: str, default: ""}
   days: {description: How long one that is made is valid., type: int, default: 90}

@@ -23,8 +23,9 @@ options:
     description:
       - V(known) reads what is no secret. V(read) reads the key, too. V(present) also makes what is not there, and signs
         the certificate of an authority that it made anew before it ends.
-      - V(replaced) makes another one in place of one that it made. No certificate of before is trusted then.
-      - V(restored) puts back what was replaced.
+      - V(replaced) makes another one in place of one that it made, which is kept beside it. No certificate of before is
+        trusted then.
+      - V(restored) puts that back, if its certificate is the one in O(previous_directory), and does nothing otherwise.
     type: str
     choices: [known, read, present, replaced, restored]
     default: present
@@ -33,6 +34,8 @@ options:
   key: {description: "The key, in PEM.", type: str, default: ""}
   controller_directory: {description: A directory on the controller., type: path, default: ""}
   directory: {description: "A directory on the host, root's alone.", type: path, default: /var/lib/rayops/tls}
+  previous_directory: {description: "Where the host keeps C(ca.pem) of before its last upgrade, such as
+      C(/etc/ray/tls/previous).", type: path, default: ""}
   days: {description: "Days that its certificates last, and twice that it is to last itself.", type: int, default: 90}
 seealso: [{module: rayops.cluster.ray_tls}]
 """
@@ -80,6 +83,7 @@ def main() -> None:
             "key": {"type": "str", "default": "", "no_log": True},
             "controller_directory": {"type": "path", "default": ""},
             "directory": {"type": "path", "default": "/var/lib/rayops/tls"},
+            "previous_directory": {"type": "path", "default": ""},
             "days": {"type": "int", "default": 90},
         },
         supports_check_mode=True,

@@ -98,6 +98,14 @@ def certificates_in(text: str) -> tuple[x509.Certificate, ...]:
         raise AuthorityError("holds a certificate that is damaged: copy it again") from None
 
 
+def knows(trusted: str, certificate: str) -> bool:
+    """Whether an authority's key is one of those that are trusted, of texts in PEM; it may have been signed anew since.
+
+    :raises AuthorityError: one of them holds no certificate.
+    """
+    return _public(certificates_in(certificate)[0]) in map(_public, certificates_in(trusted))
+
+
 def ends_of(certificate: x509.Certificate) -> datetime:
     """When a certificate ends."""
     return _utc(certificate, "after")

@@ -11,12 +11,20 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultSecret
 
 from ansible_collections.rayops.cluster.plugins.action.proxy_certificate import ActionModule, checked, kind, self_signed
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
 NAMES = ["ray.example.com", "10.0.0.1", "fd00::1"]
 WEEKS = timedelta(15)
+
+
+def action_with(loader: DataLoader) -> ActionModule:
+    action = ActionModule.__new__(ActionModule)
+    action._loader = loader
+    return action
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -32,7 +40,7 @@ def test_one_that_is_made():
     for said in ("ecdsa-with-SHA256", "ASN1 OID: prime256v1", "DNS:ray.example.com, IP Address:10.0.0.1", "CA:FALSE",
                  "TLS Web Server Authentication", "Not After : Feb 25 12:00:00 2027 GMT"):
         assert said in shown
-    assert checked(certificate, key, NOW) and kind(text, NAMES, NOW, WEEKS) == ""
+    assert checked(certificate, key, NAMES[0], NOW) and kind(text, NAMES, NOW, WEEKS) == ""
     # Python 3.13 is stricter than OpenSSL alone.
     flags = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context = ssl.create_default_context(cadata=certificate)
@@ -65,15 +73,42 @@ def test_what_is_given_is_refused_before_it_is_written():
         (certificate, key, NOW - timedelta(2), "ray_proxy_certificate is valid from 2026-11-27 on"),
     ):
         with pytest.raises(ValueError, match=said) as found:
-            checked(first, second, now)
+            checked(first, second, NAMES[0], now)
         assert "PRIVATE" not in str(found.value)
+
+
+@pytest.mark.parametrize(("has", "name", "fits"), [
+    (["ray.example.com"], "ray.example.com", True), (["ray.example.com"], "RAY.example.com", True),
+    (["*.example.com"], "ray.example.com", True), (["*.example.com"], "a.ray.example.com", False),
+    (["*.example.com"], "example.com", False), (["other.com", "10.0.0.1"], "10.0.0.1", True),
+    (["fd00::1"], "fd00:0::1", True), (["*.0.0.1"], "10.0.0.1", False), (["ray.example.com"], "10.0.0.1", False),
+])
+def test_what_is_given_is_for_the_name_that_browsers_use(has, name, fits):
+    certificate, key = parts(self_signed(has, 90, NOW))
+    if fits:
+        assert checked(certificate, key, name, NOW)
+        return
+    with pytest.raises(ValueError, match="^ray_proxy_certificate is for ") as found:
+        checked(certificate, key, name, NOW)
+    assert str(found.value) == (
+        f"ray_proxy_certificate is for {', '.join(has)}, and browsers reach this proxy as {name}: give one for that, "
+        "or set ray_proxy_name of this host to a name that it has.")
+
+
+def test_a_name_that_stands_in_the_subject_alone_counts_for_no_browser(tmp_path):
+    """As from openssl req without -addext."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-days", "2", "-subj", "/CN=ray.example.com", "-keyout", "key", "-out", "cert"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(ValueError, match="is for no name .subjectAltName., and browsers reach this proxy as ray[.]"):
+        checked((tmp_path / "cert").read_text(), (tmp_path / "key").read_text(), NAMES[0], datetime.now(timezone.utc))
 
 
 def test_a_text_or_a_file_of_the_controller(tmp_path, monkeypatch):
     certificate, key = parts(self_signed(NAMES, 90, datetime.now(timezone.utc)))
     (tmp_path / "proxy.pem").write_text(certificate)
     monkeypatch.setenv("PWD", str(tmp_path))
-    action = ActionModule.__new__(ActionModule)
+    action = action_with(DataLoader())
     options = {"certificate": "proxy.pem", "key": key, "names": NAMES, "days": 90, "renew_days": 15}
     text, said = action.wanted(options, "", datetime.now(timezone.utc))
     assert said == "given" and text == certificate + key
@@ -82,6 +117,22 @@ def test_a_text_or_a_file_of_the_controller(tmp_path, monkeypatch):
         ({"key": ""}, "belong together: set both, or none."),
         ({"certificate": "none.pem"}, "ray_proxy_certificate none.pem is no file on this machine"),
         ({"key": "hunter2"}, "^ray_proxy_key is no file on this machine"),
+        ({"certificate": "."}, "ray_proxy_certificate . cannot be read [(]Is a directory[)]"),
     ):
         with pytest.raises(ValueError, match=message):
             action.wanted({**options, **changed}, "", datetime.now(timezone.utc))
+
+
+def test_a_key_in_a_file_that_is_vaulted(tmp_path):
+    certificate, key = parts(self_signed(NAMES, 90, datetime.now(timezone.utc)))
+    (tmp_path / "password").write_text("vaulted-by-us")
+    (tmp_path / "proxy.key").write_text(key)
+    subprocess.run(["ansible-vault", "encrypt", "--vault-password-file", "password", "proxy.key"], cwd=tmp_path,
+                   check=True, capture_output=True)
+    assert (tmp_path / "proxy.key").read_text().startswith("$ANSIBLE_VAULT;")
+    loader = DataLoader()
+    options = {"certificate": certificate, "key": str(tmp_path / "proxy.key"), "names": NAMES}
+    with pytest.raises(ValueError, match="^ray_proxy_key is encrypted with ansible-vault, and not with a password of "):
+        action_with(loader).wanted(options, "", datetime.now(timezone.utc))
+    loader.set_vault_secrets([("default", VaultSecret(b"vaulted-by-us"))])
+    assert action_with(loader).wanted(options, "", datetime.now(timezone.utc)) == (certificate + key, "given")

@@ -68,6 +68,16 @@ class Cluster:
         for name, text in (("ca.pem", certificate), ("ca.key", key)):
             (self.authority / name).write_text(text)
 
+    def keeps(self, certificate: str) -> None:
+        """Have it as what the host ran with before an upgrade."""
+        (self.etc / "previous").mkdir(parents=True)
+        (self.etc / "previous" / "ca.pem").write_text(certificate)
+
+    def authorities(self, suffix: str = "") -> tuple[str, str]:
+        """Certificate and key, as they lie there."""
+        certificate, key = ((self.authority / f"{name}{suffix}").read_text() for name in ("ca.pem", "ca.key"))
+        return certificate, key
+
     def place(self, certificate: str, key: str, days: float = 90) -> str:
         """Give the host a certificate; returns it."""
         leaf = _tls.sign(_tls.read(certificate, key), NAMES, days)
@@ -237,17 +247,57 @@ def test_one_of_the_sites_is_neither_replaced_nor_completed(cluster):
     assert (here / "ca.pem").read_text() == site
 
 
+def test_a_vaulted_key_on_the_controller_is_read_and_stays_vaulted(cluster):
+    here, ours = cluster.directory / "safe", _tls.make("demo")
+    here.mkdir()
+    (here / "ca.pem").write_text(ours[0])
+    (here / "ca.key").write_text(ours[1])
+    (cluster.directory / "password").write_text("vaulted-by-us")
+    vault = ("--vault-password-file", "password")
+    subprocess.run(["ansible-vault", "encrypt", *vault, "safe/ca.key"], cwd=cluster.directory, check=True,
+                   capture_output=True)
+    vaulted = (here / "ca.key").read_text()
+    cluster.keeps(ours[0])
+    done = cluster.run("authority", fails=True, _ray_tls_dir=str(here))
+    assert "has a ca.key that is encrypted with ansible-vault, and not with a password of this run" in done.failure
+    assert cluster.run("authority", "tls", options=vault, _ray_tls_dir=str(here)).changed == {CERTIFICATE}
+    cluster.run("authority", options=vault, _ray_tls_dir=str(here), _ray_tls_authority_state="replaced")
+    assert (here / "ca.key.previous").read_text() == vaulted
+    cluster.run("authority", options=vault, _ray_tls_dir=str(here), _ray_tls_authority_state="restored")
+    assert ((here / "ca.pem").read_text(), (here / "ca.key").read_text()) == (ours[0], vaulted)
+
+
 @pytest.mark.parametrize("on_controller", [True, False])
 def test_one_that_was_replaced_can_be_put_back(cluster, on_controller):
     ours = _tls.make("demo")
     cluster.keep(*ours)
+    cluster.keeps(ours[0])
     where = {"_ray_tls_dir": str(cluster.authority)} if on_controller else {}
     assert cluster.run("authority", _ray_tls_authority_state="replaced", **where).changed == {AUTHORITY}
-    assert [(cluster.authority / f"{name}.previous").read_text() for name in ("ca.pem", "ca.key")] == [*ours]
-    assert (cluster.authority / "ca.pem").read_text() != ours[0]
+    assert cluster.authorities(".previous") == ours
+    assert cluster.authorities()[0] != ours[0]
     assert mode(cluster.authority / "ca.key.previous") == 0o600
+    if on_controller:
+        # That was interrupted before a node had it, and is run again.
+        cluster.run("authority", _ray_tls_authority_state="replaced", **where)
+        assert cluster.authorities(".previous") == ours
     assert cluster.run("authority", _ray_tls_authority_state="restored", **where).changed == {AUTHORITY}
-    assert [(cluster.authority / name).read_text() for name in ("ca.pem", "ca.key")] == [*ours]
+    assert cluster.authorities() == ours
+
+
+def test_a_way_back_leaves_the_authority_that_the_nodes_go_back_to(cluster):
+    """An upgrade after the one that has replaced it is taken back."""
+    first, second = _tls.make("demo"), _tls.make("demo")
+    cluster.keep(*second)
+    for name, text in zip(("ca.pem.previous", "ca.key.previous"), first):
+        (cluster.authority / name).write_text(text)
+    where = {"_ray_tls_dir": str(cluster.authority), "_ray_tls_authority_state": "restored"}
+    # Also where it was signed anew since, and where the nodes spoke plain text.
+    cluster.keeps(_tls.make("demo", second[1])[0])
+    assert cluster.run("authority", **where).changed == set()
+    (cluster.etc / "previous" / "ca.pem").unlink()
+    assert cluster.run("authority", **where).changed == set()
+    assert cluster.authorities() == second
 
 
 def test_a_fresh_host_waits_until_the_head_trusts_who_signs(given):

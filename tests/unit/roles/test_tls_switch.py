@@ -94,3 +94,23 @@ def test_all_that_is_kept_goes_back():
     states = [task["vars"]["_redis_previous"] for path in ("switch_back", "finished")
               for task in read(f"playbooks/tasks/{path}.yml") if called(task) == "redis/previous"]
     assert states == ["restored", "finished"]
+
+
+def test_a_way_back_takes_the_authority_with_it_before_it_starts_anything():
+    """For both ways: where an upgrade did not come up, and with ray_rollback."""
+    calls = [called(task) for task in read("playbooks/tasks/switch_back.yml")]
+    assert calls == ["ray_upgrade", "ray/authority", "redis/previous", "import_tasks", "import_tasks"]
+    back = read("playbooks/tasks/switch_back.yml")[1]
+    assert back["vars"] == {"_ray_tls_authority_state": "restored"}
+    # One that cannot be put back leaves no node down.
+    assert back["ansible.builtin.include_role"]["apply"] == {"ignore_errors": True}
+    for path in ("upgrade.yml", "tasks/roll_back.yml"):
+        assert "switch_back.yml" in (REPOSITORY / "playbooks" / path).read_text(encoding="utf-8")
+
+
+def test_a_way_back_says_how_the_monitor_follows():
+    """With what was declared it would be configured anew: only those who declare can go back there."""
+    last = read("playbooks/tasks/roll_back.yml")[-1]["ansible.builtin.debug"]["msg"]
+    assert "rayops.cluster.site with --tags monitor" in last and "groups['ray_monitor']" in last
+    # An upgrade that went well ends with all of site.
+    assert read("playbooks/upgrade.yml")[-1]["ansible.builtin.import_playbook"] == "rayops.cluster.site"

@@ -7,39 +7,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.rendering import play, run, tells
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-PLAY = """
-- hosts: ray_head:ray_workers:ray_monitor
-  gather_facts: false
-  tasks:
-    - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
-    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: configure}
-      when: false
-    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: configure}
-      when: false
-    - ansible.builtin.import_role: {name: rayops.cluster.monitor, tasks_from: configure}
-      when: false
-    - ansible.builtin.copy:
-        dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ found | to_json }}"
-        mode: "0600"
-      vars:
-        found:
-          unit: "{{ _ray_start.environment_lines if inventory_hostname != 'monitor' else [] }}"
-          people: "{{ _ray_start.user_environment_lines if inventory_hostname != 'monitor' else [] }}"
-          connection: "{{ _ray_connection }}"
-          exporter: "{{ lookup('ansible.builtin.template', playbook_templates ~ '/monitor.yaml.j2') }}"
-          restart_files: "{{ _monitor_units[0].restart_files }}"
-          declared: "{{ _ray_declared if inventory_hostname != 'monitor' else {} }}"
-"""
+FOUND = {
+    "unit": "{{ _ray_start.environment_lines if inventory_hostname != 'monitor' else [] }}",
+    "people": "{{ _ray_start.user_environment_lines if inventory_hostname != 'monitor' else [] }}",
+    "connection": "{{ _ray_connection }}",
+    "exporter": f"{{{{ lookup('ansible.builtin.template', '{REPOSITORY}/roles/monitor/templates/monitor.yaml.j2') }}}}",
+    "restart_files": "{{ _monitor_units[0].restart_files }}",
+    "declared": "{{ _ray_declared if inventory_hostname != 'monitor' else {} }}",
+}
+PLAY = play("ray_head:ray_workers:ray_monitor", ["head", "worker", "monitor"], tells("found", found=FOUND))
 TLS = [
     "RAY_TLS_CA_CERT=/etc/ray/tls/ca.pem", "RAY_TLS_SERVER_CERT=/etc/ray/tls/node.pem",
     "RAY_TLS_SERVER_KEY=/etc/ray/tls/node.key", "RAY_USE_TLS=1",
@@ -49,21 +33,8 @@ TLS = [
 @pytest.fixture(scope="module", name="found", params=[True, False], ids=["on", "off"])
 def found_fixture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     directory = tmp_path_factory.mktemp("tls-variables")
-    common = {
-        "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_host": "10.0.0.1",
-        "ray_tls": request.param,
-    }
     groups = {"ray_head": "head", "ray_workers": "worker", "ray_monitor": "monitor"}
-    hosts = {"all": {"children": {group: {"hosts": {name: common}} for group, name in groups.items()}}}
-    (directory / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    (directory / "play.yml").write_text(PLAY)
-    variables = {"directory": str(directory), "playbook_templates": str(REPOSITORY / "roles/monitor/templates")}
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(directory / "hosts.yml"),
-         str(directory / "play.yml"), "-e", json.dumps(variables)],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".ansible" / "collections")},
-        capture_output=True, text=True, check=False,
-    )
+    done = run(directory, [PLAY], {group: {name: {"ray_tls": request.param}} for group, name in groups.items()})
     assert done.returncode == 0, done.stdout + done.stderr
     return request.param, {name: json.loads((directory / f"{name}.json").read_text()) for name in groups.values()}
 

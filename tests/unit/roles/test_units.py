@@ -7,42 +7,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import unit_text
+from tests.rendering import REPOSITORY, play, run, tells
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 ROLES = REPOSITORY / "roles"
-PLAY = """
-- hosts: ray_head:ray_workers
-  gather_facts: false
-  tasks:
-    - ansible.builtin.import_role: {name: rayops.cluster.ray_defaults}
-    - ansible.builtin.import_role: {name: rayops.cluster.head, tasks_from: configure}
-      when: false
-    - ansible.builtin.import_role: {name: rayops.cluster.worker, tasks_from: configure}
-      when: false
-    - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: files}
-      check_mode: true
-      diff: true
-      vars:
-        _ray_own_files: "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"
-    - ansible.builtin.copy:
-        dest: "{{ directory }}/{{ inventory_hostname }}.json"
-        content: "{{ ray_files.diff | to_json }}"
-        mode: "0600"
-- hosts: bad
-  gather_facts: false
-  tasks:
-    - ansible.builtin.import_role: {name: rayops.cluster.ray, tasks_from: preflight}
-"""
+PLAYS = [
+    play("ray_head:ray_workers", ["head", "worker"], {
+        "ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "files"},
+        "check_mode": True, "diff": True,
+        "vars": {"_ray_own_files": "{{ _head_files + _head_backup_files if _ray_is_head else [] }}"},
+    }, tells("ray_files.diff")),
+    play("bad", [], {"ansible.builtin.import_role": {"name": "rayops.cluster.ray", "tasks_from": "preflight"}}),
+]
 HOSTS = {
     "ray_head": {"head": {"ray_hide_processes": True, "ray_gcs_storage": "rocksdb"}},
     "ray_workers": {
@@ -55,20 +37,6 @@ HOSTS = {
 MOST, MOST_OF_A_NODE = 30, 60
 
 
-def run(play: Path, inventory: dict, **variables: str) -> subprocess.CompletedProcess[str]:
-    groups = {
-        group: {"hosts": {name: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable,
-                          "ansible_host": "10.0.0.1", **own}
-                          for name, own in hosts.items()}}
-        for group, hosts in inventory.items()
-    }
-    (play.parent / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
-    return subprocess.run(
-        ["ansible-playbook", "-i", str(play.parent / "hosts.yml"), "-e", json.dumps(variables), str(play)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-    )
-
-
 @pytest.fixture(scope="module", name="hosts")
 def hosts_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """The services of each host, by name: the text of the file."""
@@ -76,8 +44,7 @@ def hosts_fixture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[st
     directory = tmp_path_factory.mktemp("head")
     for name in ("templates", "files"):
         (directory / name).symlink_to(ROLES / "head" / name)
-    (directory / "play.yml").write_text(PLAY)
-    done = run(directory / "play.yml", HOSTS, directory=str(directory))
+    done = run(directory, PLAYS, HOSTS)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
     for path in directory.glob("*.json"):
@@ -166,9 +133,8 @@ def test_a_site_changes_the_sandbox(hosts):
     ({"ProtectSystem": "ful"}, "ray_sandbox.ProtectSystem is ful: ProtectSystem= takes no 'ful', see systemd.exec(5)."),
 ])
 def test_a_sandbox_that_cannot_work_is_refused_first(tmp_path, value, said):
-    (tmp_path / "play.yml").write_text(PLAY)
     bad = {**HOSTS, "ray_workers": {"plain": {}, "bad": {"ray_sandbox": value}}, "bad": {"head": {}}}
-    done = run(tmp_path / "play.yml", bad, directory=str(tmp_path))
+    done = run(tmp_path, PLAYS, bad)
     assert done.returncode == 2 and said in done.stdout.replace("\\u0027", "'"), done.stdout
 
 
