@@ -70,3 +70,16 @@ def test_a_removed_worker_is_shut_out_everywhere(tmp_path, limit, at_once, in_tu
     shut_out = output.partition("PLAY [Shut the removed workers out]")[2]
     assert sorted(re.findall(r"^ok: \[([\w-]+)\]$", shut_out, re.MULTILINE)) == at_once, output
     assert re.findall(r"^ok: \[worker-2 -> ([\w-]+)\]", shut_out, re.MULTILINE) == in_turn, output
+
+
+def test_a_teardown_removes_the_table_once_when_nothing_listens_and_nft_is_there():
+    [play] = playbook("teardown")
+    order = [task["name"] for task in play["tasks"]]
+    removes = [task["name"] for task in play["tasks"] if "rayops.cluster.node_firewall" in task]
+    assert removes == ["Remove the firewall"]
+    at = order.index("Remove the firewall")
+    stops = ["End every Ray process, all at once", "Remove the models", "Remove the proxy", "Stop the monitor", "Stop Redis"]
+    assert set(stops) <= set(order[:at])
+    assert {"Remove the monitor", "Remove Redis", "Remove Ray"} <= set(order[at:])
+    users = [path for path in (REPOSITORY / "roles").rglob("tasks/*.yml") if "node_firewall" in path.read_text()]
+    assert not users
