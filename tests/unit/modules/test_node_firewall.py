@@ -7,6 +7,7 @@ systemd-run are stand-ins that remember what is active; molecule has the real on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -67,6 +68,17 @@ echo ready
 exec sleep 600
 """
 PORTS = {"cluster": ["6379", "10002-19999"], "clients": ["8265"], "monitors": ["6385"], "open": []}
+SHARED = {**PORTS, "cluster": ["6379"], "shared": ["10002-19999"]}
+# A user of this image for Ray's, another one, and a number without a name, as /etc/subuid lends them.
+RAY, OTHER, NAMELESS = "games", "daemon", "123456"
+LISTEN = """
+import os, pwd, socket, sys, time
+user, *addresses = sys.argv[1:]
+os.setuid(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
+servers = [socket.create_server((host, int(port))) for host, port in (each.split("@") for each in addresses)]
+print("ready", flush=True)
+time.sleep(60)
+"""
 HOSTS = [{"name": "head", "addresses": ["10.0.0.5"], "found": ["10.0.0.5", "10.9.0.5"]},
          {"name": "worker-1", "addresses": ["10.0.0.6"], "found": None}]
 FILES = ("/etc/rayops", "/var/lib/rayops", "/run/rayops", "/etc/systemd/system/ray-firewall.service")
@@ -106,6 +118,15 @@ class Host:
         if found["trial"]:
             assert not self.module("kept").get("failed")
         return found
+
+    @contextlib.contextmanager
+    def listening(self, user: str, *addresses: str):
+        """Somebody listens here, on host@port each."""
+        inside = ["nsenter", f"--target={self.process.pid}", "--net", sys.executable, "-c", LISTEN, user, *addresses]
+        with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
+            assert server.stdout.readline() == b"ready\n"
+            yield
+            server.kill()
 
     def table(self) -> str:
         return self.run("nft", "--stateless", "list", "table", "inet", "rayops", check=False)
@@ -245,16 +266,60 @@ def test_a_range_in_which_others_have_their_ports_is_told(host):
 
 def test_a_port_is_opened_when_nobody_listens_there_any_more(host):
     host.keep(ports={**PORTS, "clients": ["8001"]})
-    listen = "import socket, time; s = socket.create_server(('', 8001)); print('ready', flush=True); time.sleep(60)"
-    inside = ["nsenter", f"--target={host.process.pid}", "--net", sys.executable, "-c", listen]
-    server = subprocess.Popen(inside, stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"ready\n"
-    found = host.keep()
+    with host.listening("root", "@8001"):
+        found = host.keep()
     assert "8001" in host.table()
     assert "8001 stays shut on head: it was the cluster's" in json.dumps(found["warnings"])
-    server.kill()
-    server.wait()
     assert host.keep()["changed"] and "8001" not in host.table()
+
+
+def test_what_others_listen_on_stays_open_as_long_as_they_do(host):
+    shared = {"ports": SHARED, "workload": True, "user": RAY}
+    with host.listening(OTHER, "@10050", "@40000", "127.0.0.1@41000", "@6379"):
+        first = host.keep(**shared, keep=True)
+        # They are asked again when all is started: what was stopped for the cluster's sake lets go of its ports.
+        assert first["surplus"]
+        before = host.table()
+        assert all(gap in before for gap in ("10002-10049", "10051-19999", "32768-39999", "40001-60999", "6379"))
+        for keep in (True, False, True):
+            again = host.module(**shared, keep=keep)
+            assert (again["changed"], again["surplus"]) == (False, False)
+        # What comes later is let in by what looks at all that is declared.
+        with host.listening("root", "@50000"):
+            found = host.module(**shared, keep=True)
+            assert (found["changed"], found["surplus"]) == (False, True)
+            assert host.keep(**shared)["changed"] and "40001-49999" in host.table()
+            assert not host.module(**shared)["changed"]
+    assert host.keep(**shared, keep=True)["changed"]
+    assert "10002-19999" in host.table() and "32768-60999" in host.table()
+
+
+@pytest.mark.parametrize("user, addresses", [
+    (RAY, ["@10050", "@40000"]), (NAMELESS, ["@10050", "@40000"]),
+])
+def test_rays_user_opens_no_port_for_itself(host, user, addresses):
+    with host.listening(user, *addresses):
+        host.keep(ports=SHARED, workload=True, user=RAY)
+        assert "10002-19999" in host.table() and "32768-60999" in host.table()
+
+
+def test_a_port_that_rays_user_has_too_is_shut(host):
+    host.run("ip", "address", "add", "10.0.0.5/24", "dev", "lo")
+    with host.listening(OTHER, "127.0.0.1@40001", "10.0.0.5@40000"), host.listening(RAY, "127.0.0.1@40000"):
+        host.keep(ports=SHARED, workload=True, user=RAY)
+        assert "40001-60999" in host.table()
+        host.run("ip", "address", "add", "10.0.0.6/24", "dev", "lo")
+        with host.listening(RAY, "10.0.0.6@40000"):
+            assert host.keep(ports=SHARED, workload=True, user=RAY)["changed"]
+            assert "32768-60999" in host.table()
+
+
+def test_the_listener_of_the_networks_test_is_none_of_others(host):
+    probe = ("from ansible_collections.rayops.cluster.plugins.module_utils._network.probe import listen; "
+             f"print(listen('0.0.0.0', 30, [], (40000, 40000), '{RAY}'))")
+    assert host.run(sys.executable, "-c", probe) == "40000\n"
+    host.keep(ports=SHARED, workload=True, user=RAY)
+    assert "32768-60999" in host.table()
 
 
 @pytest.mark.parametrize("listener, is_ssh", [

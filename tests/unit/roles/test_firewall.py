@@ -78,8 +78,8 @@ def test_a_teardown_removes_the_table_once_when_nothing_listens_and_nft_is_there
     removes = [task["name"] for task in play["tasks"] if "rayops.cluster.node_firewall" in task]
     assert removes == ["Remove the firewall"]
     at = order.index("Remove the firewall")
-    stops = ["End every Ray process, all at once", "Remove the models", "Remove the proxy", "Stop the monitor", "Stop Redis"]
-    assert set(stops) <= set(order[:at])
+    assert {"End every Ray process, all at once", "Remove the models", "Remove the proxy", "Stop the monitor",
+            "Stop Redis"} <= set(order[:at])
     assert {"Remove the monitor", "Remove Redis", "Remove Ray"} <= set(order[at:])
     users = [path for path in (REPOSITORY / "roles").rglob("tasks/*.yml") if "node_firewall" in path.read_text()]
     assert not users
