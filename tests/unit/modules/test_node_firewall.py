@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 RUN = """
 import importlib, json, sys
 from ansible.module_utils.testing import patch_module_args
-module = importlib.import_module("ansible_collections.rayops.cluster.plugins.modules.node_firewall")
+module = importlib.import_module(f"ansible_collections.rayops.cluster.plugins.modules.{sys.argv[1]}")
 with patch_module_args(json.load(sys.stdin)):
     module.main()
 """
@@ -36,7 +36,9 @@ for name; do case $name in -*) continue;; esac
     case $verb in
     show)
         echo LoadState=loaded
-        [ -e $state/$name.active ] && echo ActiveState=active || echo ActiveState=inactive
+        if [ -e $state/$name.failed ]; then echo ActiveState=failed
+        elif [ -e $state/$name.active ]; then echo ActiveState=active
+        else echo ActiveState=inactive; fi
         [ -e $state/$name.enabled ] && echo UnitFileState=enabled
         echo ;;
     start)
@@ -58,6 +60,9 @@ if [ -e $state/ray-firewall-withdraw.service.failed ]; then
 fi
 echo "$@" > $state/withdrawal
 touch $state/ray-firewall-withdraw.timer.active
+"""
+JOURNALCTL = """#!/bin/sh
+echo "firewall.nft:2:1-5: Error: Could not process rule: Operation not permitted"
 """
 # Their changes stay in it. /etc is a copy.
 NAMESPACE = """set -e
@@ -90,7 +95,8 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.state = directory / "bin" / "state"
         self.state.mkdir(parents=True)
-        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
+        for name, text in (
+            ("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN), ("journalctl", JOURNALCTL)):
             (directory / "bin" / name).write_text(text)
             (directory / "bin" / name).chmod(0o755)
         self.path = f"{directory}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -107,9 +113,17 @@ class Host:
 
     def module(self, state: str = "present", check_mode: bool = False, **options):
         given = {"hosts": HOSTS, "ports": PORTS, "name": "head"} if state == "present" else {}
-        answer = self.run(sys.executable, "-c", RUN, check=False, text=json.dumps(
-            {"state": state, **given, **options, "_ansible_check_mode": check_mode}))
-        return json.loads(answer)
+        return self.answer("node_firewall", {"state": state, **given, **options, "_ansible_check_mode": check_mode})
+
+    def answer(self, module: str, options: dict):
+        return json.loads(self.run(sys.executable, "-c", RUN, module, check=False, text=json.dumps(options)))
+
+    def found(self) -> list[str]:
+        """What recover would name."""
+        found = self.answer("ray_diagnosis", {"firewall": True, "disk_limit": 1.01})["findings"]
+        assert all(each["problem"] == "firewall_missing" and "rayops.cluster.firewall" in each["person"]
+                   for each in found), found
+        return [each["detail"].partition(": ")[2] for each in found]
 
     def keep(self, **options):
         """Load, and keep; returns what the first said."""
@@ -377,3 +391,21 @@ def test_without_nft_the_package_is_named(host):
     assert host.module("looked", name="head")["nft"] is False
     assert host.module(check_mode=True)["changed"]
     assert host.module()["msg"] == "nft is missing: install the package nftables."
+
+
+@pytest.mark.parametrize("hand, said", [
+    ("nft delete table inet rayops", "it is not there."),
+    ("nft delete table inet rayops; touch $STATE/ray-firewall.service.failed",
+     "ray-firewall.service has failed: Error: Could not process rule: Operation not permitted"),
+    ("nft add rule inet rayops input accept", "somebody has changed it."),
+    ("systemctl disable ray-firewall.service", "ray-firewall.service does not start with the host."),
+    ("rm /etc/rayops/firewall.nft", "none was loaded by this collection."),
+    ("mount --bind /dev/null $NFT", "nft is missing: install the package nftables."),
+], ids=["flushed", "not loaded", "changed", "disabled", "no file", "no nft"])
+def test_recover_names_a_host_whose_table_is_not_in_force(host, hand, said):
+    nft = os.path.realpath(host.run("sh", "-c", "command -v nft").strip())
+    assert host.found() == ["none was loaded by this collection."]
+    host.keep()
+    assert host.found() == []
+    host.run("sh", "-c", hand.replace("$STATE", str(host.state)).replace("$NFT", nft))
+    assert host.found() == [said]
