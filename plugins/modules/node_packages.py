@@ -192,7 +192,7 @@ class NodePackages:
             list(command), environ_update={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         )
         if code and check:
-            words = " ".join((errors or output).split()[-60:]).rstrip(".")
+            words = " ".join((errors or output).split()[-60:]).rstrip(".?")
             self.module.fail_json(
                 msg=f"{' '.join(command)} failed on this host: {words}.{fix}", stdout=output, stderr=errors)
         return None if code else str(output)
