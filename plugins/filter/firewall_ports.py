@@ -26,7 +26,7 @@ ports: "{{ {'node': {'gcs': 6379, 'dashboard': 8265}, 'mesh': ['10002-19999']} |
 """
 
 RETURN = r"""
-_value: {description: "C(cluster), C(clients), C(monitors) and C(open), ports and ranges each.", type: dict}
+_value: {description: "C(cluster), C(clients), C(monitors), C(open) and C(shared), ports and ranges each.", type: dict}
 """
 
 from typing import Any

@@ -42,8 +42,11 @@ options:
       clients: {description: Those of O(clients)., type: list, elements: str, default: []}
       monitors: {description: Those of O(monitors)., type: list, elements: str, default: []}
       open: {description: "Whoever could before: they are never shut.", type: list, elements: str, default: []}
-  workload: {description: "Whether the ports that this host gives to who asks for none are the cluster's, too.",
+      shared: {description: "As C(cluster), but for those on which only other users than O(user) listen now.",
+        type: list, elements: str, default: []}
+  workload: {description: "Whether the ports that this host gives to who asks for none are C(shared), too.",
       type: bool, default: false}
+  user: {description: The user of the cluster's nodes., type: str, default: ray}
   clients: {description: Networks of those who use the cluster., type: list, elements: str, default: []}
   monitors: {description: Networks of those who read its figures., type: list, elements: str, default: []}
   keep: {description: "Whether what was shut or let in before, and is not declared any more, stays so for now.",
@@ -74,7 +77,7 @@ EXAMPLES = r"""
 - name: Shut the cluster's ports to strangers
   rayops.cluster.node_firewall:
     hosts: "{{ (groups['ray_head'] + groups['ray_workers']) | rayops.cluster.firewall_sources(hostvars) }}"
-    ports: {cluster: ["6379", 10002-19999], clients: ["8265"], monitors: ["6385"]}
+    ports: {cluster: ["6379"], clients: ["8265"], monitors: ["6385"], shared: [10002-19999]}
     workload: true
     clients: [10.20.0.0/16]
 """
@@ -82,8 +85,8 @@ EXAMPLES = r"""
 RETURN = r"""
 addresses: {description: "This host's private addresses.", returned: with state=looked, type: list, elements: str}
 nft: {description: Whether nftables is installed., returned: with state=looked, type: bool}
-surplus: {description: "With O(keep), whether anything is shut or let in that is not declared any more.",
-  returned: with state=present, type: bool}
+surplus: {description: "With O(keep), whether anything is shut or let in that is not declared any more, or that may
+  not be others' any more when all is started.", returned: with state=present, type: bool}
 trial: {description: "Whether the table goes if nobody keeps it.", returned: with state=present, type: bool}
 """
 
@@ -97,10 +100,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.host impo
     Nft,
     NftError,
     is_ours,
+    others_ports,
     ruler,
     ssh_ports,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._firewall.ports import Ports, spans
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.ports import Ports, numbers, spans
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import TABLE
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.sources import private
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import Record, Table, merged, rules_file
@@ -121,6 +125,7 @@ class NodeFirewall:
         self.params = module.params
         self.nft = Nft()
         self.left: frozenset[int] = frozenset()
+        self.others: frozenset[int] = frozenset()
 
     def look(self) -> dict:
         """What this host is to say of itself, before anything is touched."""
@@ -145,9 +150,12 @@ class NodeFirewall:
         """What this host is to have."""
         known = Record.read()
         ports = Ports.of(self.params["ports"])
+        shared = numbers(self.params["ports"].get("shared") or [])
         if self.params["workload"]:
             first, last = local_ports()
-            ports = replace(ports, cluster=ports.cluster | frozenset(range(first, last + 1)))
+            shared |= frozenset(range(first, last + 1))
+        self.others = (shared - ports.named) & others_ports([self.params["user"]])
+        ports = ports.sharing(shared, self.others)
         if keep and known:
             ports = ports.keeping(known.ports)
         elif known:
@@ -163,7 +171,7 @@ class NodeFirewall:
         """Load the table on trial, if it is not there."""
         self.refuse()
         record = self.declared(self.params["keep"])
-        surplus = self.params["keep"] and record.rules != self.declared(False).rules
+        differs = self.params["keep"] and record.rules != self.declared(False).rules
         if self.left and not self.params["keep"]:
             self.module.warn(
                 f"{', '.join(spans(self.left))} stays shut on {self.params['name']}: it was the cluster's, and "
@@ -174,10 +182,12 @@ class NodeFirewall:
         if self.params["workload"] and brought["changed"] and first < LOCAL_PORTS[0]:
             self.module.warn(
                 f"net.ipv4.ip_local_port_range of {self.params['name']} is {first}-{last}, and the workload may listen "
-                f"anywhere in it: all of it is shut to strangers, with what other services have there. Set it to "
-                f"{LOCAL_PORTS[0]}-{LOCAL_PORTS[1]} to leave these open."
+                f"anywhere in it: all of it is shut to strangers, but for what other services listen on now. Set it to "
+                f"{LOCAL_PORTS[0]}-{LOCAL_PORTS[1]} to leave open what starts later, too."
             )
-        return {**brought, "surplus": surplus}
+        # What is stopped now for the cluster's sake, such as a Ray of somebody else's, lets go of its ports.
+        passing = self.params["keep"] and brought["changed"] and bool(self.others)
+        return {**brought, "surplus": differs or passing}
 
     def shut_out(self) -> dict:
         """Let hosts in no longer; all else stays as it is known here. Without a table there is nothing to do."""
@@ -234,8 +244,10 @@ def define_module() -> AnsibleModule:
                       "default": "present"},
             "nodes": texts,
             "ports": {"type": "dict", "default": {},
-                      "options": {"cluster": texts, "clients": texts, "monitors": texts, "open": texts}},
+                      "options": {"cluster": texts, "clients": texts, "monitors": texts, "open": texts,
+                                  "shared": texts}},
             "workload": {"type": "bool", "default": False},
+            "user": {"type": "str", "default": "ray"},
             "clients": texts,
             "monitors": texts,
             "keep": {"type": "bool", "default": False},

@@ -21,7 +21,7 @@ options:
   names: {description: The packages to install., type: list, elements: str, default: []}
   optional: {description: "More of them, if the distribution has them.", type: list, elements: str, default: []}
   recommends: {description: "Whether packages that these recommend are installed, too.", type: bool, default: true}
-  advice: {description: "What to do about packages that are not to be had, the end of a sentence.", type: str,
+  advice: {description: "What else to do about packages that are not to be had, the end of a sentence.", type: str,
       default: name the packages of this distribution}
   users: {description: "Users whom the packages make. They go with them.", type: list, elements: str, default: []}
 extends_documentation_fragment: [rayops.cluster.attributes]
@@ -99,7 +99,7 @@ class NodePackages:
         if not self._missing(params["names"]):
             return
         if not self.module.check_mode:
-            self._run("apt-get", "update", "-qq")
+            self._apt_get("update", "-qq")
         known = [name for name in params["optional"] if self._run("apt-cache", "show", name, check=False) is not None]
         missing = self._missing([*params["names"], *known])
         options = [] if params["recommends"] else ["--no-install-recommends"]
@@ -107,15 +107,15 @@ class NodePackages:
         simulated = self._run("apt-get", "install", "--simulate", *options, *missing, check=False)
         if simulated is None and not self.module.check_mode:
             self._refuse([name for name in missing if self._run("apt-cache", "show", name, check=False) is None])
-            self._run("apt-get", "install", "--simulate", *options, *missing)
+            self._apt_get("install", "--simulate", *options, *missing)
         self.answer["installed"] = _NEW.findall(simulated or "") or missing
         if not self.module.check_mode:
             # Before it is done: a run that dies in between has written down what it left.
             self._note(_NEW.findall(simulated or ""))
             with self._services_rest():
-                self._run("apt-get", "install", "--yes", "-qq", "-o", "DPkg::Lock::Timeout=60",
-                          "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-                          *options, *missing)
+                self._apt_get("install", "--yes", "-qq", "-o", "DPkg::Lock::Timeout=60",
+                              "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
+                              *options, *missing)
 
     def _refuse_unknown(self, names: list[str]) -> None:
         """Refuse packages that are called otherwise on a host with dnf."""
@@ -182,14 +182,19 @@ class NodePackages:
             os.chmod(_POLICY, 0o755)
             yield
 
-    def _run(self, *command: str, check: bool = True) -> str | None:
-        """What a command prints; None where it failed and that is no error."""
+    def _apt_get(self, *arguments: str) -> None:
+        """Fetch, where the host may have no way to what is asked for."""
+        self._run("apt-get", *arguments, fix=f" Mend that, or {self.module.params['advice']}.")
+
+    def _run(self, *command: str, check: bool = True, fix: str = "") -> str | None:
+        """What a command prints; None where it failed and that is no error. fix: a sentence after its own words."""
         code, output, errors = self.module.run_command(
             list(command), environ_update={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         )
         if code and check:
-            words = " ".join((errors or output).split()[-60:])
-            self.module.fail_json(msg=f"{' '.join(command)} failed on this host: {words}", stdout=output, stderr=errors)
+            words = " ".join((errors or output).split()[-60:]).rstrip(".?")
+            self.module.fail_json(
+                msg=f"{' '.join(command)} failed on this host: {words}.{fix}", stdout=output, stderr=errors)
         return None if code else str(output)
 
 

@@ -27,6 +27,7 @@ options:
   token_digest: {description: "The SHA-256 of the head's file with the cluster's token.", type: str, default: ""}
   authority: {description: "Whose certificates the head trusts, in PEM.", type: str, default: ""}
   redis_service: {description: "The service that keeps the cluster's state on this host.", type: str, default: ""}
+  firewall: {description: Whether M(rayops.cluster.node_firewall) keeps this host., type: bool, default: false}
   check_accelerators: {description: Whether declared GPUs and NPUs must exist., type: bool, default: true}
   other_nodes: {description: Whether other Ray is wrong (V(stop))., type: str, choices: [stop, ignore], default: stop}
   disk_limit: {description: The part of a file system from which on it is full., type: float, default: 0.95}
@@ -64,7 +65,7 @@ findings:
           C(shm_full), C(token_mismatch), C(tls_mismatch) (with and without), C(certificate_expired),
           C(certificate_not_yet) (valid), C(certificate_foreign) (of another authority than the head's),
           C(certificate_unusable), C(version_mismatch), C(environment_missing), C(address_changed),
-          C(head_name), C(hardware_missing),
+          C(head_name), C(hardware_missing), C(firewall_missing) (the table is not in force),
           C(plasma_shared) (the object store lies on a file system of several hosts), C(store_too_large) (for the
           memory), C(stale_files), C(wrong_declaration) and C(not_looked_at).
       type: str
@@ -128,6 +129,7 @@ def define_module() -> UnloggedModule:
             "token_digest": {"type": "str", "default": "", "no_log": True},
             "authority": text,
             "redis_service": text,
+            "firewall": {"type": "bool", "default": False},
             "check_accelerators": {"type": "bool", "default": True},
             "other_nodes": {"type": "str", "choices": ["stop", "ignore"], "default": "stop"},
             "disk_limit": {"type": "float", "default": 0.95},
@@ -155,6 +157,7 @@ def declared_of(params: dict[str, Any], began: float) -> Declared:
         authority=params["authority"],
         clock_ahead=began - params["clock"] if params["clock"] else 0.0,
         redis_service=params["redis_service"],
+        firewall=params["firewall"],
         disk_limit=params["disk_limit"],
         crash_restarts=params["crash_restarts"],
         user=params["user"],

@@ -39,6 +39,7 @@ options:
     elements: str
     default: []
   seconds: {description: How long the port stays open., type: int, default: 120}
+  user: {description: "The workload's user, whose the port counts as.", type: str, default: ray}
   nodes:
     description:
       - The hosts of all nodes, the head first, for O(state=tested). What they returned with O(state=listening) must be
@@ -104,12 +105,12 @@ from ansible_collections.rayops.cluster.plugins.module_utils._network.probe impo
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on, local_ports
 
 
-def opened(address: str, ports: list[int], seconds: int) -> dict[str, Any]:
+def opened(address: str, ports: list[int], seconds: int, user: str) -> dict[str, Any]:
     """What is opened on this host, and what is open there."""
     among = local_ports()
     found = {"listening": sorted(set(ports) & listening_on(address)), "among": among}
     try:
-        return {**found, "port": listen(address, seconds, ports, among)}
+        return {**found, "port": listen(address, seconds, ports, among, user)}
     except OSError as error:
         return {**found, "port": 0, "msg": f"No port can be opened on {address}: {error.strerror or error}."}
 
@@ -127,6 +128,7 @@ def main() -> None:
             "address": {"type": "str", "default": ""},
             "ports": {"type": "list", "elements": "str", "default": []},
             "seconds": {"type": "int", "default": 120},
+            "user": {"type": "str", "default": "ray"},
             "nodes": {"type": "list", "elements": "str", "default": []},
             "targets": {
                 "type": "list", "elements": "dict", "default": [],
@@ -142,7 +144,8 @@ def main() -> None:
     )
     params = module.params
     if params["state"] == "listening":
-        found = opened(params["address"], [first_of(text) for text in params["ports"]], params["seconds"])
+        ports = [first_of(text) for text in params["ports"]]
+        found = opened(params["address"], ports, params["seconds"], params["user"])
         module.exit_json(changed=False, **found)
     module.exit_json(changed=False, answers=tested(params["targets"], params["timeout"]))
 

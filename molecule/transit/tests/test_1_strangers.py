@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,13 +50,14 @@ def ports(text: str) -> set[int]:
 
 @pytest.fixture(scope="module")
 def doors(cluster: Cluster) -> dict[str, list[str]]:
-    """Where Ray's user listens on each node, as ADDRESS:PORT."""
+    """Where processes of Ray's user listen on each node, as ADDRESS:PORT."""
     found = {}
     for name in cluster.names:
-        # With whose they are: verify has left a listener of nobody's, which ends by itself.
-        own = f"uid:{cluster.sh(name, 'id -u ray')}"
-        listed = (line.split() for line in cluster.sh(name, "ss -Hltne").splitlines())
-        places = (words[3].replace("0.0.0.0:", "127.0.0.1:") for words in listed if own in words)
+        # With whose they are: verify has left a listener of nobody's with a port of Ray's, which ends by itself.
+        own = set(cluster.sh(name, "pgrep -u ray").split())
+        listed = (line.split() for line in cluster.sh(name, "ss -Hltnp").splitlines())
+        places = (words[3].replace("0.0.0.0:", "127.0.0.1:") for words in listed
+                  if own & set(re.findall(r"pid=(\d+)", words[-1])))
         found[name] = sorted({place.replace("*:", "127.0.0.1:") for place in places})
     return found
 

@@ -67,6 +67,7 @@ def test_a_host_that_cannot_have_nftables_says_so(cluster: Cluster) -> None:
         run = cluster.play(FIREWALL)
         assert run.status != 0, run.output[-3000:]
         assert "nftables failed on this host" in words(run), run.output[-3000:]
+        assert "Mend that, or install its package with the program nft, or set ray_firewall to false" in words(run)
     cluster.sh("worker-1", "apt-get install -y --reinstall nftables > /dev/null 2>&1 < /dev/null")
     # What the package's removal has done to the table is mended, and then nothing is left to do.
     cluster.play(FIREWALL).must_succeed()

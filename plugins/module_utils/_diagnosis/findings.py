@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Union
 
 from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis import facts
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.host import Nft
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import TABLE
+from ansible_collections.rayops.cluster.plugins.module_utils._firewall.table import Table
 from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import GUEST_SECONDS, corruption
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import GuestError, as_user, harmless
 from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
@@ -123,6 +126,7 @@ class Declared:
     authority: str = ""
     clock_ahead: float = 0.0
     redis_service: str = ""
+    firewall: bool = False
     disk_limit: float = 0.95
     crash_restarts: int = 3
     user: str = "ray"
@@ -266,7 +270,8 @@ class HostDiagnosis:
 
     def checks(self) -> list[Callable[[], list[Finding]]]:
         """The checks, in the order in which their findings are shown."""
-        return [self.disks, *([self.redis_unit] if self.declared.redis_service else [])]
+        return [self.disks, *([self.redis_unit] if self.declared.redis_service else []),
+                *([self.firewall] if self.declared.firewall else [])]
 
     def disks(self) -> list[Finding]:
         """File systems without room: Ray makes no object on a disk that is 95 % full."""
@@ -288,6 +293,14 @@ class HostDiagnosis:
         sessions = os.stat(temp_dir).st_dev if temp_dir and os.path.exists(temp_dir) else None
         full = facts.full_disks([path for path in paths if path], self.declared.disk_limit)
         return [(path, used, os.stat(path).st_dev == sessions) for path, used in full]
+
+    def firewall(self) -> list[Finding]:
+        """The table that keeps strangers from the cluster's ports: Ray starts without it, too."""
+        trouble = Table(Nft()).trouble()
+        return [Finding(
+            "firewall_missing", f"the table {TABLE} does not keep strangers from the cluster's ports: {trouble}",
+            person="run `ansible-playbook rayops.cluster.firewall`, which loads it or says what is in its way.",
+        )] if trouble else []
 
     def redis_unit(self) -> list[Finding]:
         """The service that keeps the cluster's state."""

@@ -6,12 +6,19 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 import shutil
+from collections.abc import Iterable
 
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import MARK, TABLE
 from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import PATH, GuestError, run
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener, listeners, listening_on
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import (
+    Listener,
+    listeners,
+    listening_on,
+    owners,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 from ansible_collections.rayops.cluster.plugins.module_utils._system.proc import read_file
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
@@ -85,6 +92,30 @@ def ruler(host: str) -> Problem | None:
             "ufw", f"ufw rules {host}, and would shut the cluster's ports whatever ray_firewall opens",
             "turn it off (ufw disable), or set ray_firewall to false for this host and open the cluster's ports in ufw")
     return None
+
+
+def others_ports(ours: Iterable[str]) -> set[int]:
+    """The ports on which other hosts are waited for, and by none but users of this host who are not ours.
+
+    :arg ours: names of users. A number without a name is nobody else's either: some can be lent to a user of ours, as
+        /etc/subuid does.
+    """
+    own = {entry.pw_uid for entry in map(_entry, ours) if entry}
+    return {port for port, users in owners().items() if not users & own and all(map(_has_name, users))}
+
+
+def _entry(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _has_name(number: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(number))
+    except KeyError:
+        return False
 
 
 def ssh_ports(first: int, last: int) -> set[int]:

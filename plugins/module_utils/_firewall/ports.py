@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Of the ports that Ray's own options name: what people use, what is scraped. The rest is the nodes' alone.
@@ -33,12 +33,21 @@ class Ports:
 
         :raises ValueError: one of them is none.
         """
-        return cls(**{name: frozenset().union(*(_span(str(text)) for text in texts.get(name) or []))
-                      for name in cls.__dataclass_fields__})
+        return cls(**{name: numbers(map(str, texts.get(name) or [])) for name in cls.__dataclass_fields__})
 
     def texts(self) -> dict[str, list[str]]:
         """The reverse of `of`, in order."""
         return {name: spans(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @property
+    def named(self) -> frozenset[int]:
+        """What is declared, one way or the other."""
+        return self.cluster | self.clients | self.monitors | self.open
+
+    def sharing(self, ports: frozenset[int], others: Iterable[int]) -> Ports:
+        """These, with ports out of which the nodes take some as they go: the cluster's, but for what others have."""
+        free = ports - self.named
+        return replace(self, cluster=self.cluster | free, open=self.open | (free & frozenset(others)))
 
     @property
     def closed(self) -> frozenset[int]:
@@ -55,6 +64,14 @@ class Ports:
     def listening(self, before: Ports, ports: Iterable[int]) -> frozenset[int]:
         """What was shut before, is not declared any more, and has somebody who listens there still."""
         return (before.closed - self.cluster - self.clients - self.monitors - self.open) & frozenset(ports)
+
+
+def numbers(texts: Iterable[str]) -> frozenset[int]:
+    """The ports of ports and ranges as text.
+
+    :raises ValueError: one of them is none.
+    """
+    return frozenset().union(*map(_span, texts))
 
 
 def _span(text: str) -> frozenset[int]:
@@ -82,16 +99,20 @@ def declared(parts: Mapping[str, Any]) -> dict[str, list[str]]:
     :arg parts: node, the ports of its node by their names in ray_ports; mesh, those that other nodes connect to; redis,
         monitor and serve, ports; models, {clients, cluster}; open, ports that stay as they are. What it has not is
         empty.
+    :returns: as Ports.texts, and shared: ranges of the mesh, which no one service has to itself.
     """
     node: Mapping[str, int] = parts.get("node") or {}
     models: Mapping[str, list[str]] = parts.get("models") or {}
     known = (*_CLIENTS, *_MONITORS)
+    mesh: list[str] = parts.get("mesh") or []
+    shared = [text for text in mesh if "-" in text]
     found = {
-        "cluster": [*(port for name, port in node.items() if name not in known), *(parts.get("mesh") or []),
-                    *(parts.get("redis") or []), *(models.get("cluster") or [])],
+        "cluster": [*(port for name, port in node.items() if name not in known),
+                    *(text for text in mesh if text not in shared), *(parts.get("redis") or []),
+                    *(models.get("cluster") or [])],
         "clients": [*(node[name] for name in _CLIENTS if name in node), *(parts.get("serve") or []),
                     *(models.get("clients") or [])],
         "monitors": [*(node[name] for name in _MONITORS if name in node), *(parts.get("monitor") or [])],
         "open": parts.get("open") or [],
     }
-    return Ports.of(found).texts()
+    return {**Ports.of(found).texts(), "shared": spans(numbers(shared))}

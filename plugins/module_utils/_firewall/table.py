@@ -21,6 +21,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._firewall.host impo
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.netlink import delete_table
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.ports import Ports
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import TABLE, Rules, replacing
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, opened_place, read_regular
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import SystemdError, Unit
 
@@ -154,6 +155,22 @@ class Table:
             and found.listing == digest(self.nft.listing())
             and replace(record, listing=found.listing) == found
         )
+
+    def trouble(self) -> str:
+        """Why strangers are not kept out, now or after a boot, a sentence; empty where they are."""
+        found = Record.read()
+        if found is None or not rules_file():
+            return "none was loaded by this collection."
+        try:
+            listing = self.nft.listing()
+        except NftError as error:
+            return str(error)
+        if not listing:
+            line = telling_line(self.unit.journal(60)) if self.unit.failed else ""
+            return f"{UNIT} has failed: {line}" if line else "it is not there."
+        if digest(listing) != found.listing:
+            return "somebody has changed it."
+        return "" if self.unit.enabled else f"{UNIT} does not start with the host."
 
     def try_out(self, record: Record, seconds: float) -> None:
         """Load what a record says. Unless they are kept within the time, the host goes back to what it had.

@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Iterable
 
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import account
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import account, exists
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import LOCAL_PORTS
 
 # What a connection came to. dropped: no answer came in time.
@@ -38,16 +38,21 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def listen(address: str, seconds: int, taken: Iterable[int], among: tuple[int, int] | None = None) -> int:
+def listen(
+    address: str, seconds: int, taken: Iterable[int], among: tuple[int, int] | None = None, user: str = ""
+) -> int:
     """Open a port of the workload's for a time, in a process of its own, which closes each connection at once.
 
     :arg address: the host's own.
     :arg taken: ports that belong to somebody else, also where nobody listens yet.
     :arg among: the first and the last port of the workload's on this host.
+    :arg user: whose the port is, by the kernel's word: to the host's firewall it is no other service's.
     :returns: the port.
     :raises OSError: it is no address of this host, or no port of those that were tried is free.
     """
     avoid, listener = set(taken), socket.socket(_family(address), socket.SOCK_STREAM)
+    if user and exists(user) and (entry := account(user)):
+        os.fchown(listener.fileno(), entry.pw_uid, -1)
     for attempt in range(_TRIES):
         port = random.randint(*(among or WORKLOAD_PORTS))
         if port in avoid:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
@@ -46,7 +47,16 @@ def listeners(address: str, port: int, proc: str = "/proc") -> list[Listener]:
 
 def listening_on(address: str, proc: str = "/proc") -> set[int]:
     """The ports on which somebody listens, on the address itself or on all addresses."""
-    return {port for port, _inode in _listening(address, proc)}
+    return {found.port for found in _listening(address, proc)}
+
+
+def owners(proc: str = "/proc") -> dict[int, set[int]]:
+    """The numbers of the users whose sockets wait for other hosts, by port. A socket of the kernel's own is root's."""
+    found: dict[int, set[int]] = {}
+    for each in _listening("0.0.0.0", proc):
+        if not _is_loopback(each.address):
+            found.setdefault(each.port, set()).add(each.user)
+    return found
 
 
 def local_ports(proc: str = "/proc") -> tuple[int, int]:
@@ -61,11 +71,26 @@ def local_ports(proc: str = "/proc") -> tuple[int, int]:
 
 
 def _inodes(address: str, port: int, proc: str) -> set[str]:
-    return {inode for number, inode in _listening(address, proc) if number == port}
+    return {found.inode for found in _listening(address, proc) if found.port == port}
 
 
-def _listening(address: str, proc: str) -> Iterator[tuple[int, str]]:
-    """The port and the inode of each socket that listens there."""
+@dataclass(frozen=True)
+class _Socket:
+    """A socket that listens. user: the number of who made it, or whom it was given to."""
+
+    address: str
+    port: int
+    user: int
+    inode: str
+
+
+def _is_loopback(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+def _listening(address: str, proc: str) -> Iterator[_Socket]:
+    """Each socket that listens there."""
     for name in ("tcp", "tcp6"):
         for line in read_file(f"{proc}/net/{name}").splitlines()[1:]:
             words = line.split()
@@ -73,7 +98,7 @@ def _listening(address: str, proc: str) -> Iterator[tuple[int, str]]:
             if words[3] == _LISTEN:
                 bound = _decode(host)
                 if bound in _ANY or address in _ANY or bound in (address, f"::ffff:{address}"):
-                    yield int(number, 16), words[9]
+                    yield _Socket(bound, int(number, 16), int(words[7]), words[9])
 
 
 def _decode(host: str) -> str:

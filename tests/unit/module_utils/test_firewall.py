@@ -317,10 +317,10 @@ def test_ports_go_to_who_uses_them():
         "mesh": ["10002-19999"], "redis": [6380], "monitor": ["6386", 9090], "serve": [8000],
         "models": {"clients": ["8001"], "cluster": ["29550"]}, "open": [443],
     }) == {
-        "cluster": ["6379-6380", "10002-19999", "29550"], "clients": ["8000-8001", "8265", "10001"],
-        "monitors": ["6385-6386", "9090"], "open": ["443"],
+        "cluster": ["6379-6380", "29550"], "clients": ["8000-8001", "8265", "10001"],
+        "monitors": ["6385-6386", "9090"], "open": ["443"], "shared": ["10002-19999"],
     }
-    assert declared({}) == {"cluster": [], "clients": [], "monitors": [], "open": []}
+    assert declared({}) == {"cluster": [], "clients": [], "monitors": [], "open": [], "shared": []}
     with pytest.raises(ValueError):
         declared({"redis": ["70000"]})
 

@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener, listeners
+from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import Listener, listeners, owners
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,17 @@ def test_the_service_of_a_listener(tmp_path, cgroup, service):
     (tmp_path / "1" / "cgroup").write_text("9:name=systemd:/docker/abc/init.scope\n0::/init.scope\n")
     (tmp_path / "77" / "comm").write_text("demo\n")
     assert listeners("127.0.0.1", 9090, str(tmp_path)) == [Listener(77, "demo", service)]
+
+
+@pytest.mark.parametrize("family, bound, found", [
+    (socket.AF_INET, "0.0.0.0", True), (socket.AF_INET6, "::", True), (socket.AF_INET, "127.0.0.11", False),
+    (socket.AF_INET6, "::1", False), (socket.AF_INET6, "::ffff:127.0.0.1", False),
+])
+def test_whose_a_port_is_that_others_reach(family, bound, found):
+    with socket.socket(family, socket.SOCK_STREAM) as server:
+        server.bind((bound, 0))
+        server.listen()
+        assert owners().get(server.getsockname()[1]) == ({os.geteuid()} if found else None)
 
 
 def test_a_socket_whose_process_cannot_be_seen(tmp_path):

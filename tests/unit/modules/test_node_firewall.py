@@ -7,6 +7,7 @@ systemd-run are stand-ins that remember what is active; molecule has the real on
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 RUN = """
 import importlib, json, sys
 from ansible.module_utils.testing import patch_module_args
-module = importlib.import_module("ansible_collections.rayops.cluster.plugins.modules.node_firewall")
+module = importlib.import_module(f"ansible_collections.rayops.cluster.plugins.modules.{sys.argv[1]}")
 with patch_module_args(json.load(sys.stdin)):
     module.main()
 """
@@ -35,7 +36,9 @@ for name; do case $name in -*) continue;; esac
     case $verb in
     show)
         echo LoadState=loaded
-        [ -e $state/$name.active ] && echo ActiveState=active || echo ActiveState=inactive
+        if [ -e $state/$name.failed ]; then echo ActiveState=failed
+        elif [ -e $state/$name.active ]; then echo ActiveState=active
+        else echo ActiveState=inactive; fi
         [ -e $state/$name.enabled ] && echo UnitFileState=enabled
         echo ;;
     start)
@@ -58,6 +61,9 @@ fi
 echo "$@" > $state/withdrawal
 touch $state/ray-firewall-withdraw.timer.active
 """
+JOURNALCTL = """#!/bin/sh
+echo "firewall.nft:2:1-5: Error: Could not process rule: Operation not permitted"
+"""
 # Their changes stay in it. /etc is a copy.
 NAMESPACE = """set -e
 mkdir -p $1/etc; cp -a /etc/. $1/etc; mount --bind $1/etc /etc
@@ -67,6 +73,17 @@ echo ready
 exec sleep 600
 """
 PORTS = {"cluster": ["6379", "10002-19999"], "clients": ["8265"], "monitors": ["6385"], "open": []}
+SHARED = {**PORTS, "cluster": ["6379"], "shared": ["10002-19999"]}
+# A user of this image for Ray's, another one, and a number without a name, as /etc/subuid lends them.
+RAY, OTHER, NAMELESS = "games", "daemon", "123456"
+LISTEN = """
+import os, pwd, socket, sys, time
+user, *addresses = sys.argv[1:]
+os.setuid(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
+servers = [socket.create_server((host, int(port))) for host, port in (each.split("@") for each in addresses)]
+print("ready", flush=True)
+time.sleep(60)
+"""
 HOSTS = [{"name": "head", "addresses": ["10.0.0.5"], "found": ["10.0.0.5", "10.9.0.5"]},
          {"name": "worker-1", "addresses": ["10.0.0.6"], "found": None}]
 FILES = ("/etc/rayops", "/var/lib/rayops", "/run/rayops", "/etc/systemd/system/ray-firewall.service")
@@ -78,7 +95,8 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.state = directory / "bin" / "state"
         self.state.mkdir(parents=True)
-        for name, text in (("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN)):
+        for name, text in (
+            ("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN), ("journalctl", JOURNALCTL)):
             (directory / "bin" / name).write_text(text)
             (directory / "bin" / name).chmod(0o755)
         self.path = f"{directory}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -95,9 +113,17 @@ class Host:
 
     def module(self, state: str = "present", check_mode: bool = False, **options):
         given = {"hosts": HOSTS, "ports": PORTS, "name": "head"} if state == "present" else {}
-        answer = self.run(sys.executable, "-c", RUN, check=False, text=json.dumps(
-            {"state": state, **given, **options, "_ansible_check_mode": check_mode}))
-        return json.loads(answer)
+        return self.answer("node_firewall", {"state": state, **given, **options, "_ansible_check_mode": check_mode})
+
+    def answer(self, module: str, options: dict):
+        return json.loads(self.run(sys.executable, "-c", RUN, module, check=False, text=json.dumps(options)))
+
+    def found(self) -> list[str]:
+        """What recover would name."""
+        found = self.answer("ray_diagnosis", {"firewall": True, "disk_limit": 1.01})["findings"]
+        assert all(each["problem"] == "firewall_missing" and "rayops.cluster.firewall" in each["person"]
+                   for each in found), found
+        return [each["detail"].partition(": ")[2] for each in found]
 
     def keep(self, **options):
         """Load, and keep; returns what the first said."""
@@ -106,6 +132,15 @@ class Host:
         if found["trial"]:
             assert not self.module("kept").get("failed")
         return found
+
+    @contextlib.contextmanager
+    def listening(self, user: str, *addresses: str):
+        """Somebody listens here, on host@port each."""
+        inside = ["nsenter", f"--target={self.process.pid}", "--net", sys.executable, "-c", LISTEN, user, *addresses]
+        with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
+            assert server.stdout.readline() == b"ready\n"
+            yield
+            server.kill()
 
     def table(self) -> str:
         return self.run("nft", "--stateless", "list", "table", "inet", "rayops", check=False)
@@ -245,16 +280,60 @@ def test_a_range_in_which_others_have_their_ports_is_told(host):
 
 def test_a_port_is_opened_when_nobody_listens_there_any_more(host):
     host.keep(ports={**PORTS, "clients": ["8001"]})
-    listen = "import socket, time; s = socket.create_server(('', 8001)); print('ready', flush=True); time.sleep(60)"
-    inside = ["nsenter", f"--target={host.process.pid}", "--net", sys.executable, "-c", listen]
-    server = subprocess.Popen(inside, stdout=subprocess.PIPE)
-    assert server.stdout.readline() == b"ready\n"
-    found = host.keep()
+    with host.listening("root", "@8001"):
+        found = host.keep()
     assert "8001" in host.table()
     assert "8001 stays shut on head: it was the cluster's" in json.dumps(found["warnings"])
-    server.kill()
-    server.wait()
     assert host.keep()["changed"] and "8001" not in host.table()
+
+
+def test_what_others_listen_on_stays_open_as_long_as_they_do(host):
+    shared = {"ports": SHARED, "workload": True, "user": RAY}
+    with host.listening(OTHER, "@10050", "@40000", "127.0.0.1@41000", "@6379"):
+        first = host.keep(**shared, keep=True)
+        # They are asked again when all is started: what was stopped for the cluster's sake lets go of its ports.
+        assert first["surplus"]
+        before = host.table()
+        assert all(gap in before for gap in ("10002-10049", "10051-19999", "32768-39999", "40001-60999", "6379"))
+        for keep in (True, False, True):
+            again = host.module(**shared, keep=keep)
+            assert (again["changed"], again["surplus"]) == (False, False)
+        # What comes later is let in by what looks at all that is declared.
+        with host.listening("root", "@50000"):
+            found = host.module(**shared, keep=True)
+            assert (found["changed"], found["surplus"]) == (False, True)
+            assert host.keep(**shared)["changed"] and "40001-49999" in host.table()
+            assert not host.module(**shared)["changed"]
+    assert host.keep(**shared, keep=True)["changed"]
+    assert "10002-19999" in host.table() and "32768-60999" in host.table()
+
+
+@pytest.mark.parametrize("user, addresses", [
+    (RAY, ["@10050", "@40000"]), (NAMELESS, ["@10050", "@40000"]),
+])
+def test_rays_user_opens_no_port_for_itself(host, user, addresses):
+    with host.listening(user, *addresses):
+        host.keep(ports=SHARED, workload=True, user=RAY)
+        assert "10002-19999" in host.table() and "32768-60999" in host.table()
+
+
+def test_a_port_that_rays_user_has_too_is_shut(host):
+    host.run("ip", "address", "add", "10.0.0.5/24", "dev", "lo")
+    with host.listening(OTHER, "127.0.0.1@40001", "10.0.0.5@40000"), host.listening(RAY, "127.0.0.1@40000"):
+        host.keep(ports=SHARED, workload=True, user=RAY)
+        assert "40001-60999" in host.table()
+        host.run("ip", "address", "add", "10.0.0.6/24", "dev", "lo")
+        with host.listening(RAY, "10.0.0.6@40000"):
+            assert host.keep(ports=SHARED, workload=True, user=RAY)["changed"]
+            assert "32768-60999" in host.table()
+
+
+def test_the_listener_of_the_networks_test_is_none_of_others(host):
+    probe = ("from ansible_collections.rayops.cluster.plugins.module_utils._network.probe import listen; "
+             f"print(listen('0.0.0.0', 30, [], (40000, 40000), '{RAY}'))")
+    assert host.run(sys.executable, "-c", probe) == "40000\n"
+    host.keep(ports=SHARED, workload=True, user=RAY)
+    assert "32768-60999" in host.table()
 
 
 @pytest.mark.parametrize("listener, is_ssh", [
@@ -312,3 +391,21 @@ def test_without_nft_the_package_is_named(host):
     assert host.module("looked", name="head")["nft"] is False
     assert host.module(check_mode=True)["changed"]
     assert host.module()["msg"] == "nft is missing: install the package nftables."
+
+
+@pytest.mark.parametrize("hand, said", [
+    ("nft delete table inet rayops", "it is not there."),
+    ("nft delete table inet rayops; touch $STATE/ray-firewall.service.failed",
+     "ray-firewall.service has failed: Error: Could not process rule: Operation not permitted"),
+    ("nft add rule inet rayops input accept", "somebody has changed it."),
+    ("systemctl disable ray-firewall.service", "ray-firewall.service does not start with the host."),
+    ("rm /etc/rayops/firewall.nft", "none was loaded by this collection."),
+    ("mount --bind /dev/null $NFT", "nft is missing: install the package nftables."),
+], ids=["flushed", "not loaded", "changed", "disabled", "no file", "no nft"])
+def test_recover_names_a_host_whose_table_is_not_in_force(host, hand, said):
+    nft = os.path.realpath(host.run("sh", "-c", "command -v nft").strip())
+    assert host.found() == ["none was loaded by this collection."]
+    host.keep()
+    assert host.found() == []
+    host.run("sh", "-c", hand.replace("$STATE", str(host.state)).replace("$NFT", nft))
+    assert host.found() == [said]

@@ -117,6 +117,19 @@ def test_a_package_that_apt_does_not_have_is_named(node_packages, host):
     assert not (host / "records").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="services are kept from starting by a file of root's")
+@pytest.mark.parametrize("verb", ["update", "install --simulate", "install --yes"])
+def test_what_cannot_be_fetched_is_told_with_what_else_to_do(node_packages, host, verb):
+    before = POLICY.read_text() if POLICY.exists() else None
+    (host / "bin" / "apt-get").write_text(
+        f'#!/bin/sh\ncase "$*" in "{verb}"*) echo "E: Unable to connect to 127.0.0.1:9:" >&2; exit 100 ;; esac\n')
+    result = node_packages(names=["tools"], advice="set ray_firewall to false for this host")
+    assert result["failed"] and result["msg"].startswith(f"apt-get {verb} ")
+    assert result["msg"].endswith(" failed on this host: E: Unable to connect to 127.0.0.1:9:. Mend that, or set "
+                                  "ray_firewall to false for this host.")
+    assert (POLICY.read_text() if POLICY.exists() else None) == before
+
+
 @pytest.mark.parametrize("check_mode", [True, False])
 def test_what_is_written_down_goes(node_packages, host, check_mode):
     (host / "records").mkdir()
