@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.rayops.cluster.plugins.filter.ray_model_problems import ray_model_problems
 from ansible_collections.rayops.cluster.plugins.filter.ray_models import ray_models
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import compile as compile_models
+from tests.long import long
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 VLLM, PROBE = REPOSITORY / ".cache/serving/bin/python", REPOSITORY / "roles/serve/files/ray_model.py"
@@ -222,6 +223,7 @@ print("\\n" + json.dumps({
 
 
 @pytest.mark.skipif(not VLLM.exists(), reason="make serving has not been run: no vLLM is here")
+@long
 def test_vllm_reads_them_so():
     words = exec_start(compiled({**UNIT, "engine_args": ARGUMENTS}), "w1")[2:]
     done = subprocess.run([str(VLLM), "-c", PARSE, *words], check=False, capture_output=True, text=True, timeout=300)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.long import long
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = """
 ray_head: {hosts: {head: {}}}
@@ -84,6 +86,7 @@ def test_a_teardown_removes_what_the_roles_write():
     assert found == set(LISTS)
 
 
+@long
 def test_other_constraints_are_another_environment(tmp_path):
     lock = tmp_path / "lock.txt"
 

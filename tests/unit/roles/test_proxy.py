@@ -30,6 +30,7 @@ from pathlib import Path
 import pytest
 
 from tests import nginx
+from tests.long import long
 from tests.prometheus import programs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -489,6 +490,7 @@ def test_what_nginx_cannot_read_is_not_taken_over(proxy):
     assert subprocess.run(test, capture_output=True, check=False).returncode != 0
 
 
+@long
 def test_without_users_a_password_is_made_once_on_the_head(folder, behind):
     """Of a host that is the head alone, and has no models."""
     directory = folder / "made"
@@ -520,6 +522,7 @@ def test_a_monitor_alone_has_no_token_and_shows_the_cluster_at_a_glance(folder, 
         alone.stop()
 
 
+@long
 def test_the_monitor_goes_by_it_and_without_it_is_as_before(folder, behind):
     directory = folder / "off"
     directory.mkdir()
@@ -556,6 +559,7 @@ def test_the_unit_is_closed_and_systemd_understands_every_line(proxy):
 
 
 @pytest.mark.skipif(not (REPOSITORY / "roles/ray/tasks/tls.yml").exists(), reason="needs the cluster's authority")
+@long
 def test_a_certificate_of_the_clusters_authority(folder, behind):
     directory = folder / "tls"
     directory.mkdir()
@@ -581,6 +585,7 @@ def test_a_certificate_of_the_clusters_authority(folder, behind):
         host.stop()
 
 
+@long
 def test_a_removal_that_was_interrupted_is_finished_by_the_next_run(folder, behind):
     directory, programs_of = folder / "gone", folder / "gone" / "bin"
     programs_of.mkdir(parents=True)
