@@ -11,6 +11,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,12 @@ def test_a_second_run_changes_nothing_and_interrupts_nothing(cluster: Cluster) -
     assert run.changed == 0, run.output
     assert cluster.pids() == pids
     assert not report.lost and report.asked > 20, report.summary()
+
+
+def test_a_backup_is_made_while_it_serves(cluster: Cluster, tmp_path: Path) -> None:
+    pids = cluster.pids()
+    cluster.play("rayops.cluster.backup", "-e", f"backup_dest={tmp_path}").must_succeed()
+    assert len(list(tmp_path.glob("ray-backup-*.tar.gz"))) == 1 and cluster.pids() == pids
 
 
 def test_nodes_that_do_not_reach_each_other_are_named_before_anything_is_touched(cluster: Cluster) -> None:
