@@ -57,6 +57,7 @@ def test_a_batch_that_does_not_come_back_stops_it(cluster, changed):
     cluster.wait_whole()
 
 
+@long
 def test_what_the_workers_get_from_the_head_begins_there(cluster):
     """The first test's setting goes as well."""
     config = variables(head_config={"system_config": {"memory_monitor_refresh_ms": 500}}, worker_batch="100%")

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.bed.cluster import PYTHON
+from tests.long import long
 
 REMOVE = "rayops.cluster.remove_worker"
 # Holds worker-4 with what its argument says, from the head, until it is stopped.
@@ -89,6 +90,7 @@ def test_what_would_be_lost_keeps_it(cluster, holding, what, said):
     assert len(cluster.nodes()) == 5
 
 
+@long
 def test_work_that_does_not_end_puts_it_back(cluster, holding):
     holding("task")
     before = cluster.pids()

@@ -9,6 +9,7 @@ import json
 import re
 
 from tests.bed.cluster import Cluster
+from tests.long import long
 
 UPGRADE = "rayops.cluster.upgrade"
 PACKAGE = ("--extra-vars", json.dumps({"ray_extra_packages": ["cowsay==6.1"]}))
@@ -63,6 +64,7 @@ def test_one_that_does_not_start_goes_back_by_itself(cluster):
     assert cluster.site(*PACKAGE).must_succeed().changed <= 3
 
 
+@long
 def test_another_ray_and_back(cluster):
     cluster.play(UPGRADE, *OTHER_RAY).must_succeed()
     assert environments(cluster) == {"/opt/ray/2.59.0/"}

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.long import long
+
 VERB = "rayops.cluster.recover"
 ROW = re.compile(r'^\s+"(\S+)\s+\| (\w+)\s+\| (.*)",?$', re.MULTILINE)
 # A session of long ago, with the socket of a raylet that is gone.
@@ -161,6 +163,7 @@ DROP_IN = "/etc/systemd/system/ray-worker.service.d/50-false.conf"
 FALSE = f"install -d $(dirname {DROP_IN}); printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {DROP_IN}"
 
 
+@long
 def test_site_and_recover_name_a_command_that_was_replaced_before_they_start_it(healthy):
     cluster = healthy
     first = cluster.workers[0]
