@@ -18,7 +18,7 @@ FIRST_DAY = [
     ("Start the node as declared", 4.0),
     ("Run work on every CPU", 0.7),
 ]
-INTERRUPTED = FIRST_DAY[::2] if BUILD_SERVER else FIRST_DAY
+INTERRUPTED = FIRST_DAY[::3] if BUILD_SERVER else FIRST_DAY
 # A setting that every running node must be restarted for.
 SETTING = ("--extra-vars", "ray_drain_timeout=21")
 # The head comes last: what is before its restart shows it. Soon, or a quick host has restarted it, and the second run
