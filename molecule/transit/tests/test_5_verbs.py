@@ -40,6 +40,16 @@ def test_a_support_bundle_has_no_key(cluster: Cluster, tmp_path: Path) -> None:
 
 
 @long
+def test_all_nodes_restart_on_demand(cluster: Cluster) -> None:
+    before = cluster.pids()
+    cluster.play("rayops.cluster.restart").must_succeed()
+    after = cluster.pids()
+    assert all(before[name] != after[name] for name in cluster.names)
+    cluster.wait_whole()
+    assert cluster.again().changed == 0
+
+
+@long
 def test_reset_brings_all_of_it_back(cluster: Cluster) -> None:
     cluster.play("rayops.cluster.reset", "--extra-vars", "reset_confirm=demo").must_succeed()
     cluster.wait_whole()
