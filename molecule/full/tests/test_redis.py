@@ -149,6 +149,8 @@ def test_state_outlives_a_crash_of_the_gcs(host, head):
 def test_a_redis_of_somebody_else_is_not_taken_over(host):
     """Without the drop-in that is ours, the data here could be anybody's."""
     cluster = Cluster(Bed.load("molecule-full"))
+    # The test before has ended the GCS, and the head's raylet follows it.
+    cluster.wait_whole()
     before = cluster.pids()
     host.check_output(f"mv {DROP_IN} {DROP_IN}.aside")
     try:
