@@ -95,8 +95,8 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.state = directory / "bin" / "state"
         self.state.mkdir(parents=True)
-        for name, text in (
-            ("systemctl", SYSTEMCTL), ("systemd-run", SYSTEMD_RUN), ("journalctl", JOURNALCTL)):
+        programs = {"systemctl": SYSTEMCTL, "systemd-run": SYSTEMD_RUN, "journalctl": JOURNALCTL}
+        for name, text in programs.items():
             (directory / "bin" / name).write_text(text)
             (directory / "bin" / name).chmod(0o755)
         self.path = f"{directory}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
