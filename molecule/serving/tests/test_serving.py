@@ -183,6 +183,7 @@ def test_the_cluster_is_as_declared_after_all_of_it(cluster: Cluster) -> None:
     assert run.changed == 0, run.output
 
 
+@long
 def test_a_unit_that_does_not_start_keeps_nobody_waiting(cluster: Cluster) -> None:
     """The other hosts do not go on to ask for a token, for as long as all models may take."""
     broken = {**serving.PIPELINE, "engine_args": {**serving.ENGINE_ARGS, "max_model_len": "long"}}

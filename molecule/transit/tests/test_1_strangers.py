@@ -16,6 +16,7 @@ from tests.bed.bed import ROOT
 from tests.bed.certificates import Signer
 from tests.bed.cluster import TLS, Cluster
 from tests.bed.outside import Outside
+from tests.long import long
 
 SCAN, DOORS = ROOT / "tests" / "nft.py", ROOT / "tests" / "doors.py"
 SSH, PROXY = 22, 443
@@ -118,6 +119,7 @@ def test_check_mode_shows_the_rules(cluster: Cluster) -> None:
     assert "10.20" not in cluster.sh(cluster.head, "nft list table inet rayops")
 
 
+@long
 def test_users_of_a_network_reach_what_is_theirs(
     cluster: Cluster, hosts: dict[str, str], stranger: Outside
 ) -> None:

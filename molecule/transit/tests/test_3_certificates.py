@@ -10,6 +10,7 @@ import re
 from tests.bed.certificates import DIRECTORY, OWN, Signer, kept
 from tests.bed.cluster import Cluster
 from tests.capture import capturing
+from tests.long import long
 
 DAYS = f"openssl x509 -in {DIRECTORY}/node.pem -noout -checkend"
 STARTED = "systemctl show --value --property=ActiveEnterTimestampMonotonic ray-head ray-worker | sort -n | tail -1"
@@ -91,6 +92,7 @@ def test_recover_names_what_is_not_valid(cluster: Cluster, signer: Signer) -> No
         assert re.search(rf"{host} +\| {problem} +\|", run.output), run.output[-3000:]
 
 
+@long
 def test_a_node_whose_certificate_has_ended_comes_back(cluster: Cluster, signer: Signer) -> None:
     """It started when it was too late: nobody talks to it."""
     signer.put(cluster, "worker-2", -0.1, -0.9)

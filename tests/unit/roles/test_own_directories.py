@@ -104,6 +104,7 @@ def test_other_constraints_are_another_environment(tmp_path):
     assert all(name.startswith("/opt/ray/2.60.0-") for name in found)
 
 
+@long
 def test_other_wheels_are_another_environment_of_packages_that_nothing_holds(tmp_path):
     """Not of Ray alone, which has a version, nor under constraints."""
     wheels = tmp_path / "wheels"
