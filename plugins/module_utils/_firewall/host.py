@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable
 
 from ansible_collections.rayops.cluster.plugins.module_utils._firewall.rules import MARK, TABLE
-from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import PATH, GuestError, run
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import PATH, GuestError, exists, run
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import (
     Listener,
     listeners,
@@ -100,15 +100,8 @@ def others_ports(ours: Iterable[str]) -> set[int]:
     :arg ours: names of users. A number without a name is nobody else's either: some can be lent to a user of ours, as
         /etc/subuid does.
     """
-    own = {entry.pw_uid for entry in map(_entry, ours) if entry}
+    own = {pwd.getpwnam(name).pw_uid for name in filter(exists, ours)}
     return {port for port, users in owners().items() if not users & own and all(map(_has_name, users))}
-
-
-def _entry(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
 
 
 def _has_name(number: int) -> bool:
