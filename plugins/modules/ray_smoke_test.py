@@ -22,6 +22,15 @@ attributes:
   diff_mode: {support: N/A}
   idempotent: {details: Leaves nothing in the cluster but a finished job in its list of jobs.}
 options:
+  nodes:
+    description: Names of nodes that must be V(ALIVE) before any work runs. It waits for them, and fails without one of them.
+    type: list
+    elements: str
+    default: []
+  nodes_timeout:
+    description: How long to wait for them, in seconds; not in check mode.
+    type: float
+    default: 30
   task_seconds:
     description: How long each task holds its CPU, GPU or NPU.
     type: float
@@ -64,6 +73,10 @@ EXAMPLES = r"""
   rayops.cluster.ray_smoke_test:
   register: test
 
+- name: Run work once each node of the inventory has joined
+  rayops.cluster.ray_smoke_test:
+    nodes: "{{ groups['ray_head'] + groups['ray_workers'] }}"
+
 - name: Look at large clusters only, and quickly
   rayops.cluster.ray_smoke_test:
     task_seconds: 0.2
@@ -77,6 +90,11 @@ msg:
   returned: always
   type: str
   sample: "CPU: 4 tasks on 2 nodes, 4 at once, in 1.6 s; 32 MB from node to node, 410 MB/s at least."
+summary:
+  description: The cluster in one line, before the work.
+  returned: success
+  type: str
+  sample: 3 ALIVE, CPU 0/8 used, GPU 1/4 used
 transfers:
   description: The objects that were moved between nodes. Each V(seconds) is that of the node that fetched it.
   returned: success
@@ -114,13 +132,15 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import
     connection_arguments,
 )
 
-NUMBERS = ("task_seconds", "payload_bytes", "max_tasks", "transfer_bytes", "transfer_seconds")
+NUMBERS = ("nodes_timeout", "task_seconds", "payload_bytes", "max_tasks", "transfer_bytes", "transfer_seconds")
 
 
 def define_module() -> AnsibleModule:
     return AnsibleModule(
         argument_spec={
             **connection_arguments(),
+            "nodes": {"type": "list", "elements": "str", "default": []},
+            "nodes_timeout": {"type": "float", "default": 30},
             "task_seconds": {"type": "float", "default": 1.0},
             "payload_bytes": {"type": "int", "default": 8000000},
             "max_tasks": {"type": "int", "default": 0},
@@ -160,11 +180,13 @@ def main() -> None:
         if params[option] < 0:
             module.fail_json(msg=f"{option} must not be negative, but is {params[option]}.")
     cluster = connected(params)
-    options = {name: params[name] for name in (*NUMBERS, "in_use")}
+    options = {name: params[name] for name in (*NUMBERS, "nodes", "in_use")}
+    if module.check_mode:
+        options["nodes_timeout"] = 0
     try:
         result = cluster.smoke_test(**options, dry_run=module.check_mode)
     except RayClusterError as error:
-        if module.check_mode and error.kind in ("no_ray", "unreachable", "no_cpu", "user"):
+        if module.check_mode and error.kind in ("no_ray", "unreachable", "missing", "no_cpu", "user"):
             module.exit_json(changed=False, skipped=True, msg=f"Check mode runs no task. {error}")
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, msg=describe(result["resources"], result["transfers"], module.check_mode), **result)

@@ -116,6 +116,8 @@ class RayCluster(RayEnvironment):
 
     def smoke_test(
         self,
+        nodes: list[str] | None = None,
+        nodes_timeout: float = 30.0,
         task_seconds: float = 1.0,
         payload_bytes: int = 8000000,
         max_tasks: int = 0,
@@ -125,10 +127,13 @@ class RayCluster(RayEnvironment):
         dry_run: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Run one task per CPU, GPU and NPU (options: ray_smoke_test); returns {resources, transfers, seconds}."""
+        """Run one task per CPU, GPU and NPU (options: ray_smoke_test): {summary, resources, transfers, seconds}."""
         return self._call(
             "smoke_test",
             timeout,
+            extra=nodes_timeout,
+            nodes=nodes or [],
+            nodes_timeout=nodes_timeout,
             task_seconds=task_seconds,
             payload_bytes=payload_bytes,
             max_tasks=max_tasks,

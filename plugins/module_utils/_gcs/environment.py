@@ -40,7 +40,7 @@ CALLS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "held": (drain, ("tasks", "drivers", "actors", "objects", "object_bytes")),
     "workload": (workload, ("applications", "jobs", "actors", "groups")),
     "wait_serving": (workload, ("lacking",)),
-    "smoke_test": (smoke_test, ("resources", "transfers", "seconds")),
+    "smoke_test": (smoke_test, ("summary", "resources", "transfers", "seconds")),
     "skip_job_ids": (state, ("next_id",)),
     "wipe_redis": (state, ()),
     "dashboards": (dashboards, ("dashboards",)),

@@ -21,6 +21,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     raise_if_final,
     read_nodes,
     reason,
+    status,
     title,
 )
 
@@ -32,12 +33,13 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
 
     Then move an object from each node that has worked to the next of them, in a ring.
 
-    request: address, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), transfer_bytes,
+    request: address, nodes (names that are to be ALIVE first), nodes_timeout, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), transfer_bytes,
     transfer_seconds, dry_run.
     """
+    wait = {"node_names": request["nodes"]} if request["nodes"] else {}
+    cluster = status({**request, "wait": wait, "timeout": request["nodes_timeout"]})
     started = time.time()
-    client = connect(request)
-    nodes = [node for node in read_nodes(client) if node["state"] == "ALIVE"]
+    nodes = [node for node in cluster["nodes"] if node["state"] == "ALIVE"]
     if not any(node["resources"]["total"].get("CPU", 0) >= 1 for node in nodes):
         names = ", ".join(map(title, nodes)) or "none"
         message = f"The cluster has no CPU to run a task on; its ALIVE nodes: {names}. Add a worker."
@@ -45,9 +47,11 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
     tasks, report = plan(nodes, request)
     transfers: list[dict[str, Any]] = []
     if tasks and not request["dry_run"]:
+        client = connect(request)
         require_local_node(local_sockets(client))
         transfers = run_tasks(client, tasks, report, request, started + request["timeout"])
-    return {"resources": report, "transfers": transfers, "seconds": round(time.time() - started, 3)}
+    seconds = round(time.time() - started, 3)
+    return {"summary": cluster["summary"], "resources": report, "transfers": transfers, "seconds": seconds}
 
 
 def require_local_node(sockets: list[str]) -> None:
