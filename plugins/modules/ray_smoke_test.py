@@ -23,7 +23,7 @@ attributes:
   idempotent: {details: Leaves nothing in the cluster but a finished job in its list of jobs.}
 options:
   nodes:
-    description: Names of nodes that must be V(ALIVE) before any work runs. It waits for them, and fails without one of them.
+    description: Names of nodes that must be V(ALIVE) before any work runs. It waits for them, and fails without one.
     type: list
     elements: str
     default: []

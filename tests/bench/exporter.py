@@ -175,7 +175,8 @@ def monitor(folder: Path, address: str, gpus: int) -> Iterator[tuple[subprocess.
         "cluster_name": "bench", "address": address, "dashboard_url": "http://127.0.0.1:1",
         "auth_token_path": str(folder / "token"), "tls_directory": None, "gcs_storage": "memory",
         "interval": INTERVAL, "timeout": 10,
-        "listen": {"address": "127.0.0.1", "port": port}, "nodes": nodes, "certificates": [],
+        "listen": {"address": "127.0.0.1", "port": port}, "nodes": nodes, "certificates": [], "renew_days": 30,
+        "models": {"file": str(folder / "models.yaml"), "program": "/bin/false"}, "first_token_limit": 10,
     }
     (folder / "monitor.yaml").write_text(json.dumps(config), encoding="utf-8")
     command = [ray_python(), "-I", folder / "ray_monitor.py", folder / "monitor.yaml"]

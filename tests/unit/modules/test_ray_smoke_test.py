@@ -32,7 +32,7 @@ def test_check_mode_runs_no_work(local_ray, run_module, tmp_path):
 def test_a_node_that_is_missing_fails_and_is_named(local_ray, run_module):
     options = {**local_ray.connection(), "nodes": ["worker-7"], "nodes_timeout": 1}
     result = run_module("ray_smoke_test", options)
-    assert result["failed"] and result["msg"] == f"{len(nodes)} of 1 nodes"
+    assert result["failed"] and result["msg"] == "2 nodes are ALIVE after 1 s; missing: worker-7."
     result = run_module("ray_smoke_test", {**options, "nodes_timeout": 300}, check_mode=True)
     assert result["skipped"] and result["msg"].endswith("missing: worker-7.")
 

@@ -142,7 +142,7 @@ def test_what_asks_the_model_has_rays_rights_alone(written):
 
 def test_only_a_playbook_that_installs_packages_leaves_an_engine_without_them_alone():
     """site installs them; what the playbook serve finds missing is missing when it serves."""
-    texts = {name: (REPOSITORY / "playbooks" / f"{name}.yml").read_text() for name in ("site", "serve")}
+    texts = {name: (REPOSITORY / "playbooks" / f"{name}.yml").read_text() for name in ("check", "serve")}
     assert ["ray_system_packages" in text for text in texts.values()] == [True, False]
     look = yaml.safe_load((REPOSITORY / "roles/serve/tasks/look.yml").read_text())
     (options,) = [task["rayops.cluster.ray_model_check"] for task in look

@@ -33,8 +33,8 @@ def smoke_test(request: dict[str, Any]) -> dict[str, Any]:
 
     Then move an object from each node that has worked to the next of them, in a ring.
 
-    request: address, nodes (names that are to be ALIVE first), nodes_timeout, timeout, task_seconds, payload_bytes, max_tasks, in_use ("skip" or "wait"), transfer_bytes,
-    transfer_seconds, dry_run.
+    request: address, nodes (names that are to be ALIVE first), nodes_timeout, timeout, task_seconds, payload_bytes,
+    max_tasks, in_use ("skip" or "wait"), transfer_bytes, transfer_seconds, dry_run.
     """
     wait = {"node_names": request["nodes"]} if request["nodes"] else {}
     cluster = status({**request, "wait": wait, "timeout": request["nodes_timeout"]})
