@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayClusterError
-from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import misfit
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.tls import misfit
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, gone
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listening_on

@@ -64,29 +64,6 @@ sys.modules[{api!r}].run(sys.modules[{module!r}].{call}, {request!r})
 """
 
 
-def tls_variables(config: dict[str, Any]) -> dict[str, str]:
-    """With what the processes of a node speak mutual TLS; nothing where they speak none.
-
-    :arg config: the content of the node's file.
-    """
-    return api.tls_variables((config.get("tls") or {}).get("directory"))
-
-
-def misfit(address: str, config: dict[str, Any]) -> str:
-    """What keeps a node from talking to the GCS, of what TLS can; empty for nothing, and where nobody listens.
-
-    :arg address: of the GCS, host:port.
-    :arg config: the content of the node's file.
-    """
-    try:
-        api.greet(address, tls_variables(config))
-    except api.HelperError as error:
-        return str(error)
-    except OSError:
-        pass
-    return ""
-
-
 class RayClusterError(Exception):
     """A call failed; str() is one sentence for the user.
 

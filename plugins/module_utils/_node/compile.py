@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import tls_variables
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.tls import tls_variables
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import (
     RayConfigError,
     redis_namespace,

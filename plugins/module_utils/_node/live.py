@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
-from ansible_collections.rayops.cluster.plugins.module_utils._gcs.environment import misfit
+from ansible_collections.rayops.cluster.plugins.module_utils._gcs.tls import misfit
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import (
     REDIS_PASSWORD_VARIABLE,
     RayStart,
