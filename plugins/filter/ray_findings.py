@@ -21,21 +21,25 @@ options:
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew: {description: "The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the
       host.", type: float, default: 5}
+  cluster: {description: "What M(rayops.cluster.ray_status) returned on the head, also where it failed.", type: dict,
+      default: {}}
 """
 
 EXAMPLES = r"""
 - name: Say what is wrong
   ansible.builtin.debug:
-    msg: "{{ groups['all'] | rayops.cluster.ray_findings(hostvars, now().timestamp()) | map(attribute='line') }}"
+    msg: "{{ (groups['all'] | rayops.cluster.ray_findings(hostvars, now().timestamp())).lines }}"
 """
 
 RETURN = r"""
-_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(network),
-    C(unreachable) and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a
-    person must do instead.", type: list, elements: dict}
+_value: {description: "In C(findings) what is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem
+    C(network), C(unreachable) and C(clock_skew) beside its own, and its C(host). In C(lines) a table of it with what is
+    done; in C(left) with what a person must do instead, without the files that are removed on the way. In C(persons)
+    the hosts that need one, and in C(refusal) what to say of them; empty for none.", type: dict}
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -49,8 +53,10 @@ LONGEST = 1000
 LOOKS = ("head_look", "worker_look", "redis_look")
 
 
-def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str = "", skew: float = 5) -> list[dict]:
-    """What is wrong with all hosts."""
+def ray_findings(
+    hosts: Sequence[str], hostvars: Mapping, now: float, head: str = "", skew: float = 5, cluster: Mapping | None = None
+) -> dict[str, Any]:
+    """What is wrong with all hosts; see the documentation above."""
     if not isinstance(hostvars, Mapping):
         raise AnsibleFilterError(f"ray_findings: give it the hosts' variables, not {type(hostvars).__name__}.")
     looks = {host: looks_of(hostvars[host]) for host in hosts}
@@ -62,10 +68,28 @@ def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str 
             # A disk that a node and a Redis share is found twice.
             if row not in rows:
                 rows.append(row)
-    for row in rows:
-        happens = row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.")
-        row.update(line=line(row, rows, happens), left=line(row, rows, row["person"] or row["mend"]))
-    return rows
+    # What was removed by the look itself is not left. A node that was restarted had left it.
+    left = [row for row in rows if row["step"] != "remove"]
+    persons = list(dict.fromkeys(row["host"] for row in left if row["person"]))
+    lines = [line(row, rows, row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing."))
+             for row in rows]
+    return {
+        "findings": rows,
+        "lines": lines or ["Nothing is wrong."],
+        "left": [line(row, rows, row["person"] or row["mend"]) for row in left] or ["Nothing is wrong any more."],
+        "persons": persons,
+        "refusal": refusal(persons, cluster or {}),
+    }
+
+
+def refusal(persons: list[str], cluster: Mapping) -> str:
+    """Who needs a person, and how the rest is; empty for nobody."""
+    if not persons:
+        return ""
+    rest = f"{cluster['summary']}." if cluster.get("summary") else \
+        f"The cluster does not answer: {cluster.get('msg') or 'no reason is known'}"
+    need = "needs" if len(persons) == 1 else "need"
+    return f"{', '.join(persons)} {need} a person: do what the table above says, then run recover again. {rest}"
 
 
 def looks_of(variables: Mapping) -> list[Mapping]:
