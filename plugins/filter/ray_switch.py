@@ -34,38 +34,35 @@ from typing import Any
 
 def ray_switch(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, str]:
     """What came of the stop and the start; see the documentation above."""
-    drained, heads, workers = (
-        answers(hosts, hostvars, f"switch_{name}") for name in ("drained", "head", "worker"))
+    drained, heads, workers = (answers(hosts, hostvars, f"switch_{name}") for name in ("drained", "head", "worker"))
     failed = {host: answer for host, answer in [*heads.items(), *workers.items()] if answer.get("failed")}
     # The workers wait for the head: there are either its words or theirs.
     reasons = dict.fromkeys(str(answer["msg"]) for answer in failed.values() if answer.get("msg"))
     # By each host's own clock. The last worker to stop was down for the shortest time, and the others waited for it.
-    stops = [number(answer, "stopped_seconds") for answer in workers.values()]
-    stops = [each for each in stops if each] or [number(answer, "stopped_seconds") for answer in heads.values()]
+    stops = numbers(workers, "stopped_seconds") or numbers(heads, "stopped_seconds")
+    drain, head, worker = (max(found, default=0) for found in (
+        numbers(drained, "seconds"), numbers(heads, "node", "uptime"), numbers(workers, "node", "uptime")))
     return {
         "problem": f"{', '.join(failed)}: " + "\n".join(reasons) if failed else "",
         "stop": (
-            f"The workers finished and stopped within {most(drained, 'seconds')} s. From then on the cluster was down "
-            f"for {min(stops, default=0)} s, of which Ray itself needed {most(heads, 'node', 'uptime')} s on the head "
-            f"and then {most(workers, 'node', 'uptime')} s on the workers."),
+            f"The workers finished and stopped within {drain} s. From then on the cluster was down for "
+            f"{min(stops, default=0)} s, of which Ray itself needed {head} s on the head and then {worker} s on the "
+            "workers."),
     }
 
 
-def answers(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+def answers(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What was registered on each host, without those on which the task was skipped."""
     found = {host: hostvars[host].get(name) for host in hosts}
     return {host: each for host, each in found.items() if isinstance(each, Mapping) and not each.get("skipped")}
 
 
-def number(answer: Any, *keys: str) -> float:
-    """A number out of an answer; 0 where there is none."""
+def numbers(found: Mapping[str, Any], *keys: str) -> list[float]:
+    """A number out of each answer that has one."""
+    values = list(found.values())
     for key in keys:
-        answer = answer.get(key) if isinstance(answer, Mapping) else None
-    return answer if isinstance(answer, (int, float)) else 0
-
-
-def most(found: Mapping[str, Any], *keys: str) -> float:
-    return max((number(answer, *keys) for answer in found.values()), default=0)
+        values = [value.get(key) for value in values if isinstance(value, Mapping)]
+    return [value for value in values if isinstance(value, (int, float)) and value]
 
 
 class FilterModule:
