@@ -15,7 +15,7 @@ description:
 positional: hostvars, now
 options:
   _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
-  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look),
+  hostvars: {description: "With what the module returned, registered as C(node_look) or C(redis_look),
       and M(rayops.cluster.ray_network_test), as C(network_test).", type: dict, required: true}
   now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
@@ -49,8 +49,8 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 WIDEST = 90
 # Characters of what a host says of itself.
 LONGEST = 1000
-# What the roles' task files `look` register; a host may be looked at as a node and as a Redis.
-LOOKS = ("head_look", "worker_look", "redis_look")
+# A host may be looked at as a node and as a Redis.
+LOOKS = ("node_look", "redis_look")
 
 
 def ray_findings(

@@ -22,10 +22,8 @@ def look(*findings, asked=100.0, offset=0.0, took=1.0) -> dict:
 
 
 def ray_findings(looks: dict, now: float, **options) -> dict:
-    """What each host was looked at as, the head a head and all others workers."""
-    kinds = {host: "head_look" if host == "head" else "worker_look" for host in looks}
-    skipped = {"head_look": {"skipped": True}, "worker_look": {"skipped": True}}
-    hostvars = {host: {**skipped, kinds[host]: looks[host]} for host in looks}
+    """What each host was looked at as, all of them nodes."""
+    hostvars = {host: {"node_look": looks[host], "redis_look": {"skipped": True}} for host in looks}
     return filter_of_hosts(list(looks), hostvars, now, **options)
 
 
@@ -108,8 +106,8 @@ def test_a_controller_with_a_wrong_clock_blames_nobody():
 
 def test_whom_a_host_cannot_reach():
     problem = {"detail": "it cannot reach worker-2 on 6382.", "person": "open it in the security group."}
-    hostvars = {"head": {"head_look": look(), "network_test": {"problems": [problem]}},
-                "worker-1": {"worker_look": look(), "network_test": {"skipped": True}}}
+    hostvars = {"head": {"node_look": look(), "network_test": {"problems": [problem]}},
+                "worker-1": {"node_look": look(), "network_test": {"skipped": True}}}
     (said,) = filter_of_hosts(["head", "worker-1"], hostvars, 105.0)["lines"]
     assert said.startswith("head | network | it cannot reach worker-2 on 6382. | a person: open it in")
 
@@ -120,7 +118,7 @@ def test_what_is_not_registered_is_refused():
 
 
 def test_a_host_that_is_looked_at_twice_and_one_that_is_not():
-    looks = {"head_look": look(FULL), "redis_look": look(FULL, STOPPED), "worker_look": {"skipped": True}}
+    looks = {"node_look": look(FULL), "redis_look": look(FULL, STOPPED)}
     rows = filter_of_hosts(["both", "none"], {"both": looks, "none": {}}, 105.0)["findings"]
     assert [(row["host"], row["problem"]) for row in rows] == [
         ("both", "disk_full"), ("both", "unit_stopped"), ("none", "not_looked_at"),
