@@ -34,8 +34,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value: {description: "In C(findings) what is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem
     C(network), C(unreachable) and C(clock_skew) beside its own, and its C(host). In C(lines) a table of it with what is
-    done; in C(left) with what a person must do instead, without the files that are removed on the way. In C(persons)
-    the hosts that need one, and in C(refusal) what to say of them; empty for none.", type: dict}
+    done; in C(left) with what a person must do instead, without the files that are removed on the way. In C(refusal)
+    which hosts need one; empty for none.", type: dict}
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,13 +71,11 @@ def ray_findings(
     # What was removed by the look itself is not left. A node that was restarted had left it.
     left = [row for row in rows if row["step"] != "remove"]
     persons = list(dict.fromkeys(row["host"] for row in left if row["person"]))
-    lines = [line(row, rows, row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing."))
-             for row in rows]
+    happens = [row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.") for row in rows]
     return {
         "findings": rows,
-        "lines": lines or ["Nothing is wrong."],
+        "lines": [line(row, rows, end) for row, end in zip(rows, happens)] or ["Nothing is wrong."],
         "left": [line(row, rows, row["person"] or row["mend"]) for row in left] or ["Nothing is wrong any more."],
-        "persons": persons,
         "refusal": refusal(persons, cluster or {}),
     }
 

@@ -50,23 +50,22 @@ def worker_removal(
     if unknown or not names:
         who = f"There is no worker {', '.join(dict.fromkeys(unknown))}" if unknown else "No worker is named"
         refusal = f"{who}: name each by its name in the inventory, -e remove_worker_hosts=worker-3,worker-4."
-    elif nodes is not None:
-        alive = {node["node_name"] for node in nodes if node["state"] == "ALIVE"}
-        amiss = ", ".join(problems(names, groups, alive, head_config or {}))
-        refusal = amiss and (
-            f"Without {', '.join(names)} {amiss}: add workers first, lower head_config.worker_nodes.worker_node_types, "
-            "or remove them all the same with -e remove_worker_force=true.")
+    elif nodes is not None and (amiss := problems(names, groups, nodes, head_config or {})):
+        refusal = (
+            f"Without {', '.join(names)} {', '.join(amiss)}: add workers first, lower "
+            "head_config.worker_nodes.worker_node_types, or remove them all the same with -e remove_worker_force=true.")
     return {"names": names, "refusal": refusal}
 
 
 def problems(
-    names: list[str], groups: Mapping[str, list[str]], alive: set[str], head_config: Mapping[str, Any]
+    names: list[str], groups: Mapping[str, list[str]], nodes: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
 ) -> list[str]:
     """What would be amiss without some workers."""
+    alive = {node["node_name"] for node in nodes if node["state"] == "ALIVE"}
     left = set(groups["ray_workers"]) & alive - set(names)
     if not left:
         return ["no worker would be left"]
-    pools = (head_config.get("worker_nodes") or {}).get("worker_node_types") or {}
+    pools = (config.get("worker_nodes") or {}).get("worker_node_types") or {}
     found = []
     for pool, declared in pools.items():
         least, members = int((declared or {}).get("min_workers") or 0), set(groups.get(f"ray_pool_{pool}", []))

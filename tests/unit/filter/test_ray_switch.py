@@ -36,8 +36,9 @@ REDIS = {"switch_head": SKIPPED, "switch_worker": SKIPPED, "switch_drained": SKI
     ({"w1": worker(started(None, 2.5), None), "w2": worker(started(7.0), "x")},
      "The workers finished and stopped within 0 s. From then on the cluster was down for 7.0 s, of which Ray itself "
      "needed 3.0 s on the head and then 2.5 s on the workers."),
-    ({}, "The workers finished and stopped within 0 s. From then on the cluster was down for 6.0 s, of which Ray itself "
-         "needed 3.0 s on the head and then 0 s on the workers."),
+    ({},
+     "The workers finished and stopped within 0 s. From then on the cluster was down for 6.0 s, of which Ray itself "
+     "needed 3.0 s on the head and then 0 s on the workers."),
 ])
 def test_how_long_the_cluster_was_down(workers, said):
     hostvars = {"head": head(started(6.0, 3.0)), "redis": REDIS, **workers}
@@ -55,7 +56,8 @@ def test_workers_that_did_not_come_up():
     """The same reason is told once; who left the play is not asked."""
     hostvars = {
         "w1": worker({"failed": True, "msg": "No port."}), "w2": worker({"failed": True, "msg": "No port."}),
-        "head": head(started()), "w3": worker({"failed": True, "msg": "No disk.", "node": "x"}), "w4": worker(started()),
+        "head": head(started()), "w3": worker({"failed": True, "msg": "No disk.", "node": "x"}),
+        "w4": worker(started()),
         "gone": {"switch_worker": {"failed": True, "msg": "Gone."}},
     }
     problem = ray_switch([host for host in hostvars if host != "gone"], hostvars)["problem"]

@@ -27,7 +27,8 @@ class Module:
     def __init__(self, directory: Path, check_mode: bool = False) -> None:
         self.check_mode = check_mode
         self.params: dict[str, Any] = {
-            "node_type": "head", "config_dir": str(directory / "etc"), "environment": NEW, "user": OWN_USER, "variables": {}, "files": [], "tls": False,
+            "node_type": "head", "config_dir": str(directory / "etc"),
+            "environment": NEW, "user": OWN_USER, "variables": {}, "files": [], "tls": False,
         }
 
     def preserved_copy(self, source: str, target: str) -> None:

@@ -99,7 +99,7 @@ def test_all_that_is_kept_goes_back():
     assert lists == ["{{ _ray_upgrade }}"] * 3
     assert [task for task in kept + restored if {"files", "tls"} & set(task["rayops.cluster.ray_upgrade"])] == []
     shared = yaml.safe_load((REPOSITORY / "roles/ray_defaults/vars/main/environment.yml").read_text(encoding="utf-8"))
-    assert shared["_ray_upgrade"]["files"] == "{{ _ray_kept_files }}"
+    assert shared["_ray_upgrade"]["files"] == "{{ _ray_head_kept_files if _ray_is_head else [] }}"
     states = [task["vars"]["_redis_previous"] for path in ("switch_back", "switch")
               for task in read(f"playbooks/tasks/{path}.yml") if called(task) == "redis/previous"]
     assert states == ["restored", "finished"]
