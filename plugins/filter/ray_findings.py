@@ -15,27 +15,31 @@ description:
 positional: hostvars, now
 options:
   _input: {description: "The hosts, in the order of the table.", type: list, elements: str, required: true}
-  hostvars: {description: "With what the module returned, registered as C(head_look), C(worker_look) or C(redis_look),
+  hostvars: {description: "With what the module returned, registered as C(node_look) or C(redis_look),
       and M(rayops.cluster.ray_network_test), as C(network_test).", type: dict, required: true}
   now: {description: "The time of the controller when all had answered, since the epoch.", type: float, required: true}
   head: {description: The host whose clock the others are compared with., type: str, default: ""}
   skew: {description: "The seconds that a clock may differ. The time that it took to ask is in doubt, and counts for the
       host.", type: float, default: 5}
+  cluster: {description: "What M(rayops.cluster.ray_status) returned on the head, also where it failed.", type: dict,
+      default: {}}
 """
 
 EXAMPLES = r"""
 - name: Say what is wrong
   ansible.builtin.debug:
-    msg: "{{ groups['all'] | rayops.cluster.ray_findings(hostvars, now().timestamp()) | map(attribute='line') }}"
+    msg: "{{ (groups['all'] | rayops.cluster.ray_findings(hostvars, now().timestamp())).lines }}"
 """
 
 RETURN = r"""
-_value: {description: "What is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem C(network),
-    C(unreachable) and C(clock_skew) beside its own, its C(host), and a C(line) for a table; in C(left) with what a
-    person must do instead.", type: list, elements: dict}
+_value: {description: "In C(findings) what is wrong, as RV(rayops.cluster.ray_diagnosis#module:findings), with problem
+    C(network), C(unreachable) and C(clock_skew) beside its own, and its C(host). In C(lines) a table of it with what is
+    done; in C(left) with what a person must do instead, without the files that are removed on the way. In C(refusal)
+    which hosts need one; empty for none.", type: dict}
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
@@ -45,12 +49,14 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 WIDEST = 90
 # Characters of what a host says of itself.
 LONGEST = 1000
-# What the roles' task files `look` register; a host may be looked at as a node and as a Redis.
-LOOKS = ("head_look", "worker_look", "redis_look")
+# A host may be looked at as a node and as a Redis.
+LOOKS = ("node_look", "redis_look")
 
 
-def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str = "", skew: float = 5) -> list[dict]:
-    """What is wrong with all hosts."""
+def ray_findings(
+    hosts: Sequence[str], hostvars: Mapping, now: float, head: str = "", skew: float = 5, cluster: Mapping | None = None
+) -> dict[str, Any]:
+    """What is wrong with all hosts; see the documentation above."""
     if not isinstance(hostvars, Mapping):
         raise AnsibleFilterError(f"ray_findings: give it the hosts' variables, not {type(hostvars).__name__}.")
     looks = {host: looks_of(hostvars[host]) for host in hosts}
@@ -62,10 +68,26 @@ def ray_findings(hosts: Sequence[str], hostvars: Mapping, now: float, head: str 
             # A disk that a node and a Redis share is found twice.
             if row not in rows:
                 rows.append(row)
-    for row in rows:
-        happens = row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.")
-        row.update(line=line(row, rows, happens), left=line(row, rows, row["person"] or row["mend"]))
-    return rows
+    # What was removed by the look itself is not left. A node that was restarted had left it.
+    left = [row for row in rows if row["step"] != "remove"]
+    persons = list(dict.fromkeys(row["host"] for row in left if row["person"]))
+    happens = [row["mend"] or (f"a person: {row['person']}" if row["person"] else "nothing.") for row in rows]
+    return {
+        "findings": rows,
+        "lines": [line(row, rows, end) for row, end in zip(rows, happens)] or ["Nothing is wrong."],
+        "left": [line(row, rows, row["person"] or row["mend"]) for row in left] or ["Nothing is wrong any more."],
+        "refusal": refusal(persons, cluster or {}),
+    }
+
+
+def refusal(persons: list[str], cluster: Mapping) -> str:
+    """Who needs a person, and how the rest is; empty for nobody."""
+    if not persons:
+        return ""
+    rest = f"{cluster['summary']}." if cluster.get("summary") else \
+        f"The cluster does not answer: {cluster.get('msg') or 'no reason is known'}"
+    need = "needs" if len(persons) == 1 else "need"
+    return f"{', '.join(persons)} {need} a person: do what the table above says, then run recover again. {rest}"
 
 
 def looks_of(variables: Mapping) -> list[Mapping]:

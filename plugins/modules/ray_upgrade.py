@@ -19,7 +19,7 @@ options:
     description:
       - V(tried) imports Ray and O(packages) in O(environment), as Ray's user, and fails where that fails. Of vLLM, if
         it is there, C(vllm._C) is loaded, which links libraries of the host's.
-      - V(kept) copies the files of the node to O(path), unless they are not there, or name O(environment) already by a
+      - V(kept) copies the files of the node, unless they are not there, or name O(environment) already by a
         run that was interrupted.
       - V(finished) says that no run is.
       - V(known) only says what runs, and whether a run was interrupted.
@@ -44,8 +44,8 @@ options:
   user: {description: The user who runs Ray., type: str, default: ray}
   variables: {description: "What of the node's environment its libraries are found by, such as C(LD_LIBRARY_PATH).",
       type: dict, default: {}}
-  path: {description: "The directory of what is kept, root's alone.", type: path, default: /etc/ray/previous}
-  config_dir: {description: Where the node's declared state lies., type: path, default: /etc/ray}
+  config_dir: {description: "Where the node's declared state lies. What is kept is in C(previous) in it, root's alone.",
+      type: path, default: /etc/ray}
 extends_documentation_fragment: [rayops.cluster.attributes]
 attributes: {diff_mode: {support: none}}
 """
@@ -94,8 +94,8 @@ class Previous:
     """What a node ran before, and what it runs."""
 
     def __init__(self, module: AnsibleModule):
-        self.module, self.path = module, module.params["path"]
         node_type, config_dir = module.params["node_type"], module.params["config_dir"]
+        self.module, self.path = module, f"{config_dir}/previous"
         self.unit, self.tls = f"{UNITS}/ray-{node_type}.service", f"{config_dir}/tls"
         self.needed = [self.unit, f"{config_dir}/{node_type}-node.yaml"] if node_type else []
         self.files = [*self.needed, *module.params["files"]]
@@ -108,8 +108,9 @@ class Previous:
             ]
 
     def kept(self, file: str) -> str:
-        """Where a file is kept: a certificate where Ray's user can read it, who drains with it (_node/live.py)."""
-        directory = os.path.join(self.tls, PREVIOUS) if os.path.dirname(file) == self.tls else self.path
+        """Where a file is kept: a node's certificate where Ray's user reads it, who drains with it (_node/live.py)."""
+        of_node = self.needed and os.path.dirname(file) == self.tls
+        directory = os.path.join(self.tls, PREVIOUS) if of_node else self.path
         return os.path.join(directory, os.path.basename(file))
 
     def environment(self) -> str | None:
@@ -240,7 +241,6 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": "ray"},
             "variables": {"type": "dict", "default": {}},
-            "path": {"type": "path", "default": "/etc/ray/previous"},
             "config_dir": {"type": "path", "default": "/etc/ray"},
         },
         required_if=[

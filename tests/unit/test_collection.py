@@ -122,6 +122,16 @@ def test_the_action_groups_are_modules():
     assert connected <= set(groups["ray"])
 
 
+@pytest.mark.parametrize("file, variable, module", [
+    ("cluster", "_ray_connection", "ray_status"), ("config", "_ray_node_start", "ray_node"),
+    ("environment", "_ray_upgrade", "ray_upgrade"), ("tls", "_ray_tls_certificate", "ray_tls"),
+    ("tls", "_ray_tls_signer", "ray_tls_authority"),
+])
+def test_what_stands_in_one_place_are_options_of_a_module(file, variable, module):
+    told = read_yaml(f"roles/ray_defaults/vars/main/{file}.yml")[variable]
+    assert told and set(told) <= set(documentation(module)["options"])
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_is_documented_under_its_name(module):
     found = documentation(module)

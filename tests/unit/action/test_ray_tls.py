@@ -29,6 +29,7 @@ from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import Authori
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TASKS = REPOSITORY / "roles" / "ray" / "tasks"
+TOLD = yaml.safe_load((REPOSITORY / "roles" / "ray_defaults" / "vars" / "main" / "tls.yml").read_text())
 NAMES = ["10.0.0.7", "worker-1", "localhost", "127.0.0.1"]
 
 
@@ -54,7 +55,8 @@ class Cluster:
             "ray_tls_ca_certificate": "", "ray_tls_ca_key": "", "ray_tls_days": 90, "ray_tls_renew_days": 15,
             "ray_cluster_name": "demo", "ray_user": str(os.getegid()), "_ray_tls_dir": "", "_ray_head_host": "head-1",
             "_ray_tls_directory": str(self.etc), "_ray_tls_authority_directory": str(self.authority),
-            "_ray_tls_names": NAMES,
+            "_ray_tls_names": NAMES, "_ray_tls_certificate": TOLD["_ray_tls_certificate"],
+            "_ray_tls_signer": TOLD["_ray_tls_signer"],
         }
         self.etc.parent.mkdir(exist_ok=True)
 

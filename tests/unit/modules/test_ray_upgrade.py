@@ -27,7 +27,7 @@ class Module:
     def __init__(self, directory: Path, check_mode: bool = False) -> None:
         self.check_mode = check_mode
         self.params: dict[str, Any] = {
-            "node_type": "head", "path": str(directory / "etc" / "previous"), "config_dir": str(directory / "etc"),
+            "node_type": "head", "config_dir": str(directory / "etc"),
             "environment": NEW, "user": OWN_USER, "variables": {}, "files": [], "tls": False,
         }
 
@@ -162,10 +162,14 @@ def test_what_was_not_there_is_not_put_back(host):
 
 
 def test_redis_goes_back_with_the_nodes(host):
-    conf = host / "etc" / "redis.conf"
+    conf, certificate = host / "redis" / "redis.conf", host / "redis" / "tls" / "node.pem"
+    certificate.parent.mkdir(parents=True)
     conf.write_text("port 6380")
-    options = {"node_type": None, "files": [str(conf)], "path": str(host / "etc" / "redis-previous")}
-    assert speaking(host, **options).keep() == [str(conf)]
+    certificate.write_text("of before")
+    options = {"node_type": None, "files": [str(conf), str(certificate)], "config_dir": str(host / "redis")}
+    assert speaking(host, **options).keep() == [str(conf), str(certificate)]
+    # Root's alone, as Redis has another user than Ray.
+    assert sorted(os.listdir(host / "redis" / "previous")) == ["node.pem", "redis.conf", "upgraded-to"]
     conf.write_text("tls-port 6380")
     assert speaking(host, **options).keep() == []
     assert len(speaking(host, **options).restore()) == 1 and conf.read_text() == "port 6380"

@@ -71,13 +71,19 @@ def test_redis_changes_while_no_head_runs():
     assert names.index("Stop the head") < names.index("Run Redis as its files say") < names.index("Start the head")
 
 
+def test_an_upgrade_has_finished_when_all_nodes_came_up():
+    names = [task["name"] for task in read("playbooks/tasks/switch.yml")]
+    assert names[-3:] == ["Refuse nodes that did not come up", "Note that the node runs what its files say",
+                          "Note that Redis runs what its files say"]
+
+
 def test_what_is_told_of_is_asked_by_what_runs():
     """With what is declared nobody would answer."""
     tasks = play("upgrade", "Make and try")["tasks"] + read("playbooks/tasks/roll_back.yml")
     asked = [task for task in tasks if str(task.get("ansible.builtin.import_tasks", "")).endswith("interrupt.yml")]
     assert len(asked) == 2 and all("_ray_speaks_tls" in task["vars"] for task in asked)
-    after = [task for task in read("playbooks/tasks/roll_back.yml") if "_ray_environment" in task.get("vars", {})]
-    assert len(after) == 2 and all("_ray_speaks_tls" in task["vars"] for task in after)
+    [after] = [task for task in read("playbooks/tasks/roll_back.yml") if "_ray_environment" in task.get("vars", {})]
+    assert len(after["block"]) == 2 and "_ray_speaks_tls" in after["vars"]
     connection = yaml.safe_load((REPOSITORY / "roles/ray_defaults/vars/main/cluster.yml").read_text(encoding="utf-8"))
     assert "_ray_speaks_tls" in connection["_ray_connection"]["tls_directory"]
 
@@ -89,9 +95,12 @@ def test_all_that_is_kept_goes_back():
     restored = [task for task in read("playbooks/tasks/switch_back.yml")
                 if task.get("rayops.cluster.ray_upgrade", {}).get("state") == "restored"]
     assert len(kept) == 2 and len(restored) == 1
-    lists = {task["rayops.cluster.ray_upgrade"]["files"] for task in kept + restored}
-    assert lists == {"{{ _ray_kept_files }}"}
-    states = [task["vars"]["_redis_previous"] for path in ("switch_back", "finished")
+    lists = [task["module_defaults"]["rayops.cluster.ray_upgrade"] for task in kept + restored]
+    assert lists == ["{{ _ray_upgrade }}"] * 3
+    assert [task for task in kept + restored if {"files", "tls"} & set(task["rayops.cluster.ray_upgrade"])] == []
+    shared = yaml.safe_load((REPOSITORY / "roles/ray_defaults/vars/main/environment.yml").read_text(encoding="utf-8"))
+    assert shared["_ray_upgrade"]["files"] == "{{ _ray_head_kept_files if _ray_is_head else [] }}"
+    states = [task["vars"]["_redis_previous"] for path in ("switch_back", "switch")
               for task in read(f"playbooks/tasks/{path}.yml") if called(task) == "redis/previous"]
     assert states == ["restored", "finished"]
 
@@ -99,7 +108,7 @@ def test_all_that_is_kept_goes_back():
 def test_a_way_back_takes_the_authority_with_it_before_it_starts_anything():
     """For both ways: where an upgrade did not come up, and with ray_rollback."""
     calls = [called(task) for task in read("playbooks/tasks/switch_back.yml")]
-    assert calls == ["ray_upgrade", "ray/authority", "redis/previous", "import_tasks", "import_tasks"]
+    assert calls == ["ray_upgrade", "ray/authority", "redis/previous", "import_tasks"]
     back = read("playbooks/tasks/switch_back.yml")[1]
     assert back["vars"] == {"_ray_tls_authority_state": "restored"}
     # One that cannot be put back leaves no node down.
