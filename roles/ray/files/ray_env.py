@@ -68,13 +68,17 @@ def run(command: list[str], variables: dict[str, str], user: str) -> int:
     entry = pwd.getpwnam(user)
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
     own = {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user}
+    # A signal waits until there is a command to pass it on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     # In a session of its own nothing can type into root's terminal.
     with subprocess.Popen(
         command, executable=program, env={**kept, **own, **variables}, start_new_session=True,
         user=entry.pw_uid, group=entry.pw_gid, extra_groups=os.getgrouplist(user, entry.pw_gid),
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED),
     ) as process:
         for number in FORWARDED:
             signal.signal(number, lambda sent, _frame: os.killpg(process.pid, sent))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         code = process.wait()
     return 128 - code if code < 0 else code
 
