@@ -227,13 +227,7 @@ def answer(request: dict[str, Any], connection: Connection | None) -> tuple[dict
     """A reading, or {error, message}; and the connection to use next."""
     try:
         connection = connection or Connection(request)
-        try:
-            return connection.read(), connection
-        except _ray_api.HelperError:
-            raise
-        except Exception as error:
-            _ray_api.raise_if_final(error)
-            raise _ray_api.silent(request["address"], error) from error
+        return _ray_api.asked(request["address"], connection.read), connection
     except _ray_api.HelperError as error:
         return error.answer, None
     except Exception as error:

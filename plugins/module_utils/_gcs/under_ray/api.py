@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from datetime import datetime, timezone
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, TypeVar
 
 # The versions of Ray that these files were tried with, the oldest and the newest: by tests/unit/module_utils.
 TRIED = ("2.57.0", "2.60.0")
@@ -51,6 +51,8 @@ CONTROLLER = "SERVE_CONTROLLER_ACTOR"
 TLS_FILES = {"RAY_TLS_SERVER_CERT": "node.pem", "RAY_TLS_SERVER_KEY": "node.key", "RAY_TLS_CA_CERT": "ca.pem"}
 # Ray's own bookkeeping: one resource per node, and the shares of placement groups.
 INTERNAL_RESOURCE = re.compile(r"^node:|_group_(\d+_)?[0-9a-f]+$|^bundle_group")
+
+Answer = TypeVar("Answer")
 
 
 class HelperError(Exception):
@@ -174,6 +176,17 @@ def raise_if_final(error: Exception) -> None:
 
 def silent(address: str, error: Exception) -> HelperError:
     return HelperError("unreachable", f"The GCS at {address} did not answer: {reason(error)}.")
+
+
+def asked(address: str, call: Callable[[], Answer]) -> Answer:
+    """What a call answers that asks the GCS; its failure is a sentence."""
+    try:
+        return call()
+    except HelperError:
+        raise
+    except Exception as error:
+        raise_if_final(error)
+        raise silent(address, error) from error
 
 
 def reason(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import (
     RPC_SECONDS,
     HelperError,
+    asked,
     connect,
     iso,
     raise_if_final,
@@ -196,8 +197,8 @@ def submit_job(request: dict[str, Any]) -> dict[str, Any]:
     """
     submission_id, deadline = request["submission_id"], time.monotonic() + request["timeout"]
     client = connect(request)
-    record = asked(request, lambda: read_job(client, submission_id))
-    dashboard = asked(request, lambda: dashboard_of(client))
+    record = asked(request["address"], lambda: read_job(client, submission_id))
+    dashboard = asked(request["address"], lambda: dashboard_of(client))
     environment = packed(dashboard, request["runtime_env"] or {}, upload=record is None and not request["dry_run"])
     job = {**{name: request[name] for name in CONTENT}, "runtime_env": environment}
     found = differences(content(job), content(record)) if record else []
@@ -223,7 +224,7 @@ def submit_job(request: dict[str, Any]) -> dict[str, Any]:
         if record["status"] != "SUCCEEDED":
             failed(record, log, changed)
     elif changed:
-        record = asked(request, lambda: read_job(client, submission_id))
+        record = asked(request["address"], lambda: read_job(client, submission_id))
     return {"changed": changed, "job": described(record), "log": log, "differences": []}
 
 
@@ -277,12 +278,12 @@ def stop_job(request: dict[str, Any]) -> dict[str, Any]:
     """
     submission_id, deadline = request["submission_id"], time.monotonic() + request["timeout"]
     client = connect(request)
-    record = asked(request, lambda: read_job(client, submission_id))
+    record = asked(request["address"], lambda: read_job(client, submission_id))
     runs = record is not None and record["status"] not in ENDS
     changed = record is not None and (runs or request["delete"])
     if not changed or request["dry_run"] or record is None:
         return {"changed": changed, "job": described(record), "was": record["status"] if record else None}
-    dashboard = asked(request, lambda: dashboard_of(client))
+    dashboard = asked(request["address"], lambda: dashboard_of(client))
     place, was = f"/api/jobs/{segment(submission_id)}", record["status"]
     if runs:
         dashboard.wanted("POST", f"{place}/stop")
@@ -303,15 +304,15 @@ def stop_pending(request: dict[str, Any], client: Any, deadline: float) -> None:
     submission_id = request["submission_id"]
     patience = min(deadline, time.monotonic() + PENDING_SECONDS)
     while time.monotonic() < patience:
-        record = asked(request, lambda: read_job(client, submission_id))
+        record = asked(request["address"], lambda: read_job(client, submission_id))
         if record is None or record["status"] != "PENDING":
             return
         pause(patience)
     service = ActorInfoGcsServiceStub(init_grpc_channel(request["address"]))
     name = GetNamedActorInfoRequest(name=ACTOR_NAME.format(submission_id), ray_namespace=ACTOR_NAMESPACE)
-    actor = asked(request, lambda: service.GetNamedActorInfo(name, timeout=RPC_SECONDS)).actor_table_data
+    actor = asked(request["address"], lambda: service.GetNamedActorInfo(name, timeout=RPC_SECONDS)).actor_table_data
     kill = KillActorViaGcsRequest(actor_id=actor.actor_id, force_kill=True, no_restart=True)
-    asked(request, lambda: service.KillActorViaGcs(kill, timeout=RPC_SECONDS))
+    asked(request["address"], lambda: service.KillActorViaGcs(kill, timeout=RPC_SECONDS))
 
 
 # Listing
@@ -323,20 +324,9 @@ def list_jobs(request: dict[str, Any]) -> dict[str, Any]:
     request: ids (None for all), lines: of the log of each.
     """
     client = connect(request)
-    found = asked(request, lambda: read_jobs(client, request["ids"]))
-    dashboard = asked(request, lambda: dashboard_of(client)) if request["lines"] and found else None
+    found = asked(request["address"], lambda: read_jobs(client, request["ids"]))
+    dashboard = asked(request["address"], lambda: dashboard_of(client)) if request["lines"] and found else None
     return {"jobs": [
         {**(described(record) or {}), **({"log": job_log(dashboard, record, request["lines"])} if dashboard else {})}
         for record in found
     ]}
-
-
-def asked(request: dict[str, Any], call: Any) -> Any:
-    """What a call answers that asks the GCS; its failure is a sentence."""
-    try:
-        return call()
-    except HelperError:
-        raise
-    except Exception as error:
-        raise_if_final(error)
-        raise silent(request["address"], error) from error

@@ -17,11 +17,10 @@ from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api import (
     HelperError,
+    asked,
     connect,
     iso,
-    raise_if_final,
     read_controller,
-    silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import (
     APPLICATIONS,
@@ -381,13 +380,7 @@ def serve_status(request: dict[str, Any]) -> dict[str, Any]:
 
 def reached(request: dict[str, Any]) -> Dashboard:
     client = connect(request)
-    try:
-        return dashboard_of(client)
-    except HelperError:
-        raise
-    except Exception as error:
-        raise_if_final(error)
-        raise silent(request["address"], error) from error
+    return asked(request["address"], lambda: dashboard_of(client))
 
 
 def answered(details: dict[str, Any], changes: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.api 
     RPC_SECONDS,
     SERVE,
     HelperError,
+    asked,
     connect,
     moved_by_serve,
     raise_if_final,
     read_controller,
     read_nodes,
     reason,
-    silent,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray.rest import APPLICATIONS, dashboard_of
 
@@ -47,16 +47,10 @@ def workload(request: dict[str, Any]) -> dict[str, Any]:
     does not say it; jobs, drivers of people's own too: [{name, driver: a node, nodes: with what Ray does not restart}];
     actors, detached and not restarted: [{name, node}]; groups: the nodes of each placement group that spans several.
     """
-    client = connect(request)
-    try:
-        nodes = read_nodes(client)
-        names = {node["node_id"]: node["node_name"] or node["ip"] for node in nodes if node["state"] != "DEAD"}
-        actors, groups, jobs = read_tables(request["address"])
-    except HelperError:
-        raise
-    except Exception as error:
-        raise_if_final(error)
-        raise silent(request["address"], error) from error
+    client, address = connect(request), request["address"]
+    nodes = asked(address, lambda: read_nodes(client))
+    names = {node["node_id"]: node["node_name"] or node["ip"] for node in nodes if node["state"] != "DEAD"}
+    actors, groups, jobs = asked(address, lambda: read_tables(address))
     spans = {
         group.placement_group_id: sorted({names[bundle.node_id.hex()] for bundle in group.bundles
                                           if bundle.node_id.hex() in names})
