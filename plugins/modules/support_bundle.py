@@ -66,20 +66,18 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import (
-    Bundle,
-    Redactor,
-    Source,
-    command_output,
-    secrets_of,
-    secrets_of_secret_file,
-)
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import Bundle, Source, command_output
 from ansible_collections.rayops.cluster.plugins.module_utils._bundle.files import (
     files_below,
     followed,
     new_archive,
     read,
     session_logs,
+)
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.redaction import (
+    Redactor,
+    secrets_of,
+    secrets_of_secret_file,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import ray_version
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import is_secret

@@ -23,11 +23,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import (
-    Bundle,
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import Bundle, Source, command_output
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.redaction import (
     Redactor,
-    Source,
-    command_output,
     secrets_of,
     secrets_of_secret_file,
 )

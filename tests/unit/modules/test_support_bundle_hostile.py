@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rayops.cluster.plugins.module_utils._bundle.collect import Redactor, secrets_of
+from ansible_collections.rayops.cluster.plugins.module_utils._bundle.redaction import Redactor, secrets_of
 
 USER = "nobody" if os.geteuid() == 0 else getpass.getuser()
 SESSION = "session_2026-11-23_08-00-00_000001_100"
