@@ -87,7 +87,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.config import resources_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import count_gpus, count_npus
-from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.host import (
     building_problem,
     engine_problem,
@@ -96,6 +95,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.host impor
     recorded,
     taken,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.record import Record
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import missing_packages
 

@@ -10,18 +10,16 @@ What a share has is bytes, and never a path: no link in it is followed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.needs import Room, room_problems
-from ansible_collections.rayops.cluster.plugins.module_utils._files.file import replace_file, set_attributes
+from ansible_collections.rayops.cluster.plugins.module_utils._files.file import set_attributes
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.record import Record
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.sources import (
     BLOCK,
     INCOMING,
@@ -39,55 +37,17 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.paths impor
     open_to_others,
     opened,
     path_of,
-    read_regular,
 )
 
 # Files at once: one stream from a share is slower than its network, one digest slower than a disk.
 STREAMS = 4
-# Seconds for the names of a share; those between two writes of a record.
-LIST_SECONDS, RECORD_SECONDS = 60, 5
+# Seconds for the names of a share.
+LIST_SECONDS = 60
 # Bytes that a disk keeps, beside what is brought; that are written before they are flushed.
 RESERVE, FLUSHED = 10**9, 256 << 20
 MODE = 0o644
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Record:
-    """What was read of the files of a directory: bytes, second of change and digest of each, in a file of root's.
-
-    is_whole: all files that were declared are in their places.
-    """
-
-    def __init__(self, directory: str, path: str):
-        self.directory, self.path = directory, path
-        self.name = f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
-        self.files: dict[str, tuple[int, int, str]] = {}
-        self.is_whole, self._written, self._lock = False, 0.0, threading.Lock()
-        with suppress(OSError, PathError, ValueError, TypeError, KeyError):
-            found = json.loads(read_regular(os.path.join(directory, self.name), 16 << 20))
-            self.files = {str(name): (int(size), int(second), str(digest))
-                          for name, (size, second, digest) in found["files"].items()}
-            self.is_whole = found["whole"] is True and found["path"] == path
-
-    def of(self, name: str, status: os.stat_result) -> str:
-        """The digest of a file that is as it was when it was read; empty otherwise."""
-        size, second, digest = self.files.get(name, (0, 0, ""))
-        return digest if (size, second) == (status.st_size, int(status.st_mtime)) else ""
-
-    def note(self, name: str, size: int, second: int, digest: str) -> None:
-        """Note a file. A run that ends here reads again what it noted in the last seconds."""
-        with self._lock:
-            self.files[name] = size, second, digest
-            if time.monotonic() > self._written + RECORD_SECONDS:
-                self.write()
-
-    def write(self) -> None:
-        """Write all of it."""
-        found = {"path": self.path, "whole": self.is_whole, "files": self.files}
-        with opened(self.directory, make=0o700) as directory:
-            replace_file(directory, self.name, json.dumps(found).encode(), os.geteuid(), os.getegid(), 0o600)
-        self._written = time.monotonic()
 
 
 class Copy:

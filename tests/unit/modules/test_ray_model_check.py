@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ansible_collections.rayops.cluster.plugins.module_utils._serving import host
-from ansible_collections.rayops.cluster.plugins.module_utils._serving.copies import Record
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.record import Record
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
