@@ -76,11 +76,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._serving.compile im
     record_file,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import (
-    NAME,
     SERVE,
     VARIABLE,
     Model,
     bad_key,
+    names_in,
     read,
 )
 
@@ -104,7 +104,7 @@ def ray_models(
     serve = [model for model in models if model.engine == SERVE]
     # Without a key nothing is served, and nothing is written.
     whole = all(keys.values())
-    recorded = names((found or {}).get(where.head), "applications")
+    recorded = names_in((found or {}).get(where.head), "applications")
     return {
         "problems": [],
         "models": declarations(models, where, where.head),
@@ -124,17 +124,12 @@ def ray_models(
     }
 
 
-def names(answer: Any, key: str) -> list[str]:
-    """The names of models that a host has from an earlier run. They become parts of paths: what is none is left out."""
-    said = answer.get(key) if isinstance(answer, Mapping) else None
-    return [name for name in said if isinstance(name, str) and NAME.fullmatch(name)] if isinstance(said, list) else []
-
-
 def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
     """The part of it that a compile needs."""
     hosts = cluster["hosts"]
     # Sorted: what is on the first of them stays there, however the inventory was read.
-    workers = sorted((host for host in hosts if host["inventory_hostname"] != cluster["head"]), key=name_of)
+    workers = sorted((host for host in hosts if host["inventory_hostname"] != cluster["head"]),
+                     key=lambda host: str(host["inventory_hostname"]))
     pools: dict[str, list[str]] = {"": [host["inventory_hostname"] for host in workers]}
     for host in workers:
         for group in host["group_names"]:
@@ -147,10 +142,6 @@ def cluster_of(cluster: Mapping[str, Any]) -> Cluster:
         labels={host["inventory_hostname"]: labels_of(host) for host in workers},
         modules_sum=str(cluster.get("modules_sum", "")), ray_version=str(cluster["ray_version"]),
     )
-
-
-def name_of(host: Mapping[str, Any]) -> str:
-    return str(host["inventory_hostname"])
 
 
 def labels_of(host: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -181,7 +172,7 @@ def files(
                 {"path": folder, "state": "directory"},
                 {"path": f"{folder}/model.conf", "content": drop_in(model, where, host, keys[model.name])},
             ]
-    wanted += [{"path": drop_in_directory(name), "state": "absent"} for name in names(found, "units")
+    wanted += [{"path": drop_in_directory(name), "state": "absent"} for name in names_in(found, "units")
                if name not in own]
     # Whatever earlier runs have left, also on hosts of which nothing is known. With the last one the directory goes.
     kept = "|".join([f"{name}[.]key" for name in sorted(asked)] + [f"{name}[.]env" for name in own])
@@ -198,8 +189,9 @@ def record(
     serve = [model.name for model in models if model.engine == SERVE] if host == where.head else []
     own = [model.name for model in models if host in where.unit_hosts(model)]
     content = {
-        "environment": where.environment, "tried": names(found, "tried"), "models": declarations(models, where, host),
-        **{key: list(dict.fromkeys([*declared, *names(found, key)]))
+        "environment": where.environment, "tried": names_in(found, "tried"),
+        "models": declarations(models, where, host),
+        **{key: list(dict.fromkeys([*declared, *names_in(found, key)]))
            for key, declared in (("applications", serve), ("units", own))},
     }
     return {"path": record_file(where), "content": json.dumps(content, indent=2) + "\n", "group": cluster["user"],
@@ -210,7 +202,7 @@ def forgotten(
     host: str, models: Sequence[Model], where: Cluster, cluster: Mapping[str, Any], found: Any
 ) -> list[dict[str, Any]]:
     """The same file without what has been removed; nothing where nothing was."""
-    after = record(host, models, where, cluster, {"tried": names(found, "tried")})
+    after = record(host, models, where, cluster, {"tried": names_in(found, "tried")})
     return [after] if after != record(host, models, where, cluster, found) else []
 
 
@@ -218,7 +210,7 @@ def units(host: str, models: Sequence[Model], where: Cluster, found: Any) -> dic
     """The units of one host, those that go first: they may have what the others need. rolling: replicas that an earlier
     run has started, which do not restart together."""
     own = [model for model in models if host in where.unit_hosts(model)]
-    before = names(found, "units")
+    before = names_in(found, "units")
     found_units: dict[str, list[dict[str, Any]]] = {"rolling": [], "units": [
         {"name": f"vllm@{name}.service", "state": "stopped"} for name in before
         if name not in {model.name for model in own}]}

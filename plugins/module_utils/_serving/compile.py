@@ -19,6 +19,7 @@ from ansible.module_utils.compat.version import LooseVersion
 
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import systemd_quote
 from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import SERVE, VARIABLE, VLLM, Model
+from ansible_collections.rayops.cluster.plugins.module_utils._system.interfaces import bracketed
 
 # What the modules for the key are called on each node; Serve calls the deployment by its class.
 INGRESS, INGRESS_NAME = "rayops_ingress:KeyedIngress", "KeyedIngress"
@@ -252,7 +253,7 @@ def declarations(models: Sequence[Model], cluster: Cluster, host: str) -> list[d
 def places(model: Model, cluster: Cluster) -> Iterator[tuple[str, str, str]]:
     """Each place where a model answers: its name there, the host, and address:port with the route."""
     if model.engine == SERVE:
-        address = _host(cluster.addresses[cluster.head])
+        address = bracketed(cluster.addresses[cluster.head])
         yield model.name, cluster.head, f"{address}:{cluster.port}{model.route.rstrip('/')}"
         return
     hosts = cluster.unit_hosts(model)
@@ -260,7 +261,7 @@ def places(model: Model, cluster: Cluster) -> Iterator[tuple[str, str, str]]:
     for host in hosts:
         # Each replica is asked: no proxy stands before them.
         name = model.name if len(hosts) == 1 else f"{model.name}@{host}"
-        yield name, host, f"{_host(cluster.addresses[host])}:{model.port}"
+        yield name, host, f"{bracketed(cluster.addresses[host])}:{model.port}"
 
 
 def ports(models: Sequence[Model], cluster: Cluster, host: str) -> dict[str, list[str]]:
@@ -268,10 +269,6 @@ def ports(models: Sequence[Model], cluster: Cluster, host: str) -> dict[str, lis
     asked = {model.port for model in models if host in cluster.unit_hosts(model)}
     inner = {port for model in models if host in cluster.hosts(model) for port in model.inner_ports}
     return {"clients": list(map(str, sorted(asked))), "cluster": list(map(str, sorted(inner)))}
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def misplaced(models: Sequence[Model], cluster: Cluster) -> Iterator[str]:

@@ -18,7 +18,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.import
     imported_version,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtual_environment import has_engine
-from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import NAME
+from ansible_collections.rayops.cluster.plugins.module_utils._serving.models import names_in
 from ansible_collections.rayops.cluster.plugins.module_utils._system import guest
 from ansible_collections.rayops.cluster.plugins.module_utils._system.listeners import listeners
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
@@ -57,12 +57,7 @@ def recorded(path: str) -> dict[str, Any]:
             found = json.loads(stream.read(1 << 20))
     except (OSError, ValueError):
         found = {}
-    lists = {key: found.get(key) if isinstance(found, dict) else None for key in ("applications", "units", "tried")}
-    names = {
-        key: [name for name in (value if isinstance(value, list) else [])
-              if isinstance(name, str) and NAME.fullmatch(name)]
-        for key, value in lists.items()
-    }
+    names = {key: names_in(found, key) for key in ("applications", "units", "tried")}
     return {**names, "environment": str(found.get("environment", "")) if isinstance(found, dict) else ""}
 
 

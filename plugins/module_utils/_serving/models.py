@@ -225,6 +225,12 @@ def _ports(arguments: Any) -> Iterator[int]:
         yield from _ports(value)
 
 
+def names_in(found: Any, key: str) -> list[str]:
+    """The names of models that a host has from an earlier run. They become parts of paths: what is none is left out."""
+    said = found.get(key) if isinstance(found, Mapping) else None
+    return [name for name in said if isinstance(name, str) and NAME.fullmatch(name)] if isinstance(said, list) else []
+
+
 def bad_key(key: str, variable: str) -> Iterator[str]:
     """What is wrong with a key, without the key. Empty is none."""
     if key and (len(key) < LEAST_KEY or not _KEY.fullmatch(key)):
