@@ -214,11 +214,6 @@ def gather(checks: list[Callable[[], list[Finding]]]) -> list[Finding]:
     return found
 
 
-def journal_of(unit: Unit) -> str:
-    """What a unit that is in trouble wrote last."""
-    return unit.journal(60)
-
-
 def crash_loop(unit: Unit, alive: bool, started: float | None, limit: int) -> bool:
     """Whether systemd starts a unit again and again; one that has run for a while since is over it."""
     steady = alive and started is not None and time.time() - started > STEADY
@@ -234,7 +229,7 @@ def sick_unit(unit: Unit, step: str) -> list[Finding]:
     if not unit.stopped:
         return []
     if state == "failed":
-        why = telling_line(journal_of(unit))
+        why = telling_line(unit.journal(60))
         detail = f"{unit.name} has failed" + (f": {why}" if why else ".")
         return [Finding("unit_failed", detail, "it is started.", log, step)]
     return [Finding("unit_stopped", f"{unit.name} is stopped.", "it is started.", log, step)]
@@ -307,7 +302,7 @@ class HostDiagnosis:
         unit = Unit(self.declared.redis_service)
         found = sick_unit(unit, "redis")
         looping = not found and not unit.active and unit.restarts >= self.declared.crash_restarts
-        corrupt = corruption(journal_of(unit)) if looping or (found and unit.exists) else ""
+        corrupt = corruption(unit.journal(60)) if looping or (found and unit.exists) else ""
         if corrupt:
             return [Finding(
                 "storage_corrupt", f"{unit.name} cannot read its state: {corrupt}.", blocks="redis",
@@ -317,7 +312,7 @@ class HostDiagnosis:
         if looping:
             found = [Finding(
                 "crash_loop", f"systemd has started {unit.name} {unit.restarts} times in vain: "
-                f"{telling_line(journal_of(unit)) or 'its log does not say why'}", "it is started anew.",
+                f"{telling_line(unit.journal(60)) or 'its log does not say why'}", "it is started anew.",
                 f"see `journalctl -u {unit.name}` on the host.", "redis",
             )]
         return found + disabled_unit(unit, "redis")

@@ -20,7 +20,6 @@ from ansible_collections.rayops.cluster.plugins.module_utils._diagnosis.findings
     crash_loop,
     disabled_unit,
     flapping,
-    journal_of,
     sick_unit,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import python_version
@@ -233,10 +232,10 @@ class NodeDiagnosis(HostDiagnosis):
         flaps = flapping(self.declared.cluster)
         if flaps:
             return [self._flaps(flaps)]
-        if not self.live.running:
-            return [self._loop()] if self._loops() else []
         if self._loops():
             return [self._loop()]
+        if not self.live.running:
+            return []
         raylet, cluster = self.live.raylet, self.declared.cluster
         node_id = raylet.options.get("--node_id") if raylet else None
         dead = [node for node in cluster.nodes if node.node_id == node_id and node.state == "DEAD"]
@@ -276,7 +275,7 @@ class NodeDiagnosis(HostDiagnosis):
         return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
 
     def _loop(self) -> Finding:
-        why = telling_line(journal_of(self.unit)) or self.unit.ending or "its log does not say why"
+        why = telling_line(self.unit.journal(60)) or self.unit.ending or "its log does not say why"
         detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
         if self.alive:
             return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")
