@@ -17,6 +17,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.rayops.cluster.plugins.plugin_utils._controller_files import UnreadableError, text_of
+from ansible_collections.rayops.cluster.plugins.plugin_utils._tls import begins_of, ends_of
 
 try:
     from cryptography import x509
@@ -110,11 +111,11 @@ def checked(certificate: str, key: str, name: str, now: datetime) -> str:
         named = ", ".join(str(each.value) for each in alternatives(first)[:5]) or "no name (subjectAltName)"
         raise ValueError(f"ray_proxy_certificate is for {named}, and browsers reach this proxy as {name}: give one for "
                          "that, or set ray_proxy_name of this host to a name that it has.")
-    if ended(first) <= now:
-        raise ValueError(f"ray_proxy_certificate has expired on {ended(first):%F}: give a new one.")
-    if begun(first) > now + _SLACK:
-        raise ValueError(f"ray_proxy_certificate is valid from {begun(first):%F} on: give one that is now, or set this "
-                         "machine's clock.")
+    if ends_of(first) <= now:
+        raise ValueError(f"ray_proxy_certificate has expired on {ends_of(first):%F}: give a new one.")
+    if begins_of(first) > now + _SLACK:
+        raise ValueError(f"ray_proxy_certificate is valid from {begins_of(first):%F} on: give one that is now, or set "
+                         "this machine's clock.")
     return f"{certificate.strip()}\n{key.strip()}\n"
 
 
@@ -124,24 +125,13 @@ def kind(text: str, names: Sequence[str], now: datetime, renew: timedelta) -> st
         found = x509.load_pem_x509_certificates(text.encode())[0]
     except (ValueError, IndexError):
         return "missing"
-    if ended(found) <= now:
+    if ends_of(found) <= now:
         return "expired"
-    if begun(found) > now:
+    if begins_of(found) > now:
         return "not_yet"
     if set(alternatives(found)) != set(general_names(names)):
         return "names"
-    return "ending" if ended(found) <= now + renew else ""
-
-
-def ended(certificate: x509.Certificate) -> datetime:
-    # cryptography before 42 has only the naive one.
-    return certificate.not_valid_after_utc if hasattr(certificate, "not_valid_after_utc") else \
-        certificate.not_valid_after.replace(tzinfo=timezone.utc)
-
-
-def begun(certificate: x509.Certificate) -> datetime:
-    return certificate.not_valid_before_utc if hasattr(certificate, "not_valid_before_utc") else \
-        certificate.not_valid_before.replace(tzinfo=timezone.utc)
+    return "ending" if ends_of(found) <= now + renew else ""
 
 
 class ActionModule(ActionBase):

@@ -58,7 +58,7 @@ class Authority:
 
     @property
     def begins(self) -> datetime:
-        return max(_utc(certificate, "before") for certificate in self.chain)
+        return max(map(begins_of, self.chain))
 
     @property
     def ends(self) -> datetime:
@@ -104,6 +104,11 @@ def knows(trusted: str, certificate: str) -> bool:
     :raises AuthorityError: one of them holds no certificate.
     """
     return _public(certificates_in(certificate)[0]) in map(_public, certificates_in(trusted))
+
+
+def begins_of(certificate: x509.Certificate) -> datetime:
+    """When a certificate begins."""
+    return _utc(certificate, "before")
 
 
 def ends_of(certificate: x509.Certificate) -> datetime:
@@ -239,7 +244,7 @@ _FIXES: dict[int | str | None, str] = {
 }
 
 
-def met(leaf: Leaf, authority: str, strict: bool = False) -> None:
+def met(leaf: Leaf, authority: str) -> None:
     """Try a certificate against the authorities that are trusted, in PEM.
 
     :raises ssl.SSLError: they do not trust it.
@@ -249,7 +254,7 @@ def met(leaf: Leaf, authority: str, strict: bool = False) -> None:
         for path, text in ((files.certificate, leaf.certificate), (files.key, leaf.key)):
             Path(path).touch(mode=0o600)
             Path(path).write_text(text, encoding="ascii")
-        handshake(files, authority, strict)
+        handshake(files, authority)
 
 
 def alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
