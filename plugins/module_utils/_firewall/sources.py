@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Union
+from typing import Any
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 # What a host may say of itself. A public address is many people's way out; those of a link have no host to themselves.
 _PRIVATE = [ipaddress.ip_network(text) for text in (
     "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
@@ -70,10 +69,6 @@ def networks(sources: Iterable[str], version: int) -> list[str]:
 
     :raises ValueError: one of them is none.
     """
-    found = [ipaddress.ip_network(text) for text in sources]
-    collapsed: Iterable[Network]
-    if version == 4:
-        collapsed = ipaddress.collapse_addresses(each for each in found if isinstance(each, ipaddress.IPv4Network))
-    else:
-        collapsed = ipaddress.collapse_addresses(each for each in found if isinstance(each, ipaddress.IPv6Network))
+    own: list[Any] = [each for each in map(ipaddress.ip_network, sources) if each.version == version]
+    collapsed = ipaddress.collapse_addresses(own)
     return [str(each.network_address if each.prefixlen == each.max_prefixlen else each) for each in collapsed]
