@@ -43,7 +43,6 @@ def read_options() -> dict[str, dict[str, Any]]:
 class ActionModule(ActionBase):
     """All on the controller: no host is asked anything."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -64,7 +64,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
 import tarfile
 import tempfile
 import time
@@ -94,6 +93,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._environment.virtua
     venv_missing,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.wheelhouse import unpacked, uv_of
+from ansible_collections.rayops.cluster.plugins.module_utils._system.guest import exists
 from ansible_collections.rayops.cluster.plugins.module_utils._system.packages import missing_packages
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import (
     PathError,
@@ -305,13 +305,6 @@ class RayEnvironment:
         return "".join(f"{line}\n" for line in lines + ([f"{link} -> {target}"] if target else []))
 
 
-def _user_missing(user: str | None) -> bool:
-    try:
-        return bool(user) and not pwd.getpwnam(user)
-    except KeyError:
-        return True
-
-
 def main() -> None:
     module = UnloggedModule(
         argument_spec={
@@ -368,7 +361,7 @@ def run(module: AnsibleModule) -> None:
         link=link,
         venv_missing=install and module.check_mode and venv_missing(module.params["python"]),
         packages_missing=missing_packages(module.params["system_packages"]),
-        user_missing=_user_missing(module.params["user"]),
+        user_missing=bool(module.params["user"]) and not exists(module.params["user"]),
         ray_version=ray_version(environment.path),
         python_version=python_version(environment.path),
         diff={"before": before, "after": environment.describe(as_declared=True)},
