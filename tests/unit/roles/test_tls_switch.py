@@ -30,8 +30,17 @@ def called(task: dict[str, Any]) -> str:
     return ""
 
 
+def plays(playbook: str) -> list[dict[str, Any]]:
+    """Of a verb, with those that it has in files of their own."""
+    found: list[dict[str, Any]] = []
+    for each in read(f"playbooks/{playbook}.yml"):
+        part = each.get("ansible.builtin.import_playbook", "")
+        found += read(f"playbooks/{part}") if part.startswith("plays/") else [each]
+    return found
+
+
 def play(playbook: str, name: str) -> dict[str, Any]:
-    return next(each for each in read(f"playbooks/{playbook}.yml") if each["name"].startswith(name))
+    return next(each for each in plays(playbook) if each["name"].startswith(name))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,7 @@ def test_a_run_of_all_refuses_before_it_counts_what_restarts():
 
 
 def test_an_upgrade_touches_no_node_before_it_knows_that_it_can():
-    names = [each["name"] for each in read("playbooks/upgrade.yml")]
+    names = [each["name"] for each in plays("upgrade")]
     order = ["Look at Redis", "Make the certificate authority", "Make and try the new environment",
              "Write the files of the nodes, which name the new environment", "Write the files of Redis",
              "Change to the new environment, and back if it does not come up"]
@@ -90,7 +99,7 @@ def test_what_is_told_of_is_asked_by_what_runs():
 
 def test_all_that_is_kept_goes_back():
     """The way back puts each file where the upgrade found it: with the same list."""
-    kept = [task for each in read("playbooks/upgrade.yml") for task in each.get("tasks", [])
+    kept = [task for each in plays("upgrade") for task in each.get("tasks", [])
             if task.get("rayops.cluster.ray_upgrade", {}).get("state") == "kept"]
     restored = [task for task in read("playbooks/tasks/switch_back.yml")
                 if task.get("rayops.cluster.ray_upgrade", {}).get("state") == "restored"]
@@ -113,7 +122,7 @@ def test_a_way_back_takes_the_authority_with_it_before_it_starts_anything():
     assert back["vars"] == {"_ray_tls_authority_state": "restored"}
     # One that cannot be put back leaves no node down.
     assert back["ansible.builtin.include_role"]["apply"] == {"ignore_errors": True}
-    for path in ("upgrade.yml", "tasks/roll_back.yml"):
+    for path in ("plays/upgrade_change.yml", "tasks/roll_back.yml"):
         assert "switch_back.yml" in (REPOSITORY / "playbooks" / path).read_text(encoding="utf-8")
 
 
