@@ -12,6 +12,7 @@ version_added: 1.0.0
 author: rayops.cluster contributors (@rayops)
 description:
   - Installs packages with apt, and writes down which ones that brings, before it does. Their services are not started.
+    Where another apt or dpkg is at work, as on a new host, it waits up to five minutes for its end.
   - Without apt it writes them down, and leaves them to the caller; those that dnf does not have are refused.
   - Removes what is written down, and no other package, as far as nothing else has come to need it.
 options:
@@ -42,10 +43,12 @@ left: {description: "What was only written down, without apt.", type: list, elem
 """
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +64,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.packages im
 # A new package in a simulation, apt-get(8); of one that is upgraded the old version comes first.
 _NEW = re.compile(r"^Inst (\S+) \(", re.MULTILINE)
 _POLICY = "/usr/sbin/policy-rc.d"
+# What apt-get update and dpkg do not wait for by themselves.
+_LISTS_LOCK = "/var/lib/apt/lists/lock"
+_DPKG_LOCK = "/var/lib/dpkg/lock-frontend"
+# A new host's own first update takes minutes.
+_LOCK_SECONDS = 300
 OS_RELEASE = Path("/etc/os-release")
 
 
@@ -76,6 +84,18 @@ def removable(packages: dict[str, Package], noted: set[str]) -> set[str]:
         if not needed:
             return going
         going -= needed
+
+
+def wait_for_lock(path: str) -> None:
+    """Until no other process holds this lock of apt's or dpkg's (fcntl(2)), or its time is over: they say then who does."""
+    end = time.monotonic() + _LOCK_SECONDS
+    with contextlib.suppress(OSError), open(path, "r+b") as stream:
+        while time.monotonic() < end:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.5)
 
 
 class NodePackages:
@@ -99,6 +119,7 @@ class NodePackages:
         if not self._missing(params["names"]):
             return
         if not self.module.check_mode:
+            wait_for_lock(_LISTS_LOCK)
             self._apt_get("update", "-qq")
         known = [name for name in params["optional"] if self._run("apt-cache", "show", name, check=False) is not None]
         missing = self._missing([*params["names"], *known])
@@ -113,7 +134,7 @@ class NodePackages:
             # Before it is done: a run that dies in between has written down what it left.
             self._note(_NEW.findall(simulated or ""))
             with self._services_rest():
-                self._apt_get("install", "--yes", "-qq", "-o", "DPkg::Lock::Timeout=60",
+                self._apt_get("install", "--yes", "-qq", "-o", f"DPkg::Lock::Timeout={_LOCK_SECONDS}",
                               "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
                               *options, *missing)
 
@@ -144,6 +165,7 @@ class NodePackages:
         if self.module.check_mode:
             return
         if going:
+            wait_for_lock(_DPKG_LOCK)
             self._run("dpkg", "--purge", *sorted(going))
         if not self.answer["kept"]:
             before = set(_words(self.noted_users))

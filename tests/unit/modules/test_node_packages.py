@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,28 @@ def test_what_comes_is_written_down_first(node_packages, host):
     assert last.endswith("redis-server tools") and "install --yes" in last
     # What the machine had before is there again.
     assert (host / "calls.policy").exists() and (POLICY.read_text() if POLICY.exists() else None) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/var/lib/apt/lists/lock").exists(), reason="the locks are apt's own")
+@pytest.mark.parametrize(("lock", "options", "call"), [
+    ("/var/lib/apt/lists/lock", {"names": ["redis-server"]}, "update"),
+    ("/var/lib/dpkg/lock-frontend", {"state": "absent"}, "--purge"),
+])
+def test_another_apt_is_waited_for(node_packages, host, lock, options, call):
+    """A new host updates its lists by itself, and apt-get update fails meanwhile."""
+    (host / "records").mkdir()
+    (host / "records" / "packages").write_text("prometheus\n")
+    calls = host / "calls"
+    with open(lock, "r+b") as stream, ThreadPoolExecutor() as pool:
+        fcntl.lockf(stream, fcntl.LOCK_EX)
+        run = pool.submit(node_packages, **options)
+        time.sleep(2)
+        assert not run.done() and call not in calls.read_text()
+        with calls.open("a") as written:
+            written.write("released\n")
+        fcntl.lockf(stream, fcntl.LOCK_UN)
+        assert run.result()["changed"]
+    assert calls.read_text().index("released") < calls.read_text().index(call)
 
 
 def test_nothing_is_missing(node_packages, host):
