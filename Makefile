@@ -79,21 +79,25 @@ demo-serve: serving
 
 # What must pass, the longest first, and so that not all clusters start at the same time. Most of it waits most of the time:
 # JOBS of them run at once, and each says how long it took.
-FIRST := molecule-lifecycle unit-nodes unit-inventory molecule-transit molecule-full integration molecule-serving molecule-hostile
+FIRST := molecule-lifecycle unit-nodes molecule-transit unit-inventory molecule-full integration molecule-serving molecule-hostile
 PARTS := $(FIRST) $(filter-out $(FIRST),$(addprefix molecule-,$(SCENARIOS))) unit-oldest-ray sanity lint
 JOBS ?= 2
 LOGS := $(CACHE)/logs
+# What Ansible and pytest begin the lines with that say what failed: repeated at the end, for a log is long.
+SAYS_WHY := '^.{0,5}(\[ERROR\]|fatal: |FAILED |ERROR )'
 
 test: ready
 	@rm -rf $(LOGS) && mkdir -p $(LOGS)
 	@$(MAKE) --no-print-directory --keep-going --jobs $(JOBS) $(addprefix part-,$(PARTS)); status=$$?; \
-	  echo "make: minutes of each part"; sort -rn $(LOGS)/times; exit $$status
+	  echo "make: minutes of each part"; sort -rn $(LOGS)/times; \
+	  for log in $$(cat $(LOGS)/failed 2>/dev/null); do \
+	    echo "make: $$log"; grep -aE $(SAYS_WHY) $$log | cut -c1-500 | head -4; done; exit $$status
 	@echo "make: all of it passed"
 
 part-%:
 	@echo "make: $* begins"; began=$$(date +%s); $(MAKE) --no-print-directory --jobs 1 $* > $(LOGS)/$*.log 2>&1; status=$$?; \
 	  seconds=$$(($$(date +%s) - began)); printf '%3d:%02d  %s\n' $$((seconds / 60)) $$((seconds % 60)) $* >> $(LOGS)/times; \
-	  if [ $$status = 0 ]; then echo "make: $* passed"; else cat $(LOGS)/$*.log; echo "make: $* failed"; fi; exit $$status
+	  if [ $$status = 0 ]; then echo "make: $* passed"; else cat $(LOGS)/$*.log; echo "make: $* failed"; echo $(LOGS)/$*.log >> $(LOGS)/failed; fi; exit $$status
 
 # Once, and by nobody else at the same time: packages of the distribution, the image and the wheels of the beds, and what serves.
 ready: $(CACHE)/ray/.done $(CACHE)/ray-oldest/.done $(CACHE)/sdk/.done chromium shellcheck
