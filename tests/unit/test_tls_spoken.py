@@ -278,3 +278,24 @@ def test_an_expired_one_and_a_server_that_hangs(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for directory in (None, own):
             assert greeting(f"127.0.0.1:{silent.getsockname()[1]}", directory) == ""
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_gcs_that_ends_meanwhile_refuses_nobody(tmp_path, speaks):
+    own = Site().node(tmp_path / "own") if speaks else None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if own:
+        context.load_cert_chain(own / "node.pem", own / "node.key")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def end() -> None:
+        plain, _address = listener.accept()
+        listener.close()
+        with context.wrap_socket(plain, server_side=True) if own else plain as connection:
+            connection.recv(100)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    with pytest.raises(ConnectionRefusedError):
+        api.greet(f"127.0.0.1:{listener.getsockname()[1]}", api.tls_variables(own and str(own)))
+    thread.join(10)

@@ -14,7 +14,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
 
 _PROPERTIES = (
     "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID", "NRestarts", "DropInPaths", "User",
-    "ExecStart", "InactiveEnterTimestampMonotonic", "FragmentPath", "ExecMainCode", "ExecMainStatus",
+    "ExecStart", "InactiveEnterTimestampMonotonic", "FragmentPath", "ExecMainCode", "ExecMainStatus", "Job",
 )
 # How a main process ends, by the numbers of waitid(2).
 _ENDINGS = {"1": "exit status", "2": "signal", "3": "signal"}
@@ -63,8 +63,9 @@ class Unit:
 
     @property
     def stopped(self) -> bool:
-        """Whether it neither runs nor is about to."""
-        return self.properties.get("ActiveState") in ("inactive", "failed", "")
+        """Whether it neither runs nor is about to. Between two tries, while what it needs starts, it is inactive with a job."""
+        waits = self.properties.get("Job") not in (None, "", "0")
+        return self.properties.get("ActiveState") in ("inactive", "failed", "") and not waits
 
     @property
     def failed(self) -> bool:

@@ -171,6 +171,13 @@ def test_a_unit_that_is_stopped_between_two_tries_is_waited_for(systemd, tmp_pat
     assert next(turns, None) is None
 
 
+def test_a_unit_that_waits_for_what_it_needs_between_two_tries_is_waited_for(systemd, tmp_path):
+    """Units that start before it take their time on a busy host."""
+    live = node(systemd.unit(ActiveState="inactive", NRestarts="1", Job="2127"), head(tmp_path))
+    with pytest.raises(NodeError, match="was not ALIVE within 1 s"):
+        wait(live, "head", 1)
+
+
 def test_a_worker_whose_head_speaks_otherwise_says_so(systemd, tmp_path, certificate):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -97,6 +97,22 @@ def greet(address: str, tls: dict[str, str]) -> None:
 
     tls: see tls_variables. raises OSError: nobody listens. raises HelperError: they do not fit.
     """
+    # One that ends at this moment looks like one that refuses, but then nobody listens any more.
+    if _answers(address, tls) or _answers(address, tls):
+        return
+    if tls:
+        raise HelperError("tls", (
+            f"The GCS at {address} refuses the certificate {tls['RAY_TLS_SERVER_CERT']} of this host, which is "
+            f"not valid now or of an authority that the GCS does not trust: {WHOSE}."
+        ))
+    raise HelperError("tls", (
+        f"The GCS at {address} refuses whoever speaks no TLS: set ray_tls: true (for a module alone, its "
+        "tls_directory), or run rayops.cluster.upgrade, which takes TLS off all nodes together."
+    ))
+
+
+def _answers(address: str, tls: dict[str, str]) -> bool:
+    """Whether a GCS goes on after a greeting; one that hangs counts, of which nothing is known."""
     host, _colon, port = address.rpartition(":")
     host = host.strip("[]")
     with socket.create_connection((host, int(port)), timeout=RPC_SECONDS) as plain:
@@ -105,30 +121,18 @@ def greet(address: str, tls: dict[str, str]) -> None:
         try:
             with context.wrap_socket(plain, server_hostname=host) if context else plain as connection:
                 connection.sendall(GREETING)
-                answered = connection.recv(1) != b""
+                return connection.recv(1) != b""
         except socket.timeout:
-            return  # One that hangs: nothing is known of it.
+            return True
         except ssl.SSLCertVerificationError as error:
             raise distrusted(address, tls["RAY_TLS_CA_CERT"], error) from error
-        except ssl.SSLEOFError:
-            answered = False
+        except (ssl.SSLEOFError, ConnectionError):
+            return False
         except ssl.SSLError as error:
             raise HelperError("tls", (
                 f"The GCS at {address} speaks no TLS ({reason(error)}), and ray_tls is on: run rayops.cluster.upgrade, "
                 "which puts all nodes on TLS together, or set ray_tls: false."
             )) from error
-        except ConnectionError:
-            answered = False
-    if not answered and context:
-        raise HelperError("tls", (
-            f"The GCS at {address} refuses the certificate {tls['RAY_TLS_SERVER_CERT']} of this host, which is "
-            f"not valid now or of an authority that the GCS does not trust: {WHOSE}."
-        ))
-    if not answered:
-        raise HelperError("tls", (
-            f"The GCS at {address} refuses whoever speaks no TLS: set ray_tls: true (for a module alone, its "
-            "tls_directory), or run rayops.cluster.upgrade, which takes TLS off all nodes together."
-        ))
 
 
 def context_of(tls: dict[str, str]) -> ssl.SSLContext:
