@@ -12,6 +12,7 @@ import pytest
 # Of systemd-analyze security: tenths of the exposure that a unit may have.
 LIMITS = {
     "ray-head.service": 60, "ray-worker.service": 60, "ray-health.service": 30, "ray-prune.service": 30,
+    "ray-agent-port.service": 30,
     "ray-backup.service": 30, "ray-monitor.service": 25,
 }
 # What a process of root's has open for writing below what Ray's user can write.

@@ -42,8 +42,8 @@ _GREETING = 10.0
 _TIMERS = ("ray-health.timer", "ray-prune.timer")
 # What the unit and its timers start: systemd must know their files as they are. A host need not have all of them.
 _HELPERS = (
-    "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service", "ray-gpu.service",
-    "ray-hide-processes.service", "ray-backup.service",
+    "ray-agent-port.service", "ray-health.service", "ray-prune.service", "ray-journal.service", "ray-sysctl.service",
+    "ray-gpu.service", "ray-hide-processes.service", "ray-backup.service",
 )
 # Of a head that makes backups, and of a host whose /etc/hosts has the head's name.
 _OPTIONAL_TIMERS = {"head": ("ray-backup.timer", "ray-hosts.service"), "worker": ("ray-hosts.service",)}

@@ -8,9 +8,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from contextlib import contextmanager
+import urllib.request
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,8 @@ import pytest
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs import environment as _environment
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.cluster import RayCluster, RayClusterError
 from ansible_collections.rayops.cluster.plugins.module_utils._gcs.under_ray import api, gone, smoke_test
+
+AGENT_PORT = Path(__file__).resolve().parents[3] / "roles" / "ray" / "files" / "ray_agent_port.py"
 
 
 def node(status, name):
@@ -73,9 +77,10 @@ def test_work_shows_as_used_and_as_demand(local_ray):
 
 def until(condition, seconds=20):
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.2)
+    return found
 
 
 def test_smoke_test_runs_on_every_unit(local_ray):
@@ -412,3 +417,40 @@ def test_secrets_and_proxies_stay_out_of_the_helper(tmp_path, monkeypatch):
 def test_internal_resources_are_left_out():
     names = ("CPU", "node:10.0.0.5", "node:__internal_head__", "CPU_group_0_3f2ac1", "bundle_group_3f2ac1", "slot")
     assert list(api.public(dict.fromkeys(names, 1.0))) == ["CPU", "slot"]
+
+
+def agent_of(directory: Path) -> int | None:
+    """The process id of the agent of the node whose temp_dir this is."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_text().split("\0")
+            if f"--temp-dir={directory}" in words and any(word.endswith("/dashboard/agent.py") for word in words):
+                return int(path.parent.name)
+    return None
+
+
+def test_a_raylet_that_is_told_the_port_of_its_agent_does_not_end_without_it(own_ray):
+    """A raylet waits 15 s for its agent. This one is held for 20 s from its start, as by a slow disk or nvidia-smi."""
+    directory, port = own_ray.directory / "head", own_ray.port + 13
+    command = [sys.executable, "-I", str(AGENT_PORT), "--temp-dir", str(directory), "--port", str(port)]
+    with subprocess.Popen(command) as program:
+        own_ray.start_head("--num-cpus=0")
+        agent = until(lambda: agent_of(directory), 120)
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            assert program.wait(60) == 0
+            own_ray.wait_for("head")
+            time.sleep(20)
+            assert node(own_ray.cluster().status(), "head")["state"] == "ALIVE"
+        finally:
+            os.kill(agent, signal.SIGCONT)
+    with urllib.request.urlopen(until(lambda: answers(port), 60)) as answer:
+        assert answer.status == 200
+    os.kill(agent, 0)
+
+
+def answers(port: int) -> str:
+    """The address of an agent's health where somebody listens on this port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return f"http://127.0.0.1:{port}/api/local_raylet_healthz"
+    return ""

@@ -64,7 +64,8 @@ def services(hosts: dict[str, dict[str, str]]) -> list[tuple[str, str, list[str]
 
 def test_which_services_there_are(hosts):
     found = {host: {name for name in units if name.endswith(".service")} for host, units in hosts.items()}
-    every = {"ray-health.service", "ray-prune.service", "ray-sysctl.service", "ray-gpu.service", "ray-hosts.service"}
+    every = {"ray-agent-port.service", "ray-health.service", "ray-prune.service", "ray-sysctl.service", "ray-gpu.service",
+             "ray-hosts.service"}
     worker = every | {"ray-worker.service", "ray-journal.service"}
     assert found == {
         "head": every | {"ray-head.service", "ray-journal.service", "ray-hide-processes.service", "ray-backup.service"},
@@ -80,7 +81,7 @@ def test_nothing_but_ray_runs_in_a_unit_of_rays(hosts):
             commands = [line.partition("=")[2] for line in lines if line.startswith("Exec")]
             raised = [command for command in commands if command.lstrip("@-:").startswith(("+", "!"))]
             assert commands and not raised, name
-    assert checked == {"ray-head.service", "ray-worker.service", "ray-prune.service"}
+    assert checked == {"ray-head.service", "ray-worker.service", "ray-prune.service", "ray-agent-port.service"}
 
 
 def test_what_root_starts_is_nobody_elses(hosts):
