@@ -87,7 +87,7 @@ def removable(packages: dict[str, Package], noted: set[str]) -> set[str]:
 
 
 def wait_for_lock(path: str) -> None:
-    """Until no other process holds this lock of apt's or dpkg's (fcntl(2)), or its time is over: they say then who does."""
+    """Until no other process holds this lock of apt's or dpkg's (fcntl(2)), or its time is over: they say who does."""
     end = time.monotonic() + _LOCK_SECONDS
     with contextlib.suppress(OSError), open(path, "r+b") as stream:
         while time.monotonic() < end:

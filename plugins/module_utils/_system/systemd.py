@@ -63,7 +63,10 @@ class Unit:
 
     @property
     def stopped(self) -> bool:
-        """Whether it neither runs nor is about to. Between two tries, while what it needs starts, it is inactive with a job."""
+        """Whether it neither runs nor is about to.
+
+        Between two tries it is inactive, with a job, for as long as the units before it take.
+        """
         waits = self.properties.get("Job") not in (None, "", "0")
         return self.properties.get("ActiveState") in ("inactive", "failed", "") and not waits
 

@@ -1,9 +1,10 @@
 # Managed by rayops.cluster
 """Tell a raylet the port of its agent, before the agent does.
 
-A raylet waits 15 s for the file with it (port_persistence.h; no setting of Ray's changes that), and ends without. An agent that
-is read from a cold disk, or asks nvidia-smi first, takes longer, and so its node starts again and again. The port is declared, so
-that it can be told at once. The agent writes the same file when it listens; with an agent that ends, its raylet ends all the same.
+A raylet waits 15 s for the file with it (port_persistence.h; no setting of Ray's changes that), and ends without. An
+agent that is read from a cold disk, or asks nvidia-smi first, takes longer, and so its node starts again and again. The
+port is declared, so it can be told at once. The agent writes the same file when it listens, and with an agent that ends
+its raylet ends all the same.
 
 Runs as Ray's user, and believes what that user's processes say: it can harm no more than they can.
 """

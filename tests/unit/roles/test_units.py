@@ -64,8 +64,8 @@ def services(hosts: dict[str, dict[str, str]]) -> list[tuple[str, str, list[str]
 
 def test_which_services_there_are(hosts):
     found = {host: {name for name in units if name.endswith(".service")} for host, units in hosts.items()}
-    every = {"ray-agent-port.service", "ray-health.service", "ray-prune.service", "ray-sysctl.service", "ray-gpu.service",
-             "ray-hosts.service"}
+    every = {"ray-agent-port.service", "ray-health.service", "ray-prune.service", "ray-sysctl.service",
+             "ray-gpu.service", "ray-hosts.service"}
     worker = every | {"ray-worker.service", "ray-journal.service"}
     assert found == {
         "head": every | {"ray-head.service", "ray-journal.service", "ray-hide-processes.service", "ray-backup.service"},
