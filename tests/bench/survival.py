@@ -20,6 +20,7 @@ def worker_kill(cluster: Cluster, storage: str, repeat: int) -> list[Figure]:
     """SIGKILL of a raylet, until the GCS has a new node of that host ALIVE."""
     figure = Figure("worker-kill", "a worker's raylet killed -> ALIVE", budget=5, storage=storage)
     try:
+        wait_for_bytecode(cluster)
         for _turn in range(repeat):
             cluster.wait_whole()
             with cluster.client("rejoin", WORKER) as client:
@@ -49,6 +50,7 @@ def head_dies(cluster: Cluster, kind: Figure, kill: str, repeat: int) -> list[Fi
     whole = Figure(f"{kind.name}-whole", f"{kind.title} -> every node ALIVE", storage=kind.storage)
     drivers = []
     try:
+        wait_for_bytecode(cluster)
         cluster.wait_whole()
         actor = cluster.ensure_actor(WORKER)
         for _turn in range(repeat):
@@ -73,6 +75,12 @@ def head_dies(cluster: Cluster, kind: Figure, kill: str, repeat: int) -> list[Fi
             f"{actor['count']} from the same process, and the workers' raylets are the same"
         )
     return [served, whole]
+
+
+def wait_for_bytecode(cluster: Cluster) -> None:
+    """Until the hosts are as they are from their second minute on: without bytecode every start compiles Ray anew."""
+    for name in cluster.names:
+        cluster.sh(name, "while systemctl --quiet is-active ray-bytecode.timer ray-bytecode.service; do sleep 1; done")
 
 
 def continued(before: dict, after: dict) -> dict:
