@@ -62,6 +62,7 @@ python_version: {description: "The version of Python in the environment, null fo
 
 import contextlib
 import fcntl
+import inspect
 import json
 import os
 import tarfile
@@ -70,6 +71,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment import start_bytecode
 from ansible_collections.rayops.cluster.plugins.module_utils._environment.imported import (
     UnusableError,
     imported_version,
@@ -228,12 +230,13 @@ class RayEnvironment:
                 "let ray_packages name the version that ray_version names."
             )
         if uv:
+            self._quietly([self.python, "-I", "-"], inspect.getsource(start_bytecode))
             self._quietly(compile_later(self.path))
 
-    def _quietly(self, command: list[str]) -> None:
+    def _quietly(self, command: list[str], stdin: str | None = None) -> None:
         """Run what may fail, as on a host without systemd."""
         with contextlib.suppress(OSError):
-            self.module.run_command(command, handle_exceptions=False)
+            self.module.run_command(command, data=stdin, handle_exceptions=False)
 
     def _mark(self, packages: list[str]) -> None:
         with open(os.path.join(self.path, MARKER), "w", encoding="utf-8") as stream:

@@ -10,12 +10,13 @@ import glob
 import os
 import subprocess
 
+from ansible_collections.rayops.cluster.plugins.module_utils._environment.start_bytecode import LIBRARIES
 from ansible_collections.rayops.cluster.plugins.module_utils._system.paths import PathError, read_regular
 
 # One at a time on a host; systemd ends it, whoever started it. Role ray ends it, too, before it removes an environment.
 _BYTECODE_UNIT = "ray-bytecode"
-# Most of Ray's files, which a node itself does not import.
-_LIBRARIES = "/site-packages/ray/(rllib|data|train|tune|serve|air|llm|tests)/"
+# Most of Ray's files.
+_LIBRARIES = f"/site-packages/ray/({'|'.join(LIBRARIES)})/"
 
 
 def ray_version(environment: str) -> str | None:
@@ -32,19 +33,19 @@ def has_engine(environment: str) -> bool:
 
 
 def compile_later(environment: str) -> list[str]:
-    """The command that lets bytecode be left, as pip does and uv does not, and returns at once.
+    """The command that lets the rest of the bytecode be left, as pip does and uv does not, and returns at once.
 
     In a minute: until then, the nodes that start on a fresh host need its processors.
 
-    User ray cannot write it, and compiles at every start until it is there. Ray itself comes first, each file is moved
-    into place, and an environment without it is slower, not broken.
+    User ray cannot write it, and compiles at every start until it is there. Each file is moved into place, and an
+    environment without it is slower, not broken.
     """
     packages = glob.glob(os.path.join(environment, "lib", "python3*", "site-packages"))
     return [
         "systemd-run", "--quiet", "--no-ask-password", "--collect", f"--unit={_BYTECODE_UNIT}", "--on-active=60",
         "--description=Bytecode of Ray's environment", "--property=Nice=19", "--property=IOSchedulingClass=idle", "--",
         os.path.join(environment, "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", "-x", _LIBRARIES,
-        *(os.path.join(directory, "ray") for directory in packages), *packages,
+        *packages,
     ]
 
 

@@ -372,25 +372,29 @@ def test_a_second_installation_waits_for_the_first(ray_environment_module, optio
             assert second.result()["ray_version"] == "9.9.9"
 
 
-def test_bytecode_is_not_waited_for(ray_environment_module, options, tmp_path, monkeypatch):
-    """It is begun last, ended before anything changes, and comes for all but the libraries on top of Ray."""
+def test_bytecode_of_what_a_node_starts_is_made_and_the_rest_is_not_waited_for(
+    ray_environment_module, options, tmp_path, monkeypatch
+):
+    """That is begun last, ended before anything changes, and comes for all but the libraries on top of Ray."""
     calls = tmp_path / "calls"
     for name in ("systemctl", "systemd-run"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(
-            f'#!/bin/sh\necho {name} "$@" $(cat {options["path"]}/{MARKER} 2> /dev/null | cut -c1-12) >> {calls}\n'
+            f'#!/bin/sh\necho {name} "$@" $(find {options["path"]} -name "*.pyc" 2> /dev/null | wc -l)'
+            f' $(cat {options["path"]}/{MARKER} 2> /dev/null | cut -c1-12) >> {calls}\n'
             f'while test $# != 0 && test "$1" != --; do shift; done\n'
             f'test {name} = systemctl || {{ shift; exec "$@"; }}\n'
         )
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     wheels = Path(options["wheelhouse"])
-    make_wheel(wheels, "ray", "9.9.9", {"ray/core.py": "", "ray/data/big.py": ""})
-    make_wheel(wheels, "extra", "1.0", {"extra/data/small.py": ""})
+    make_wheel(wheels, "ray", "9.9.9", {
+        "ray/core.py": "", "ray/data/big.py": "", "ray/scripts/scripts.py": "from extra.data import needed"})
+    make_wheel(wheels, "extra", "1.0", {"extra/data/small.py": "", "extra/data/needed.py": ""})
     ray_environment_module({**options, "packages": ["ray==9.9.9", "extra"]})
     stopped, started = calls.read_text().splitlines()
-    assert stopped == "systemctl stop -- ray-bytecode.timer ray-bytecode.service"
-    assert "--on-active=60" in started and "--property=Nice=19" in started and started.endswith('{"packages":')
+    assert stopped == "systemctl stop -- ray-bytecode.timer ray-bytecode.service 0"
+    assert "--on-active=60" in started and "--property=Nice=19" in started and started.endswith(' 4 {"packages":')
     found = {path.name.split(".")[0] for path in Path(options["path"]).rglob("*.pyc")}
     assert found >= {"core", "small"} and "big" not in found
     # Whether it ran decides nothing.
