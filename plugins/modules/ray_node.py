@@ -197,7 +197,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.drain import 
     refuse_losses,
     unfinished,
 )
-from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import unit_problem
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import raylet_words, unit_problem
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, secrets_of, unit_of
 from ansible_collections.rayops.cluster.plugins.module_utils._node.obstacles import obstacles, versions
@@ -487,7 +487,8 @@ def main() -> None:
     except NodeError as error:
         # The line that matters comes last. What it wrote before belongs to another start.
         log = end_of(node.unit.journal(200, node.since))
-        module.fail_json(msg=harmless("\n".join(filter(None, (str(error), log)))))
+        raylet = raylet_words(node.live, node.since)
+        module.fail_json(msg=harmless("\n".join(filter(None, (str(error), log, raylet and f"raylet: {raylet}")))))
     except (SystemdError, RayClusterError, PathError) as error:
         module.fail_json(msg=str(error))
 

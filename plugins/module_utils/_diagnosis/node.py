@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -33,7 +34,11 @@ from ansible_collections.rayops.cluster.plugins.module_utils._node.config import
     storage_of,
 )
 from ansible_collections.rayops.cluster.plugins.module_utils._node.difference import all_differences, other_tls
-from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import storage_problem, unit_problem
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import (
+    raylet_words,
+    storage_problem,
+    unit_problem,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.hardware import has_address, problems
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode, redis_password
 from ansible_collections.rayops.cluster.plugins.module_utils._system.differences import Differences
@@ -72,6 +77,8 @@ _CERTIFICATES = {
 }
 # A clock that is so far behind the controller's is wrong, and one that is so far ahead: to ask takes less.
 _BEHIND, _AHEAD = 60.0, 3600.0
+# Seconds for which a raylet's own words tell of its node's state now.
+_RECENT = 600.0
 
 
 class NodeDiagnosis(HostDiagnosis):
@@ -275,7 +282,8 @@ class NodeDiagnosis(HostDiagnosis):
         return crash_loop(self.unit, self.alive, started, self.declared.crash_restarts)
 
     def _loop(self) -> Finding:
-        why = telling_line(self.unit.journal(60)) or self.unit.ending or "its log does not say why"
+        own = telling_line(self.unit.journal(60)) or raylet_words(self.live, time.time() - _RECENT)
+        why = own or self.unit.ending or "its log does not say why"
         detail = f"systemd has started {self.unit.name} {self.unit.restarts} times by itself: {why}"
         if self.alive:
             return Finding("crash_loop", detail, "it is alive: its count begins anew.", self.again, "count")

@@ -19,6 +19,7 @@ from ansible_collections.rayops.cluster.plugins.module_utils._system.guest impor
     own_name,
     read_tail,
 )
+from ansible_collections.rayops.cluster.plugins.module_utils._system.log import telling_line
 from ansible_collections.rayops.cluster.plugins.module_utils._system.problem import Problem
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
 
@@ -61,6 +62,24 @@ def rocksdb_corruption(temp_dir: str, path: str) -> str:
     files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
     changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)
     return found if found and changed <= os.path.getmtime(logs[-1]) + 2 else ""
+
+
+def raylet_words(live: LiveNode, since: float) -> str:
+    """Why a raylet ended by itself, in its own words: its unit's log has none of them. Empty where it said nothing.
+
+    :arg since: seconds since the epoch; what is older belongs to another start.
+    """
+    logs = f"{glob.escape(_directory(live.config, 'ray', 'temp_dir'))}/session_latest/logs/raylet*.err"
+
+    def words() -> str:
+        newest = max(glob.glob(logs), key=os.path.getmtime, default="")
+        return telling_line(read_tail(newest)) if newest and os.path.getmtime(newest) >= since else ""
+
+    user = live.user or own_name()
+    try:
+        return str(as_user(user, words, GUEST_SECONDS) if user else words())
+    except (GuestError, OSError):
+        return ""
 
 
 def storage_problem(live: LiveNode, node_type: str, user: str | None) -> Problem | None:

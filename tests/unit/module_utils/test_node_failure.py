@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -17,7 +18,11 @@ import pytest
 from ansible_collections.rayops.cluster.plugins.module_utils._node import live as live_module
 from ansible_collections.rayops.cluster.plugins.module_utils._node import start
 from ansible_collections.rayops.cluster.plugins.module_utils._node.compile import compile_start
-from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import start_problems, unit_problem
+from ansible_collections.rayops.cluster.plugins.module_utils._node.failure import (
+    raylet_words,
+    start_problems,
+    unit_problem,
+)
 from ansible_collections.rayops.cluster.plugins.module_utils._node.live import LiveNode
 from ansible_collections.rayops.cluster.plugins.module_utils._node.start import NodeError, StartError, wait_for_raylet
 from ansible_collections.rayops.cluster.plugins.module_utils._system.systemd import Unit
@@ -110,6 +115,23 @@ def test_storage_that_is_corrupt_is_named_before_a_start(systemd, tmp_path):
     assert start_problems(live, "worker") == []
     # Nothing is read of a host that has no unit, and so no user of Ray's.
     assert start_problems(node(systemd.unit(LoadState="not-found"), head(tmp_path)), "head") == []
+
+
+def test_a_raylet_that_ends_by_itself_is_quoted(systemd, tmp_path):
+    """It says so in a file of Ray's, and not in the unit's log."""
+    live = node(systemd.unit(), head(tmp_path))
+    assert raylet_words(live, 0) == ""
+    logs = tmp_path / "t" / "session_latest" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.err").write_text("Check failed: another start\n")
+    os.utime(logs / "raylet.err", (1, 1))
+    (logs / "raylet.1.err").write_text("[C 1] x.cc:3588: Check failed: value() Timed out waiting for file a_1\n*** S\n")
+    assert raylet_words(live, time.time() - 60) == "value() Timed out waiting for file a_1"
+    assert raylet_words(live, time.time() + 60) == ""
+    # A job may have put anything in its place.
+    (logs / "raylet.1.err").unlink()
+    (logs / "raylet.1.err").symlink_to("/etc/passwd")
+    assert raylet_words(live, 0) == ""
 
 
 def wait(live: LiveNode, node_type: str, seconds: float) -> float:

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -256,14 +257,20 @@ def test_a_node_is_started_and_its_failures_are_forgotten_first(systemd, ray_nod
     ]
 
 
-def test_a_unit_that_cannot_start_is_not_waited_for(systemd, ray_node, config):
+def test_a_unit_that_cannot_start_is_not_waited_for(systemd, ray_node, config, tmp_path):
     systemd.show({**INSTALLED, "ActiveState": "activating", "NRestarts": "3"})
+    config["ray"]["temp_dir"] = str(tmp_path / "t")
+    log = tmp_path / "t" / "session_latest" / "logs" / "raylet.err"
+    log.parent.mkdir(parents=True)
+    log.write_text("Check failed: the port is taken\n")
+    os.utime(log, (time.time() + 60, time.time() + 60))
     # Its head is there: a worker ends again and again until it is.
     with socket.create_server(("127.0.0.1", 0)) as server:
         config["network"]["head_address"] = f"127.0.0.1:{server.getsockname()[1]}"
         result = ray_node(config, check_mode=False, timeout=60)
     assert result["failed"]
     assert result["msg"].startswith("ray-worker.service cannot start: systemd has started it again 3 times")
+    assert result["msg"].endswith("\nraylet: the port is taken")
 
 
 def test_systemd_refuses(systemd, ray_node, config):
