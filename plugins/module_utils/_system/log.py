@@ -18,6 +18,8 @@ _CHECK = re.compile(r"Check failed: (.*)")
 _ALL = re.compile(r"(.*)")
 _ERROR = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .*)")
 _WORDS = re.compile(r"((?:Bad file format|Wrong signature|Fatal|FATAL|.*[Cc]annot|.*[Ff]ailed (?:to|at)) .*)")
+# What systemd says of each process that it ends with a unit.
+_ENDED = re.compile(r"\S+\.service: Killing process ")
 # How a program ends that is stopped; and what systemd says of whatever did not start.
 _EMPTY = re.compile(r"KeyboardInterrupt|SystemExit|Failed to start \S+\.service\b")
 
@@ -42,7 +44,7 @@ def _unframed(log: str) -> list[tuple[str, bool]]:
     """The lines of a log without the frames of tracebacks, and of each whether a traceback ends with it."""
     found = []
     inside = False
-    for line in (line[:_WIDTH] for line in log.splitlines()):
+    for line in (line[:_WIDTH] for line in log.splitlines() if not _ENDED.match(line)):
         if _TRACEBACK in line:
             inside = True
         elif not inside:

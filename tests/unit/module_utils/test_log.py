@@ -42,6 +42,12 @@ def test_what_follows_an_exception_is_left_out_and_what_stood_before_is_not():
     assert end_of(log) == "INFO: begins\nKeyError: 'z'"
 
 
+def test_the_processes_that_systemd_ends_with_a_unit_are_no_reason():
+    killed = "x.service: Killing process 7 (python) with signal SIGKILL.\n"
+    log = f"Started x.\n{killed}x.service: Failed with result 'signal'.\n"
+    assert end_of(log, 2) == "Started x.\nx.service: Failed with result 'signal'."
+
+
 def test_an_exception_of_any_name_and_not_that_of_a_stop():
     frames = "Traceback (most recent call last):\n  File x\n"
     assert telling_line(f"{frames}zmq.Again\n{frames}KeyboardInterrupt\n") == "zmq.Again"
