@@ -74,6 +74,13 @@ def test_unit_is_enabled_and_active(host, kind):
     assert host.service("ray-health.timer").is_running
 
 
+def test_the_raylet_was_told_the_port_of_its_agent(host):
+    """What tells it has ended: until it finds a raylet it looks for one."""
+    shown = host.check_output("systemctl show --property ActiveState,Result,ExecMainExitTimestamp ray-agent-port")
+    values = dict(line.partition("=")[::2] for line in shown.splitlines())
+    assert (values["ActiveState"], values["Result"]) == ("inactive", "success") and values["ExecMainExitTimestamp"]
+
+
 def test_no_unit_has_failed(host):
     assert host.run("systemctl list-units --failed --plain --no-legend").stdout == ""
 
