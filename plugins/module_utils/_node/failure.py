@@ -50,18 +50,24 @@ def corruption(log: str) -> str:
     return " ".join(found[-1].split())[:200].rstrip(". ") if found else ""
 
 
+def newest_log(temp_dir: str, program: str) -> str:
+    """The file with the last words of a program of Ray's in its last session; empty for none."""
+    logs = glob.glob(f"{glob.escape(temp_dir)}/session_latest/logs/{program}*.err")
+    return max(logs, key=os.path.getmtime, default="")
+
+
 def rocksdb_corruption(temp_dir: str, path: str) -> str:
     """What the last GCS server said of a RocksDB that it could not open; empty where it could, or has another by now.
 
     :arg temp_dir: where the sessions are.
     :arg path: the database.
     """
-    logs = sorted(glob.glob(f"{temp_dir}/session_latest/logs/gcs_server*.err"), key=os.path.getmtime)
-    found = corruption(read_tail(logs[-1])) if logs else ""
+    log = newest_log(temp_dir, "gcs_server")
+    found = corruption(read_tail(log)) if log else ""
     # A backup that was put back is newer than the log. Opening the database touches it too, just before.
     files = [path, *glob.glob(f"{glob.escape(path)}/*"), *glob.glob(f"{glob.escape(path)}/*/CURRENT")]
     changed = max((os.stat(name).st_ctime for name in files if os.path.exists(name)), default=0)
-    return found if found and changed <= os.path.getmtime(logs[-1]) + 2 else ""
+    return found if found and changed <= os.path.getmtime(log) + 2 else ""
 
 
 def raylet_words(live: LiveNode, since: float) -> str:
@@ -69,11 +75,11 @@ def raylet_words(live: LiveNode, since: float) -> str:
 
     :arg since: seconds since the epoch; what is older belongs to another start.
     """
-    logs = f"{glob.escape(_directory(live.config, 'ray', 'temp_dir'))}/session_latest/logs/raylet*.err"
+    temp_dir = _directory(live.config, "ray", "temp_dir")
 
     def words() -> str:
-        newest = max(glob.glob(logs), key=os.path.getmtime, default="")
-        return telling_line(read_tail(newest)) if newest and os.path.getmtime(newest) >= since else ""
+        log = newest_log(temp_dir, "raylet")
+        return telling_line(read_tail(log)) if log and os.path.getmtime(log) >= since else ""
 
     user = live.user or own_name()
     try:

@@ -88,7 +88,7 @@ def wait_for_raylet(live: LiveNode, node_type: str, old_raylet: int, deadline: f
         if raylet and raylet.pid != old_raylet and live.health(timeout=2) == "alive":
             return raylet.options.get("--node_id", "")
         late = time.monotonic() >= deadline
-        # Before systemd counts a try it is stopped for a moment: only one that still is has ended.
+        # Between two tries it is stopped for a moment: only one that still is has ended.
         stopped = live.unit.stopped and live.unit.restarts == idle
         idle = live.unit.restarts if live.unit.stopped else -1
         ended = stopped or live.unit.restarts >= MAX_RESTARTS
